@@ -1,0 +1,202 @@
+"""Findings: what is wrong with a parcel, where, by how much and against which limit.
+
+A `Rule` is data: its id, severity, sentences, unit and the source of its limit. A `Finding`
+is one case of it. Findings are never capped and never name a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Literal
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule of the catalogue.
+
+    `vi` and `en` are sentences with the fields {parcel}, {other}, {measured}, {limit}, {unit}
+    and those that the rule's own findings give as `detail`.
+    """
+
+    id: str
+    severity: Severity
+    vi: str
+    en: str
+    unit: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One defect of one parcel, or of two.
+
+    `row` and `other_row` are the source's feature ids (0-based in a shapefile), null for a
+    parcel that is only in the store. `parcel` and `other_parcel` are `commune/sheet/number`.
+    `point` is (x, y) and `geometry` a shapely geometry, both in the storage CRS; metres and
+    square metres unless `unit` says otherwise.
+    """
+
+    rule: str
+    row: int | None = None
+    other_row: int | None = None
+    parcel: str | None = None
+    other_parcel: str | None = None
+    measured: float | None = None
+    limit: float | None = None
+    source: str | None = None
+    point: tuple[float, float] | None = None
+    geometry: BaseGeometry | None = None
+    detail: Mapping[str, str] = MappingProxyType({})
+
+    @property
+    def severity(self) -> Severity:
+        """The severity of the rule."""
+        return RULES[self.rule].severity
+
+    @property
+    def message(self) -> dict[str, str]:
+        """The sentence in each language: `{"vi": …, "en": …}`."""
+        rule = RULES[self.rule]
+        fields = {
+            "parcel": self.parcel or "?",
+            "other": self.other_parcel or "?",
+            "measured": _number(self.measured),
+            "limit": _number(self.limit),
+            "unit": rule.unit or "",
+            **self.detail,
+        }
+        return {"vi": rule.vi.format_map(fields), "en": rule.en.format_map(fields)}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the finding under its public JSON keys."""
+        rule = RULES[self.rule]
+        return {
+            "rule": self.rule,
+            "severity": rule.severity,
+            "row": self.row,
+            "other_row": self.other_row,
+            "parcel": self.parcel,
+            "other_parcel": self.other_parcel,
+            "measured": self.measured,
+            "limit": self.limit,
+            "unit": rule.unit,
+            "source": self.source or rule.source,
+            "point": list(self.point) if self.point else None,
+            "geometry": shapely.geometry.mapping(self.geometry) if self.geometry else None,
+            "message": self.message,
+        }
+
+
+def _number(value: float | None) -> str:
+    """Write a measure for a sentence: millimetres for small ones, no noise digits."""
+    if value is None:
+        return "?"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}".replace(",", " ")
+
+
+_CATALOGUE = (
+    # -- shape: one parcel alone
+    Rule(
+        "missing-geometry", "error",
+        "Thửa {parcel} không có hình: {why}.",
+        "Parcel {parcel} has no shape: {why}.",
+    ),
+    Rule(
+        "invalid-ring", "error",
+        "Ranh giới thửa {parcel} không hợp lệ: {why}.",
+        "The boundary of parcel {parcel} is not a valid ring: {why}.",
+        source="OGC Simple Features 06-103r4, 6.1.11",
+    ),
+    # -- coverage: a parcel and its neighbours
+    Rule(
+        "duplicate-geometry", "error",
+        "Thửa {parcel} có hình trùng hoàn toàn với thửa {other}.",
+        "Parcel {parcel} has exactly the shape of parcel {other}.",
+        unit="m²",
+    ),
+    Rule(
+        "containment", "error",
+        "Thửa {parcel} nằm hoàn toàn trong thửa {other} ({measured} {unit}).",
+        "Parcel {parcel} lies wholly inside parcel {other} ({measured} {unit}).",
+        unit="m²",
+    ),
+    Rule(
+        "overlap", "error",
+        "Thửa {parcel} chồng lên thửa {other}: {measured} {unit}, chỗ rộng nhất {width} m.",
+        "Parcel {parcel} overlaps parcel {other}: {measured} {unit}, {width} m at its widest.",
+        unit="m²",
+    ),
+    Rule(
+        "gap", "warning",
+        "Khe hở cạnh thửa {parcel} và thửa {other}: rộng {measured} {unit}, hẹp hơn {limit} {unit}"
+        " ({area} m²).",
+        "Gap beside parcels {parcel} and {other}: {measured} {unit} wide, narrower than"
+        " {limit} {unit} ({area} m²).",
+        unit="m",
+    ),
+    Rule(
+        "unmatched-vertex", "warning",
+        "Đỉnh ranh của thửa {parcel} không có đỉnh tương ứng trên thửa {other}"
+        " (lệch {measured} {unit}).",
+        "A boundary vertex of parcel {parcel} has no counterpart on parcel {other}"
+        " ({measured} {unit} off).",
+        unit="m",
+    ),
+    # -- record: what a parcel says of itself
+    Rule(
+        "missing-number", "error",
+        "Dòng {row} không có số tờ hoặc số thửa dùng được ({value}).",
+        "Row {row} has no usable sheet or parcel number ({value}).",
+    ),
+    Rule(
+        "duplicate-number", "error",
+        "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}).",
+        "Number {parcel} is borne by more than one parcel of the file (rows {row}, {other_row}).",
+    ),
+    Rule(
+        "commune-differs", "error",
+        "Thửa {parcel} ghi mã xã {value}, khác với xã của lô {commune}.",
+        "Parcel {parcel} states commune {value}, but the batch is for commune {commune}.",
+    ),
+    Rule(
+        "area-differs", "warning",
+        "Diện tích ghi của thửa {parcel} ({stated} m²) lệch {measured} m² so với diện tích đo"
+        " ({area} m²), vượt hạn sai {limit} m².",
+        "The stated area of parcel {parcel} ({stated} m²) is {measured} m² off its measured area"
+        " ({area} m²), beyond {limit} m².",
+        unit="m²",
+        source="Circular 26/2024/TT-BTNMT, annex 04",
+    ),
+    Rule(
+        "unknown-land-use", "warning",
+        "Thửa {parcel}: mã loại đất {value} {why}.",
+        "Parcel {parcel}: land-use code {value} {why_en}.",
+        source="Circular 08/2024/TT-BTNMT, annex II",
+    ),
+    Rule(
+        "bad-value", "warning",
+        "Thửa {parcel}: giá trị {value} của trường {field} không đọc được.",
+        "Parcel {parcel}: value {value} of field {field} is not understood.",
+    ),
+    Rule(
+        "half-converted-text", "warning",
+        "Thửa {parcel}: trường {field} có chữ chuyển mã dở dang, giữ nguyên như trong tệp.",
+        "Parcel {parcel}: field {field} holds half-converted text, kept as it is in the file.",
+    ),
+    # -- the store
+    Rule(
+        "replaces-official", "info",
+        "Thửa {parcel} thay hình chính thức hiện hành: diện tích thay đổi {measured} m².",
+        "Parcel {parcel} replaces its official state: its area changes by {measured} m².",
+        unit="m²",
+    ),
+)  # fmt: skip
+
+RULES: Mapping[str, Rule] = MappingProxyType({rule.id: rule for rule in _CATALOGUE})

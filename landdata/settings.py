@@ -1,0 +1,95 @@
+"""The one settings object, read once from `LANDDATA_*` and passed down.
+
+No other module reads the environment. `docs/operating.md` holds the same table; a test
+compares the two.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from landdata.errors import BadRequest
+
+
+def _default_home() -> Path:
+    """Return `.landdata` in the working folder, or a folder that `postgres` can reach.
+
+    PostgreSQL refuses to run as root, so root's cluster runs as `postgres`, who must be able
+    to traverse every parent of the data folder; /root and the like bar the way.
+    """
+    here = Path.cwd() / ".landdata"
+    if os.geteuid() == 0 and any(not p.stat().st_mode & 0o001 for p in here.parents):
+        mark = hashlib.sha256(os.fsencode(here)).hexdigest()[:12]
+        return Path("/var/lib/landdata") / mark
+    return here
+
+
+class Settings(BaseSettings):
+    """What a deployment decides; frozen.
+
+    Raises `BadRequest` from `Settings.load` where a value makes no sense.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="LANDDATA_", frozen=True, extra="ignore")
+
+    home: Annotated[Path, Field(description="Data folder: cluster, kept survey files.")] = Field(
+        default_factory=_default_home
+    )
+    database_url: Annotated[
+        str | None, Field(description="PostgreSQL URL; unset: the embedded cluster.")
+    ] = None
+    read_url: Annotated[
+        str | None, Field(description="PostgreSQL URL for readers (replicas); unset: the same.")
+    ] = None
+    host: Annotated[str, Field(description="Address that `serve` listens on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1, le=65535, description="Port that `serve` listens on.")] = 5000
+    srid: Annotated[
+        int, Field(ge=1024, le=32767, description="EPSG code of the storage CRS (projected).")
+    ] = 9212
+    language: Annotated[
+        Literal["vi", "en"], Field(description="Language of sentences where none is asked for.")
+    ] = "vi"
+    secret_key: Annotated[
+        str | None, Field(description="Key that signs sessions; unset: made new at each start.")
+    ] = None
+    publish_address: Annotated[
+        bool,
+        Field(description="Whether a parcel's address is public; it may be personal data."),
+    ] = False
+    max_file_mb: Annotated[
+        int, Field(ge=1, description="Largest survey file, as uploaded and as unpacked, in MB.")
+    ] = 4096
+    max_members: Annotated[int, Field(ge=1, description="Most members in a zip.")] = 1000
+    max_ratio: Annotated[
+        int, Field(ge=1, description="Largest unpacked/packed ratio of a zip member.")
+    ] = 200
+    max_rows: Annotated[int, Field(ge=1, description="Most parcels in a survey file.")] = 5_000_000
+    max_vertices: Annotated[int, Field(ge=4, description="Most vertices of one parcel.")] = (
+        1_000_000
+    )
+    read_seconds: Annotated[
+        int, Field(ge=1, description="Time limit for reading a survey file, in seconds.")
+    ] = 600
+    read_memory_mb: Annotated[
+        int, Field(ge=256, description="Memory limit of the process that reads a file, in MB.")
+    ] = 4096
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the environment; a value that makes no sense raises `BadRequest`."""
+        try:
+            return cls()
+        except ValidationError as error:
+            first = error.errors()[0]
+            name = "LANDDATA_" + str(first["loc"][0]).upper()
+            raise BadRequest(
+                f"Setting {name} is not usable: {first['msg']} (given: {first['input']!r}).",
+                hint=f"Correct or unset {name}; docs/operating.md lists all settings.",
+                code="bad-setting",
+            ) from None
