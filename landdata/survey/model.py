@@ -1,0 +1,170 @@
+"""What a survey file becomes: arrays in the storage CRS, and how they were understood."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from landdata.findings import Finding
+
+#: The canonical columns of `Survey.attributes`: always all of them, in this order.
+SCHEMA = pa.schema(
+    [
+        ("sheet", pa.string()),
+        ("number", pa.string()),
+        ("scale", pa.int32()),  # denominator: 500, 1000 …
+        ("area", pa.float64()),  # stated, m²
+        ("legal_area", pa.float64()),  # of the certificate, m²
+        ("land_use", pa.string()),  # JSON: [{"code": "ONT", "area": null}, …]
+        ("address", pa.string()),
+        ("owner", pa.string()),
+        ("owner_type", pa.string()),
+        ("commune", pa.string()),  # five digits
+        ("old_sheet", pa.string()),
+        ("old_number", pa.string()),
+        ("national_id", pa.string()),
+        ("source_id", pa.string()),
+        ("surveyed_on", pa.date32()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrsChoice:
+    """Which CRS the coordinates are in, and why we say so.
+
+    `declared` is the file's own text (null where it has none), `declared_epsg` what that text
+    says, `detected` what the bounds of the coordinates say (null where they fit several or
+    none). `epsg` is the code chosen; `candidates` are `(epsg, reason)`, the likeliest first.
+    """
+
+    declared: str | None
+    declared_epsg: int | None
+    detected: int | None
+    epsg: int | None
+    reason: str
+    candidates: tuple[tuple[int, str], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the choice under its public JSON keys."""
+        return {
+            "declared": self.declared,
+            "declared_epsg": self.declared_epsg,
+            "detected": self.detected,
+            "epsg": self.epsg,
+            "reason": self.reason,
+            "candidates": [{"epsg": e, "reason": r} for e, r in self.candidates],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingChoice:
+    """In which encoding the text is, and how sure that is.
+
+    `confidence` is 0 to 1; `candidates` are `(name, score)`, the best first, the score being
+    the share of accented words that are valid Vietnamese syllables. `by` tells who decided.
+    """
+
+    name: str
+    confidence: float
+    candidates: tuple[tuple[str, float], ...] = ()
+    by: Literal["cpg", "detected", "option"] = "detected"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the choice under its public JSON keys."""
+        return {
+            "name": self.name,
+            "confidence": self.confidence,
+            "by": self.by,
+            "candidates": [{"name": n, "score": s} for n, s in self.candidates],
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldMatch:
+    """A field of the source and the attribute it feeds (null: none).
+
+    `how` is by which likeness; `filled` counts the rows in which the field holds a value.
+    """
+
+    source: str
+    attribute: str | None
+    how: Literal["name", "truncated", "order", "option"] | None = None
+    filled: int = 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the match under its public JSON keys."""
+        return {
+            "source": self.source,
+            "attribute": self.attribute,
+            "how": self.how,
+            "filled": self.filled,
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A survey file, read and understood. All arrays have one entry per row of the file.
+
+    `geometry` is as surveyed, never repaired, in the storage CRS on the 1 mm grid.
+    `measured_area` is of the polygon in the source's own projected CRS, before reprojection.
+    """
+
+    source: str  # file name, without folders
+    layer: str
+    rows: NDArray[np.int64]  # (n,) feature ids of the source, 0-based in a shapefile
+    geometry: NDArray[np.object_]  # (n,) Polygon, MultiPolygon or None
+    measured_area: NDArray[np.float64]  # (n,) m²; NaN where there is no geometry
+    attributes: pa.Table  # n rows, SCHEMA
+    srid: int  # EPSG code of the storage CRS
+    crs: CrsChoice
+    encoding: EncodingChoice
+    fields: tuple[FieldMatch, ...]
+    findings: tuple[Finding, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)  # by stage
+
+    def __len__(self) -> int:
+        """The number of rows read."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspection:
+    """What `landdata inspect` tells of a file; nothing is stored.
+
+    `refusal` is the sentence with which reading the file as it is would be refused, or null.
+    """
+
+    source: str
+    layers: tuple[str, ...]
+    layer: str
+    fields: tuple[FieldMatch, ...]
+    encoding: EncodingChoice
+    sample: tuple[dict[str, str], ...]  # ten rows, text by source field
+    crs: CrsChoice
+    rows: int
+    geometry_type: str
+    refusal: str | None = None
+    refusal_code: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the inspection under its public JSON keys."""
+        return {
+            "source": self.source,
+            "layers": list(self.layers),
+            "layer": self.layer,
+            "fields": [match.as_dict() for match in self.fields],
+            "encoding": {**self.encoding.as_dict(), "rows": list(self.sample)},
+            "crs": {
+                **self.crs.as_dict(),
+                "accepted": self.refusal is None,
+                "refusal": self.refusal,
+                "refusal_code": self.refusal_code,
+            },
+            "rows": self.rows,
+            "geometry_type": self.geometry_type,
+        }
