@@ -7,7 +7,7 @@ is one case of it. Findings are never capped and never name a person.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -53,7 +53,7 @@ class Finding:
     source: str | None = None
     point: tuple[float, float] | None = None
     geometry: BaseGeometry | None = None
-    detail: Mapping[str, str] = MappingProxyType({})
+    detail: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def severity(self) -> Severity:
