@@ -1,0 +1,134 @@
+"""The database: engine, sessions, named SQL, migrations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from sqlalchemy.orm import Session
+
+from landdata.cluster import Cluster
+from landdata.errors import Conflict, Unavailable
+from landdata.settings import Settings
+
+
+def url(settings: Settings) -> sa.URL:
+    """Return the database's URL: the configured one, or that of the embedded cluster.
+
+    Raises `Unavailable` where the embedded cluster does not run.
+    """
+    if settings.database_url:
+        given = sa.make_url(settings.database_url)
+        return given.set(drivername="postgresql+psycopg")
+    cluster = Cluster(settings.home)
+    if not cluster.status().running:
+        raise Unavailable(
+            "The embedded PostGIS is not running.",
+            hint="Start it with `landdata up`, or set LANDDATA_DATABASE_URL.",
+            code="database-down",
+        )
+    return sa.make_url(cluster.url())
+
+
+def engine(settings: Settings) -> sa.Engine:
+    """Return an engine with its pool, checked to be a PostGIS of this deployment's CRS.
+
+    Raises `Unavailable` where it can't be reached and `Conflict` where the store is not
+    migrated, or was made for another `LANDDATA_SRID`.
+    """
+    made = bare_engine(settings)
+    try:
+        with made.connect() as connection:
+            if not sa.inspect(connection).has_table("deployment"):
+                raise Conflict(
+                    "The store has no tables yet.", hint="Run `landdata migrate`.", code="no-schema"
+                )
+            _agree(connection, settings)
+    except sa.exc.OperationalError as error:
+        made.dispose()
+        raise _unavailable(error) from None
+    except BaseException:
+        made.dispose()
+        raise
+    return made
+
+
+def bare_engine(settings: Settings) -> sa.Engine:
+    """Return an engine to whatever is there: for migrations and health checks."""
+    return sa.create_engine(
+        url(settings),
+        pool_pre_ping=True,
+        connect_args={"application_name": "landdata", "options": "-c timezone=UTC"},
+    )
+
+
+@contextmanager
+def session(engine: sa.Engine) -> Iterator[Session]:
+    """Open a session on a transaction: committed at the end, rolled back on any error."""
+    with Session(engine, expire_on_commit=False) as opened, opened.begin():
+        yield opened
+
+
+@cache
+def sql(name: str) -> sa.TextClause:
+    """Return the statement in `landdata/sql/<name>.sql`, parameters as `:name`."""
+    return sa.text(files("landdata").joinpath("sql", f"{name}.sql").read_text("utf-8"))
+
+
+def migrate(settings: Settings, revision: str = "head") -> None:
+    """Bring the schema to `revision`; many callers at once wait for one another.
+
+    Raises `Unavailable` where the database can't be reached, `Conflict` where the store was
+    made for another storage CRS.
+    """
+    made = bare_engine(settings)
+    try:
+        with made.begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))
+            config = alembic_config(settings, connection)
+            if revision == "head" or revision.startswith("+"):
+                command.upgrade(config, revision)
+            else:
+                command.downgrade(config, revision)
+            if revision == "head":
+                _agree(connection, settings)
+    except sa.exc.OperationalError as error:
+        raise _unavailable(error) from None
+    finally:
+        made.dispose()
+
+
+def alembic_config(settings: Settings, connection: sa.Connection) -> Config:
+    """Return the Alembic configuration that works on `connection`."""
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(files("migrations")))))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    config.attributes["srid"] = settings.srid
+    return config
+
+
+def _agree(connection: sa.Connection, settings: Settings) -> None:
+    """Refuse to work on a store whose coordinates are of another CRS than the settings say."""
+    srid = connection.scalar(sa.text("SELECT srid FROM deployment"))
+    if srid != settings.srid:
+        raise Conflict(
+            f"The store holds coordinates in EPSG:{srid}, but LANDDATA_SRID is {settings.srid}.",
+            hint=f"Set LANDDATA_SRID={srid}, or name another database or LANDDATA_HOME.",
+            code="other-srid",
+        )
+
+
+def _unavailable(error: sa.exc.OperationalError) -> Unavailable:
+    lines = str(error.orig).strip().splitlines() or ["no answer"]
+    return Unavailable(
+        f"The database can't be reached: {lines[0]}",
+        hint="Start it (`landdata up`), or correct LANDDATA_DATABASE_URL.",
+        code="database-down",
+    )

@@ -1,0 +1,268 @@
+"""The tables of the store.
+
+A commune, batch or parcel is found by its key; every state of a parcel is a row of
+`parcel_versions` with its time range, never overwritten. Names follow ISO 19152 (LADM) where
+it has one. Geometry is in the deployment's storage CRS (`Settings.srid`); `migrations/env.py`
+gives the columns below its number.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+from geoalchemy2 import Geometry
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    DateTime,
+    Double,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+SRID = 9212  # what the models say; a deployment's own stands in `deployment` and its columns
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that a migration can name it as well."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  # SQLAlchemy's own contract
+        str: Text(),
+        int: Integer(),
+        float: Double(),
+        dt.datetime: DateTime(timezone=True),
+        dict[str, Any]: JSONB(),
+    }
+
+
+class Deployment(Base):
+    """One row: what can't change once there is data."""
+
+    __tablename__ = "deployment"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    srid: Mapped[int]
+
+
+class Commune(Base):
+    """An administrative unit over a time: codes are used again, so a code needs a date."""
+
+    __tablename__ = "communes"
+    __table_args__ = (
+        CheckConstraint("valid_to > valid_from", name="valid"),
+        ExcludeConstraint(
+            ("code", "="),
+            (text("daterange(valid_from, valid_to)"), "&&"),
+            name="ex_communes_code_valid",
+        ),
+        Index("ix_communes_geom", "geom", postgresql_using="gist"),
+    )
+
+    code: Mapped[str] = mapped_column(primary_key=True)
+    valid_from: Mapped[dt.date] = mapped_column(Date, primary_key=True)
+    valid_to: Mapped[dt.date | None] = mapped_column(Date)
+    name: Mapped[str]
+    geom: Mapped[Any | None] = mapped_column(
+        Geometry("MULTIPOLYGON", srid=SRID, spatial_index=False)
+    )
+
+
+class Batch(Base):
+    """A survey file on its way, and what became of it.
+
+    `state`: received, checking, checked, accepted, rejected. The same file for the same
+    commune with the same options is the same batch; the file is kept under its SHA-256.
+    """
+
+    __tablename__ = "batches"
+    __table_args__ = (
+        UniqueConstraint("sha256", "commune", "options"),
+        CheckConstraint(
+            "state IN ('received', 'checking', 'checked', 'accepted', 'rejected')", name="state"
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    sha256: Mapped[str]
+    source: Mapped[str]
+    commune: Mapped[str]
+    options: Mapped[dict[str, Any]] = mapped_column(server_default=text("'{}'"))
+    state: Mapped[str] = mapped_column(server_default=text("'received'"))
+    received_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    received_by: Mapped[str]
+    checked_at: Mapped[dt.datetime | None]
+    decided_at: Mapped[dt.datetime | None]
+    decided_by: Mapped[str | None]
+    reason: Mapped[str | None]
+    summary: Mapped[dict[str, Any] | None]
+
+
+class StagedParcel(Base):
+    """A row of a batch as it was read and judged, before anything is official.
+
+    `status`: 0 acceptable, 1 rejected, 2 duplicate (`landdata.topology`). `id` is the key that
+    the parcel gets if it is new. Owners are personal data: no reader's role sees this table.
+    """
+
+    __tablename__ = "staged_parcels"
+    __table_args__ = (
+        Index(
+            "ix_staged_parcels_number",
+            "batch_id",
+            "sheet",
+            "number",
+            postgresql_where=text("status = 0"),
+        ),
+    )
+
+    batch_id: Mapped[int] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    status: Mapped[int] = mapped_column(SmallInteger)
+    id: Mapped[uuid.UUID] = mapped_column(Uuid)
+    sheet: Mapped[str | None]
+    number: Mapped[str | None]
+    scale: Mapped[int | None]
+    area: Mapped[float | None]
+    legal_area: Mapped[float | None]
+    measured_area: Mapped[float | None]
+    land_use: Mapped[Any | None] = mapped_column(JSONB)
+    label: Mapped[str | None]
+    address: Mapped[str | None]
+    owner: Mapped[str | None]
+    owner_type: Mapped[str | None]
+    old_sheet: Mapped[str | None]
+    old_number: Mapped[str | None]
+    national_id: Mapped[str | None]
+    surveyed_on: Mapped[dt.date | None] = mapped_column(Date)
+    geom: Mapped[Any | None] = mapped_column(Geometry("GEOMETRY", srid=SRID, spatial_index=False))
+
+
+class StoredFinding(Base):
+    """A finding of a batch's check, in the order of the report."""
+
+    __tablename__ = "findings"
+
+    batch_id: Mapped[int] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    rule: Mapped[str]
+    severity: Mapped[str]
+    row: Mapped[int | None] = mapped_column(BigInteger)
+    other_row: Mapped[int | None] = mapped_column(BigInteger)
+    finding: Mapped[dict[str, Any]] = mapped_column(comment="under the public JSON keys")
+
+
+class Parcel(Base):
+    """The identity of a parcel (LADM: spatial unit); its states are `ParcelVersion`s."""
+
+    __tablename__ = "parcels"
+
+    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
+    created_by_batch: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+
+
+class ParcelVersion(Base):
+    """A state of a parcel over [valid_from, valid_to); the current one has no end.
+
+    `area` is as surveyed, `legal_area` as on the certificate, `measured_area` that of the
+    polygon in the source's own zone: none is ever computed anew, m². `owner`s are elsewhere.
+    """
+
+    __tablename__ = "parcel_versions"
+    __table_args__ = (
+        UniqueConstraint("parcel_id", "version"),
+        CheckConstraint("valid_to > valid_from", name="valid"),
+        Index(
+            "uq_parcel_versions_current",
+            "parcel_id",
+            unique=True,
+            postgresql_where=text("valid_to IS NULL"),
+        ),
+        Index(
+            "uq_parcel_versions_number",
+            "commune",
+            "sheet",
+            "number",
+            unique=True,
+            postgresql_where=text("valid_to IS NULL"),
+        ),
+        # one index for today and one for the past, so that years of history don't slow today
+        Index(
+            "ix_parcel_versions_geom_current",
+            "geom",
+            postgresql_using="gist",
+            postgresql_where=text("valid_to IS NULL"),
+        ),
+        Index(
+            "ix_parcel_versions_geom_past",
+            "geom",
+            postgresql_using="gist",
+            postgresql_where=text("valid_to IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    parcel_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("parcels.id"))
+    version: Mapped[int]
+    valid_from: Mapped[dt.datetime]
+    valid_to: Mapped[dt.datetime | None]
+    commune: Mapped[str]
+    sheet: Mapped[str]
+    number: Mapped[str]
+    scale: Mapped[int | None]
+    area: Mapped[float | None]
+    legal_area: Mapped[float | None]
+    measured_area: Mapped[float]
+    land_use: Mapped[Any | None] = mapped_column(JSONB)
+    address: Mapped[str | None]
+    label: Mapped[str | None]
+    old_sheet: Mapped[str | None]
+    old_number: Mapped[str | None]
+    national_id: Mapped[str | None]
+    surveyed_on: Mapped[dt.date | None] = mapped_column(Date)
+    geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=SRID, spatial_index=False))
+    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    batch_row: Mapped[int] = mapped_column(BigInteger)
+
+
+class Holder(Base):
+    """Who holds a parcel's state, as the survey wrote it (LADM: party). Personal data.
+
+    A table of its own, so that the reader's role never has it and the table with the geometry
+    needs no row policy (one turns `geom && bbox` into a sequential scan).
+    """
+
+    __tablename__ = "holders"
+
+    version_id: Mapped[int] = mapped_column(
+        ForeignKey("parcel_versions.id"), primary_key=True, autoincrement=False
+    )
+    name: Mapped[str | None]
+    kind: Mapped[str | None]
