@@ -67,12 +67,14 @@ class EncodingChoice:
 
     `confidence` is 0 to 1; `candidates` are `(name, score)`, the best first, the score being
     the share of accented words that are valid Vietnamese syllables. `by` tells who decided.
+    `mended` counts the distinct values in which a conversion that somebody began was finished.
     """
 
     name: str
     confidence: float
     candidates: tuple[tuple[str, float], ...] = ()
     by: Literal["cpg", "detected", "option"] = "detected"
+    mended: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """Return the choice under its public JSON keys."""
@@ -80,6 +82,7 @@ class EncodingChoice:
             "name": self.name,
             "confidence": self.confidence,
             "by": self.by,
+            "mended": self.mended,
             "candidates": [{"name": n, "score": s} for n, s in self.candidates],
         }
 

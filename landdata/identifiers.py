@@ -1,0 +1,65 @@
+"""The names a parcel goes by: `commune/sheet/number`, its UUID, its national identifier."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass
+
+from landdata.errors import BadRequest
+
+_COMMUNE = re.compile(r"\d{5}")
+#: A GeoHash of twelve characters (Circular 19/2026/TT-BNNMT); no a, i, l, o in its alphabet.
+_NATIONAL = re.compile(r"[0-9b-hjkmnp-z]{12}")
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A parcel's number: commune (five digits), map sheet, parcel in the sheet."""
+
+    commune: str
+    sheet: str
+    number: str
+
+    def __str__(self) -> str:
+        """Write `commune/sheet/number`."""
+        return f"{self.commune}/{self.sheet}/{self.number}"
+
+
+def parse(key: str) -> Number | uuid.UUID | str:
+    """Read a key as people give it: `09922/25/10`, a UUID, or a national identifier (`str`).
+
+    Anything else raises `BadRequest`.
+    """
+    text = key.strip()
+    parts = text.split("/")
+    if len(parts) == 3 and is_commune(parts[0]) and all(map(_is_number, parts[1:])):
+        return Number(*parts)
+    if is_national(text):
+        return text.lower()
+    try:
+        # The dashes are asked for, so that no other number passes as a UUID.
+        if text.count("-") == 4:
+            return uuid.UUID(text)
+    except ValueError:
+        pass
+    raise BadRequest(
+        f"{key!r} is no key of a parcel.",
+        hint="Give commune/sheet/number (09922/25/10), a UUID or the 12-character identifier.",
+        code="bad-key",
+    )
+
+
+def is_commune(text: str) -> bool:
+    """Tell whether a text has the form of a commune code: five digits."""
+    return _COMMUNE.fullmatch(text) is not None and text.isascii()
+
+
+def is_national(text: str) -> bool:
+    """Tell whether a text has the form of a national parcel identifier, in either case."""
+    return _NATIONAL.fullmatch(text.lower()) is not None
+
+
+def _is_number(text: str) -> bool:
+    """Tell whether a text can be the number of a sheet or of a parcel."""
+    return bool(text) and text == text.strip() and text.isprintable()

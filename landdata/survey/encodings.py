@@ -1,0 +1,338 @@
+"""Bytes to Vietnamese text.
+
+A DBF says nothing reliable of its encoding: `.cpg` is often absent or wrong, and general
+detectors do not know TCVN3 and VNI. So every candidate decodes the whole file, and the one
+that yields valid Vietnamese syllables is taken.
+
+Raw text is passed as latin-1 `str`, one character a byte, which loses nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from importlib import resources
+from typing import Literal
+
+from landdata.errors import BadRequest
+from landdata.survey.model import EncodingChoice
+
+#: In the order of preference where the scores are equal.
+ENCODINGS = ("UTF-8", "TCVN3", "VNI", "CP1258", "CP1252")
+
+_TABLES: dict[str, dict[str, str]] = json.loads(
+    resources.files("landdata").joinpath("data/encodings.json").read_text(encoding="utf-8")
+)["tables"]
+
+
+def _table(name: str, keys: str) -> dict[str, str]:
+    """Pair the keys of a table with its letters."""
+    table = _TABLES[name]
+    return dict(zip(table[keys].split(), table["letters"].split(), strict=True))
+
+
+TCVN3 = {chr(int(byte, 16)): letter for byte, letter in _table("tcvn3", "bytes").items()}
+#: Capitals that the standard has and the fonts of its time had not: they fill the free bytes.
+TCVN3_CAPITALS = {
+    chr(int(byte, 16)): letter for byte, letter in _table("tcvn3_capitals", "bytes").items()
+}
+#: Each sequence in the cases in which it is found; the base letter tells the letter's case.
+VNI = {
+    cased: letter.upper() if cased[0].isupper() else letter
+    for sequence, letter in _table("vni", "sequences").items()
+    for cased in (sequence, sequence.upper(), sequence[0].upper() + sequence[1:])
+}
+_TCVN3_TABLE = str.maketrans(TCVN3_CAPITALS | TCVN3)
+_VNI_SEQUENCE = re.compile("|".join(sorted(map(re.escape, VNI), key=len, reverse=True)))
+
+_LETTERS = (
+    "aăâbcdđeêghiklmnoôơpqrstuưvxyáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ"
+)
+VIETNAMESE = frozenset(_LETTERS + _LETTERS.upper())
+#: TCVN3 bytes that are no Vietnamese letters when read as latin-1: `ª` in UTF-8 is a remnant.
+_REMNANTS = {raw: letter for raw, letter in TCVN3.items() if raw not in VIETNAMESE}
+_REMNANT_TABLE = str.maketrans(_REMNANTS)
+
+_WORD = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])+")
+_ACCENTED = re.compile(r"[^\x00-\x7f]")
+_REMNANT_WORD = re.compile(
+    rf"(?:[A-Za-z]|[^\x00-\x7f])*[{re.escape(''.join(_REMNANTS))}](?:[A-Za-z]|[^\x00-\x7f])*"
+)
+# A capital in the middle of a word begins a second one: VănTrường.
+_SMALL = "a-z" + _LETTERS
+_CASE_EDGE = re.compile(f"(?<=[{_SMALL}])(?=[A-Z{_LETTERS.upper()}][{_SMALL}])")
+
+# -- Vietnamese syllables: onset, rime, tone
+
+_TONES = "\u0300\u0301\u0303\u0309\u0323"  # grave, acute, tilde, hook above, dot below
+_ONSETS = "b c ch d đ g gh gi h k kh l m n ng ngh nh p ph q qu r s t th tr v x"
+# Languages of the highlands, of whose places and people a cadastre is full.
+_FOREIGN_ONSETS = "bl br đh đr dr gr j kl kr ml mr pl pr w f z st sr hr mn tl dl"
+_OPEN_RIMES = (
+    "a ai ao au ay ă âu ây e eo ê êu i ia iêu iu o oa oai oao oay oe oeo oi ô ôi ơ ơi"
+    " u ua uê ui uơ uy uya uyu uôi uây ư ưa ưi ưu ươi ươu y yêu ya yê uâu ưo"
+)
+_NASAL_RIMES = (
+    "am an ang anh ăm ăn ăng âm ân âng em en eng ên êm ênh im in inh iêm iên iêng om on ong oong"
+    " oam oan oang oanh oăm oăn oăng oen oem ôm ôn ông ôông ơm ơn um un ung uân uâng uông uôm uôn"
+    " uênh uyn uynh uyên ưm ưn ưng ươm ươn ương yêm yên yêng uang uan uanh uăn uăng uên uen"
+)
+_STOP_RIMES = (
+    "ac ach ap at ăc ăp ăt âc âp ât ec ep et êch êp êt ich ip it iêc iêp iêt oc ooc op ot oac oach"
+    " oap oat oăc oăt oet ôc ôp ôt ơp ơt uc up ut uât uôc uôp uôt uêch uyt uych uyêt uyp ưc ưt ưp"
+    " ươc ươp ươt yêt uac uat uăt uăc uach uet uêt"
+)
+_SONORANT = frozenset((_OPEN_RIMES + " " + _NASAL_RIMES).split())
+_STOP = frozenset(_STOP_RIMES.split())
+
+
+def _choice(items: Iterable[str]) -> str:
+    """Write an alternation, longest first, so that `ngh` is tried before `ng`."""
+    return "(?:" + "|".join(sorted(items, key=len, reverse=True)) + ")"
+
+
+_SYLLABLE = re.compile(f"({_choice(_ONSETS.split())}?)({_choice(_SONORANT | _STOP)})")
+_LOOSE_ONSET = _choice((_ONSETS + " " + _FOREIGN_ONSETS).split())
+_LOOSE_RIME = _choice(
+    _SONORANT
+    | _STOP
+    | {rime + coda for rime in _OPEN_RIMES.split() for coda in ("k", "l", "r", "h", "s", "n", "ng")}
+    | {"iêk", "uôk", "ươk", "ec", "ac"}
+)
+_POSSIBLE = re.compile(f"{_LOOSE_ONSET}?{_LOOSE_RIME}(?:{_LOOSE_ONSET}{_LOOSE_RIME})*")
+
+
+def _toneless(word: str) -> tuple[str, str]:
+    """Split a word into its letters without tone, and its tones."""
+    apart = unicodedata.normalize("NFD", word)
+    letters = unicodedata.normalize("NFC", "".join(c for c in apart if c not in _TONES))
+    return letters, "".join(c for c in apart if c in _TONES)
+
+
+@lru_cache(maxsize=100_000)
+def is_syllable(word: str) -> bool:
+    """Tell whether a word is one valid Vietnamese syllable: onset, rime and tone."""
+    letters, tones = _toneless(word.lower())
+    match = _SYLLABLE.fullmatch(letters)
+    if match is None or len(tones) > 1:
+        return False
+    # Rimes that end in a stop bear only the acute and the dot below.
+    return match[2] not in _STOP or tones in ("\u0301", "\u0323")
+
+
+@lru_cache(maxsize=100_000)
+def is_mangled(word: str) -> bool:
+    """Tell whether a word bears Vietnamese accents in a way no word can: `Đđi`, `Trưêng`.
+
+    Wider than `is_syllable`: a tone that was forgotten, words run together and names of the
+    highlands (Đắk, Krông) are no damage.
+    """
+    for part in _CASE_EDGE.split(word):
+        if not _ACCENTED.search(part):
+            continue
+        letters, tones = _toneless(part.lower())
+        syllables = len(re.findall(r"[aăâeêioôơuưy]+", letters))
+        if len(tones) > max(1, syllables) or _POSSIBLE.fullmatch(letters) is None:
+            return True
+    return False
+
+
+# -- decoding
+
+
+def _utf8(text: str) -> str:
+    return text.encode("latin-1").decode("utf-8")
+
+
+def _cp(codec: str) -> Callable[[str], str]:
+    """Make a decoder of a code page, in which undefined bytes stay as they are."""
+    table = {}
+    for byte in range(128, 256):
+        letter = bytes([byte]).decode(codec, "ignore")
+        table[byte] = letter or chr(byte)
+    return lambda text: unicodedata.normalize("NFC", text.translate(table))
+
+
+_DECODERS: dict[str, Callable[[str], str]] = {
+    "UTF-8": _utf8,
+    "TCVN3": lambda text: text.translate(_TCVN3_TABLE),
+    "VNI": lambda text: _VNI_SEQUENCE.sub(lambda match: VNI[match[0]], text),
+    "CP1258": _cp("cp1258"),
+    "CP1252": _cp("cp1252"),
+}
+_CPG = {
+    "utf-8": "UTF-8", "utf8": "UTF-8", "65001": "UTF-8",
+    "1258": "CP1258", "cp1258": "CP1258", "windows-1258": "CP1258", "ansi 1258": "CP1258",
+    "1252": "CP1252", "cp1252": "CP1252", "windows-1252": "CP1252", "ansi 1252": "CP1252",
+    "iso-8859-1": "CP1252", "iso88591": "CP1252", "88591": "CP1252", "latin1": "CP1252",
+    "tcvn3": "TCVN3", "vni": "VNI",
+}  # fmt: skip
+
+_JOINT = "\x00"  # stands in no DBF value: the driver ends a text there
+
+
+def _bulk(values: Sequence[str], decode: Callable[[str], str]) -> list[str]:
+    """Decode all values in one call."""
+    if not values:
+        return []
+    return decode(_JOINT.join(values)).split(_JOINT)
+
+
+def _decode_utf8(value: str) -> str | None:
+    """Decode one value; cut off a letter that the field's width cut in two; None: not UTF-8."""
+    raw = value.encode("latin-1")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if error.reason == "unexpected end of data" and len(raw) - error.start < 4:
+            return raw[: error.start].decode("utf-8")
+        return None
+
+
+def _words(text: str) -> Counter[str]:
+    """Count the words that bear accents."""
+    return Counter(word for word in _WORD.findall(text) if _ACCENTED.search(word))
+
+
+def _score(words: Counter[str]) -> float:
+    """Return the share of valid syllables among accented words."""
+    total = sum(words.values())
+    good = sum(n for word, n in words.items() if all(map(is_syllable, _CASE_EDGE.split(word))))
+    return good / total if total else 0.0
+
+
+def canonical(name: str) -> str:
+    """Return the name of an encoding as we write it; an unknown one raises `BadRequest`."""
+    known = {"ascii": "ASCII", "abc": "TCVN3", "vni-windows": "VNI", **_CPG}
+    known |= {encoding.lower(): encoding for encoding in ENCODINGS}
+    found = known.get(name.strip().lower())
+    if found is None:
+        raise BadRequest(
+            f"Encoding {name!r} is not known.",
+            hint=f"Known are {', '.join(ENCODINGS)}.",
+            code="unknown-encoding",
+        )
+    return found
+
+
+def detect(
+    values: Sequence[str], *, cpg: str | None = None, option: str | None = None
+) -> EncodingChoice:
+    """Choose the encoding of a file.
+
+    `values` are the distinct texts of the whole file, as latin-1; `cpg` is what the `.cpg`
+    says (a hint, used where scores are equal); `option` is what the surveyor says, which
+    decides. An unknown `option` raises `BadRequest`.
+    """
+    accented = [value for value in values if not value.isascii()]
+    by: Literal["cpg", "detected", "option"] = "detected"
+    scores: dict[str, float] = {}
+    if accented:
+        # A letter cut in two at the end of a field is no sign against UTF-8.
+        fits = [value for value in map(_decode_utf8, accented) if value is not None]
+        scores["UTF-8"] = len(fits) / len(accented)
+        for name in ENCODINGS[1:]:
+            scores[name] = _score(_words(" ".join(_bulk(accented, _DECODERS[name]))))
+        if scores["UTF-8"] < 1 and max(scores.values()) > scores["UTF-8"] - 0.05:
+            scores["UTF-8"] *= 0.5  # bytes that happen to fit are common in short words
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], ENCODINGS.index(item[0])))
+    candidates = tuple((name, round(score, 4)) for name, score in ranked)
+    if option is not None:
+        name = canonical(option)
+        return EncodingChoice(name=name, confidence=1.0, candidates=candidates, by="option")
+    if not accented:
+        return EncodingChoice(name="ASCII", confidence=1.0, candidates=(("ASCII", 1.0),))
+    name, best = ranked[0]
+    hinted = _CPG.get((cpg or "").strip().lower())
+    if hinted and hinted != name and scores[hinted] >= best - 0.02:
+        name, by = hinted, "cpg"
+    if name == "UTF-8" and best == 1.0:
+        confidence = 1.0
+    else:
+        second = max((score for other, score in ranked if other != name), default=0.0)
+        confidence = max(0.0, best * (1 - (second / best) ** 2)) if best else 0.0
+    return EncodingChoice(name=name, confidence=round(confidence, 3), candidates=candidates, by=by)
+
+
+def decode(values: Sequence[str], name: str) -> tuple[list[str], int]:
+    """Decode raw texts (latin-1) to Unicode NFC; return them and how many were mended.
+
+    TCVN3 text gets its case back, word by word. Letters of TCVN3 that an earlier conversion
+    to UTF-8 left behind (`Lª` for `Lê`) are converted where the file has them as a habit.
+    A value that is not in the encoding comes back as it is, byte by byte.
+    """
+    name = canonical(name)
+    if name == "ASCII":
+        return list(values), 0
+    mended = 0
+    if name == "UTF-8":
+        try:
+            texts = _bulk(values, _utf8)
+        except UnicodeDecodeError:
+            texts = [value if (text := _decode_utf8(value)) is None else text for value in values]
+        texts, mended = _convert_remnants(texts)
+    else:
+        texts = _bulk(values, _DECODERS[name])
+        if name == "TCVN3":
+            texts = [text if text.isascii() else _mend_case(text) for text in texts]
+    return _bulk(texts, lambda text: unicodedata.normalize("NFC", text)), mended
+
+
+def _convert_remnants(texts: list[str]) -> tuple[list[str], int]:
+    """Finish a conversion from TCVN3 that somebody began; return the texts and their number."""
+    found = [
+        (index, words)
+        for index, text in enumerate(texts)
+        if not text.isascii()
+        and (words := [w for w in _REMNANT_WORD.findall(text) if any(map(str.isalpha, w))])
+    ]
+    words = [word for _, many in found for word in many if re.search(r"[A-Za-zÀ-ỹ]", word)]
+    good = sum(is_syllable(word.translate(_REMNANT_TABLE)) for word in words)
+    # Few and meaningless: a degree sign or a trade mark, not a half conversion.
+    if not words or good * 2 < len(words):
+        return texts, 0
+    mended = list(texts)
+    for index, _ in found:
+        mended[index] = _REMNANT_WORD.sub(
+            lambda match: match[0].translate(_REMNANT_TABLE) if len(match[0]) > 1 else match[0],
+            texts[index],
+        )
+    # The same conversion lost the case of the letters that it did convert.
+    mended = [text if text.isascii() else _mend_case(text) for text in mended]
+    return mended, sum(new != old for new, old in zip(mended, texts, strict=True))
+
+
+def _mend_case(text: str) -> str:
+    """Give the capitals back that TCVN3 writes with the byte of the small letter.
+
+    A word is in capitals where its plain letters are; one with too few plain letters to tell
+    follows the rest of the value.
+    """
+    plain = re.findall(r"[A-Za-z]+", text)
+    # UBND, HTX and the like stand in capitals beside words that do not.
+    shouted = all(map(str.isupper, plain)) and any(
+        len(re.findall(r"[A-Z]", word)) > 1 and is_syllable(word) for word in _WORD.findall(text)
+    )
+
+    def mend(match: re.Match[str]) -> str:
+        word = match[0]
+        letters = re.sub(r"[^A-Za-z]", "", word)
+        if letters and not letters.isupper():
+            return word
+        certain = len(letters) > 1 or (len(letters) == 1 and word[0] != letters)
+        return word.upper() if certain or shouted else word
+
+    return _WORD.sub(mend, text)
+
+
+def mangled(texts: Sequence[str]) -> list[bool]:
+    """Tell of each decoded text whether it is half converted: broken letters or words."""
+    words = _words(" ".join(text for text in texts if not text.isascii()))
+    bad = {word for word in words if is_mangled(word)}
+    if not bad:
+        return [False] * len(texts)
+    return [not text.isascii() and not bad.isdisjoint(_WORD.findall(text)) for text in texts]
