@@ -283,7 +283,7 @@ class Cluster:
                 db.execute(f"CREATE EXTENSION IF NOT EXISTS {extension}")
             # PostGIS lacks EPSG:9205 to 9218, which the migrations add.
             db.execute(
-                sql.SQL("GRANT INSERT, UPDATE ON spatial_ref_sys TO {}").format(
+                sql.SQL("GRANT INSERT, UPDATE, DELETE ON spatial_ref_sys TO {}").format(
                     sql.Identifier(OWNER)
                 )
             )

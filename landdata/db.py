@@ -33,7 +33,7 @@ def url(settings: Settings) -> sa.URL:
             hint="Start it with `landdata up`, or set LANDDATA_DATABASE_URL.",
             code="database-down",
         )
-    return sa.make_url(cluster.url())
+    return cluster.url()
 
 
 def engine(settings: Settings) -> sa.Engine:

@@ -192,6 +192,11 @@ _CATALOGUE = (
     ),
     # -- the store
     Rule(
+        "already-official", "info",
+        "Thửa {parcel} giống hệt trạng thái chính thức hiện hành; tính là trùng.",
+        "Parcel {parcel} is official already, the same to the letter; counted as a duplicate.",
+    ),
+    Rule(
         "replaces-official", "info",
         "Thửa {parcel} thay hình chính thức hiện hành: diện tích thay đổi {measured} m².",
         "Parcel {parcel} replaces its official state: its area changes by {measured} m².",

@@ -42,10 +42,11 @@ class Settings(BaseSettings):
         default_factory=_default_home
     )
     database_url: Annotated[
-        str | None, Field(description="PostgreSQL URL; unset: the embedded cluster.")
+        str | None, Field(repr=False, description="PostgreSQL URL; unset: the embedded cluster.")
     ] = None
     read_url: Annotated[
-        str | None, Field(description="PostgreSQL URL for readers (replicas); unset: the same.")
+        str | None,
+        Field(repr=False, description="PostgreSQL URL for readers (replicas); unset: the same."),
     ] = None
     host: Annotated[str, Field(description="Address that `serve` listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that `serve` listens on.")] = 5000
@@ -56,7 +57,8 @@ class Settings(BaseSettings):
         Literal["vi", "en"], Field(description="Language of sentences where none is asked for.")
     ] = "vi"
     secret_key: Annotated[
-        str | None, Field(description="Key that signs sessions; unset: made new at each start.")
+        str | None,
+        Field(repr=False, description="Key that signs sessions; unset: made new at each start."),
     ] = None
     publish_address: Annotated[
         bool,

@@ -1,0 +1,88 @@
+"""A real PostGIS for the tests: one embedded cluster, one migrated template, a clone per test."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from landdata import db
+from landdata.cluster import Cluster
+from landdata.settings import Settings
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real survey files, where it is there."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real survey files are not here")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    # not pytest's own temporary folder: `postgres` could not traverse it where root runs the tests
+    home = Path(tempfile.mkdtemp(prefix="landdata-test-"))
+    home.chmod(0o755)
+    made = Cluster(home, fast=True)
+    try:
+        made.up()
+        yield made
+    finally:
+        made.down()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def make_store(cluster: Cluster) -> Iterator[Callable[..., Settings]]:
+    """A function that makes a store of its own for an SRID: settings with its URL and home."""
+    admin = sa.create_engine(cluster.url("postgres"), isolation_level="AUTOCOMMIT")
+    templates: dict[int, str] = {}
+    homes: list[Path] = []
+
+    def execute(statement: str) -> None:
+        with admin.connect() as connection:
+            connection.execute(sa.text(statement))
+
+    def settings_of(name: str, srid: int) -> Settings:
+        home = Path(tempfile.mkdtemp(prefix="landdata-home-"))
+        homes.append(home)
+        url = cluster.url(name).render_as_string(hide_password=False)
+        return Settings(home=home, database_url=url, srid=srid, language="en")
+
+    def make(srid: int = 9212, **changes: object) -> Settings:
+        if srid not in templates:
+            name = f"template_{srid}"
+            execute(f"CREATE DATABASE {name} TEMPLATE landdata")
+            db.migrate(settings_of(name, srid))
+            templates[srid] = name
+        name = f"store_{next(_numbers)}"
+        execute(f"CREATE DATABASE {name} TEMPLATE {templates[srid]}")
+        return settings_of(name, srid).model_copy(update=changes)
+
+    yield make
+    admin.dispose()
+    for home in homes:
+        shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture
+def settings(make_store: Callable[..., Settings]) -> Settings:
+    """The settings of an empty, migrated store of the test's own, in EPSG:9212."""
+    return make_store()
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[sa.Engine]:
+    """An engine on that store."""
+    made = db.engine(settings)
+    yield made
+    made.dispose()
