@@ -106,12 +106,12 @@ _CATALOGUE = (
     Rule(
         "missing-geometry", "error",
         "Thửa {parcel} không có hình: {why}.",
-        "Parcel {parcel} has no shape: {why}.",
+        "Parcel {parcel} has no shape: {why_en}.",
     ),
     Rule(
         "invalid-ring", "error",
         "Ranh giới thửa {parcel} không hợp lệ: {why}.",
-        "The boundary of parcel {parcel} is not a valid ring: {why}.",
+        "The boundary of parcel {parcel} is not a valid ring: {why_en}.",
         source="OGC Simple Features 06-103r4, 6.1.11",
     ),
     # -- coverage: a parcel and its neighbours
@@ -143,9 +143,9 @@ _CATALOGUE = (
     ),
     Rule(
         "unmatched-vertex", "warning",
-        "Đỉnh ranh của thửa {parcel} không có đỉnh tương ứng trên thửa {other}"
+        "Một đỉnh trên ranh chung của thửa {parcel} và thửa {other} chỉ có ở một thửa"
         " (lệch {measured} {unit}).",
-        "A boundary vertex of parcel {parcel} has no counterpart on parcel {other}"
+        "A vertex on the common boundary of parcels {parcel} and {other} is on only one of them"
         " ({measured} {unit} off).",
         unit="m",
     ),
@@ -154,6 +154,11 @@ _CATALOGUE = (
         "missing-number", "error",
         "Dòng {row} không có số tờ hoặc số thửa dùng được ({value}).",
         "Row {row} has no usable sheet or parcel number ({value}).",
+    ),
+    Rule(
+        "duplicate-row", "info",
+        "Dòng {row} lặp lại dòng {other_row}: cùng số thửa {parcel}, cùng hình.",
+        "Row {row} repeats row {other_row}: the same number {parcel}, the same shape.",
     ),
     Rule(
         "duplicate-number", "error",

@@ -1,0 +1,373 @@
+"""A Survey and its neighbours become Findings. Pure: arrays in, arrays out.
+
+Each room's docstring defines its rules: `record` (what a parcel says of itself), `shape` (one
+parcel alone), `coverage` (a parcel and its neighbours); `rules` holds the limits.
+
+What is official already takes part in the coverage rules, except the state that a row
+replaces. A rejected row replaces nothing, so its official state stays and the other rows must
+fit it too; `check` goes on until nothing changes. Hence what holds afterwards: the acceptable
+rows, with all official parcels that they do not replace, do not overlap beyond rounding.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+from numpy.typing import NDArray
+
+from landdata.findings import RULES, Finding
+from landdata.topology import coverage, record, shape
+from landdata.topology.rules import SOURCES, Limits
+
+if TYPE_CHECKING:
+    from landdata.survey import Survey
+
+__all__ = ["ACCEPTABLE", "DUPLICATE", "REJECTED", "Checked", "Limits", "Neighbours", "check"]
+
+#: No finding of severity error names the row.
+ACCEPTABLE = 0
+#: A finding of severity error names the row.
+REJECTED = 1
+#: The row repeats an earlier one.
+DUPLICATE = 2
+
+Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """Official parcels in and around a survey, in the storage CRS."""
+
+    parcels: NDArray[np.object_]  # (m,) keys commune/sheet/number
+    geometry: NDArray[np.object_]  # (m,)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The verdict on each of a survey's n rows.
+
+    `findings` are the survey's own, with their parcels filled in, and those of the rules; their
+    order is by rule, row and place. `replaces` and `unchanged` index the neighbours.
+    """
+
+    findings: list[Finding]
+    status: NDArray[np.int8]  # (n,) ACCEPTABLE, REJECTED or DUPLICATE
+    parcels: NDArray[np.object_]  # (n,) keys, None where there is no usable number
+    unchanged: NDArray[np.int64]  # (n,) neighbour of the same key and the same shape, or -1
+    replaces: NDArray[np.int64]  # (n,) neighbour of the same key, or -1
+    seconds: dict[str, float]  # by stage
+
+
+def check(
+    survey: Survey,
+    neighbours: Neighbours | None = None,
+    *,
+    commune: str | None = None,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> Checked:
+    """Run all rules over a survey, and over its seam with what is official around it.
+
+    `commune` is the batch's; where it is None, what each row states makes its key.
+    """
+    limits = limits or Limits()
+    tell = progress or (lambda stage, done, total: None)
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+
+    def lap(stage: str) -> None:
+        nonlocal started
+        now = time.perf_counter()
+        seconds[stage], started = seconds.get(stage, 0.0) + now - started, now
+
+    official = _Official.of(neighbours)
+    parcels = record.keys(survey, commune)
+    findings = _with_parcels(survey, parcels)
+    found, repeats = record.check(survey, parcels, commune)
+    findings += found
+    lap("record")
+    tell("record", 1, 1)
+
+    found, usable = shape.check(survey.rows, parcels, survey.geometry)
+    findings += found
+    findings += _missing(survey, parcels, findings)
+    lap("shape")
+    tell("shape", 1, 1)
+
+    replaces = official.of_keys(parcels)
+    within = np.flatnonzero(usable & ~repeats)
+    # In the first round each usable row counts as replacing its official state.
+    stays = np.ones(len(official.geometry), dtype=np.bool_)
+    stays[replaces[within][replaces[within] >= 0]] = False
+    around = np.flatnonzero(stays & official.usable)
+    defects = coverage.find(
+        np.concatenate([survey.geometry[within], official.geometry[around]]),
+        limits,
+        own=len(within),
+        progress=tell,
+    )
+    who = _Who(survey, parcels, official, np.concatenate([within, -1 - around]))
+    findings += _coverage_findings(defects, who, limits)
+    lap("coverage")
+
+    # Official states come back when the rows that were to replace them are rejected.
+    back = np.empty(0, dtype=np.int64)
+    while True:
+        status = _status(survey, findings, repeats)
+        returned = ~stays & official.usable
+        returned[replaces[(status == ACCEPTABLE) & (replaces >= 0)]] = False
+        fresh = np.setdiff1d(np.flatnonzero(returned), back)
+        if not len(fresh):
+            break
+        back = np.union1d(back, fresh)
+        left = np.flatnonzero((status == ACCEPTABLE) & usable)
+        overlaps = coverage.between(survey.geometry[left], official.geometry[fresh], limits)
+        who = _Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
+        findings += [_overlap(each, who, limits) for each in overlaps]
+
+    unchanged = _unchanged(survey, official, replaces, usable)
+    findings += _replaced(
+        survey, parcels, official, replaces, (status == ACCEPTABLE) & (unchanged < 0)
+    )
+    findings.sort(key=_order)
+    lap("official")
+    return Checked(findings, status, parcels, unchanged, replaces, seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class _Official:
+    """The neighbours, and which of them are fit for the coverage rules."""
+
+    parcels: NDArray[np.object_]
+    geometry: NDArray[np.object_]
+    usable: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, neighbours: Neighbours | None) -> _Official:
+        if neighbours is None:
+            none = np.empty(0, dtype=object)
+            return cls(none, none, np.empty(0, dtype=np.bool_))
+        geometry = neighbours.geometry
+        usable = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
+        usable &= shapely.is_valid(geometry)
+        return cls(neighbours.parcels, geometry, usable)
+
+    def of_keys(self, parcels: NDArray[np.object_]) -> NDArray[np.int64]:
+        """Return the index of each key among the official parcels, or -1."""
+        if not len(self.parcels):
+            return np.full(len(parcels), -1, dtype=np.int64)
+        index = pc.index_in(
+            pa.array(parcels, pa.string()), value_set=pa.array(self.parcels, pa.string())
+        )
+        result: NDArray[np.int64] = (
+            index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        )
+        result[pa.array(parcels, pa.string()).is_null().to_numpy(False)] = -1
+        return result
+
+
+@dataclass(frozen=True, slots=True)
+class _Who:
+    """Names the polygons of a coverage: rows (index ≥ 0) and official parcels (-1 - index)."""
+
+    survey: Survey
+    parcels: NDArray[np.object_]
+    official: _Official
+    index: NDArray[np.int64]
+
+    def row(self, polygon: int) -> int | None:
+        at = int(self.index[polygon])
+        return int(self.survey.rows[at]) if at >= 0 else None
+
+    def parcel(self, polygon: int) -> str | None:
+        at = int(self.index[polygon])
+        key: str | None = self.parcels[at] if at >= 0 else self.official.parcels[-1 - at]
+        return key
+
+
+def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> list[Finding]:
+    findings = [_overlap(each, who, limits) for each in defects.overlaps]
+    own = int(np.count_nonzero(who.index >= 0))
+    for gap in defects.gaps:
+        # The row that has most of the border, and of all others the one that has most.
+        first = next(each for each in gap.parcels if each < own)
+        other = next((each for each in gap.parcels if each != first), first)
+        findings.append(
+            Finding(
+                rule="gap",
+                row=who.row(first),
+                other_row=who.row(other),
+                parcel=who.parcel(first),
+                other_parcel=who.parcel(other),
+                measured=round(gap.width, 4),
+                limit=limits.gap,
+                source=SOURCES["gap"],
+                point=_inside(gap.region),
+                geometry=gap.region,
+                detail={"area": f"{gap.area:.3g}" if gap.area < 1 else f"{gap.area:.2f}"},
+            )
+        )
+    findings += [
+        Finding(
+            rule="unmatched-vertex",
+            row=who.row(first),
+            other_row=who.row(other),
+            parcel=who.parcel(first),
+            other_parcel=who.parcel(other),
+            measured=round(each.distance, 4),
+            limit=limits.snap,
+            source=SOURCES["unmatched-vertex"],
+            point=each.point,
+            geometry=shapely.Point(each.point),
+        )
+        for each in defects.unmatched
+        # A finding is a row's; where the vertex is an official parcel's, the row comes first.
+        for first, other in [
+            (each.parcel, each.other) if each.parcel < own else (each.other, each.parcel)
+        ]
+    ]
+    return findings
+
+
+def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:
+    first, second = overlap.first, overlap.second
+    rule = "overlap"
+    if overlap.equal:
+        rule = "duplicate-geometry"
+    elif overlap.inner is not None:
+        rule = "containment"
+        if overlap.inner == second:
+            first, second = second, first
+    if rule != "containment":
+        rows = who.row(first), who.row(second)
+        if rows[0] is not None and rows[1] is not None and rows[1] < rows[0]:
+            first, second = second, first
+    return Finding(
+        rule=rule,
+        row=who.row(first),
+        other_row=who.row(second),
+        parcel=who.parcel(first),
+        other_parcel=who.parcel(second),
+        measured=round(overlap.area, 4),
+        limit=None if rule == "duplicate-geometry" else limits.rounding,
+        source=SOURCES.get(rule),
+        point=_inside(overlap.region),
+        geometry=overlap.region,
+        detail={"width": f"{overlap.width:.3f}"},
+    )
+
+
+def _missing(
+    survey: Survey, parcels: NDArray[np.object_], findings: list[Finding]
+) -> list[Finding]:
+    """Tell of rows without a shape, where whoever read the file has not."""
+    told = {each.row for each in findings if each.rule == "missing-geometry"}
+    void = shapely.is_missing(survey.geometry) | shapely.is_empty(survey.geometry)
+    return [
+        Finding(
+            rule="missing-geometry",
+            row=int(survey.rows[at]),
+            parcel=parcels[at],
+            detail={"why": "trống", "why_en": "empty"},
+        )
+        for at in np.flatnonzero(void).tolist()
+        if int(survey.rows[at]) not in told
+    ]
+
+
+def _with_parcels(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
+    """Return the survey's own findings with the keys that the reader of the file lacked."""
+    asked = {each.row for each in survey.findings}
+    key = {row: parcels[at] for at, row in enumerate(survey.rows.tolist()) if row in asked}
+    return [
+        replace(each, parcel=key.get(each.row)) if each.parcel is None else each
+        for each in survey.findings
+    ]
+
+
+def _unchanged(
+    survey: Survey,
+    official: _Official,
+    replaces: NDArray[np.int64],
+    usable: NDArray[np.bool_],
+) -> NDArray[np.int64]:
+    """Return for each row the official parcel of the same key and shape, or -1."""
+    unchanged = np.full(len(replaces), -1, dtype=np.int64)
+    same = np.flatnonzero((replaces >= 0) & usable)
+    one = shapely.normalize(survey.geometry[same])
+    two = shapely.normalize(official.geometry[replaces[same]])
+    equal = shapely.equals_exact(one, two, 0.0)
+    unchanged[same[equal]] = replaces[same[equal]]
+    return unchanged
+
+
+def _replaced(
+    survey: Survey,
+    parcels: NDArray[np.object_],
+    official: _Official,
+    replaces: NDArray[np.int64],
+    which: NDArray[np.bool_],
+) -> list[Finding]:
+    """Tell which rows give an official parcel another shape, and the change of area (m²)."""
+    return [
+        Finding(
+            rule="replaces-official",
+            row=int(survey.rows[at]),
+            parcel=parcels[at],
+            other_parcel=parcels[at],
+            measured=round(
+                float(
+                    shapely.area(survey.geometry[at])
+                    - shapely.area(official.geometry[replaces[at]])
+                ),
+                3,
+            ),
+            point=_inside(survey.geometry[at]),
+        )
+        for at in np.flatnonzero(which & (replaces >= 0)).tolist()
+    ]
+
+
+def _status(
+    survey: Survey, findings: list[Finding], repeats: NDArray[np.bool_]
+) -> NDArray[np.int8]:
+    named = {
+        row
+        for each in findings
+        if each.severity == "error"
+        for row in (each.row, each.other_row)
+        if row is not None
+    }
+    status = np.where(np.isin(survey.rows, list(named)), REJECTED, ACCEPTABLE).astype(np.int8)
+    status[repeats] = DUPLICATE
+    return status
+
+
+def _inside(geometry: shapely.Geometry) -> tuple[float, float]:
+    point = shapely.point_on_surface(geometry)
+    return (round(shapely.get_x(point), 4), round(shapely.get_y(point), 4))
+
+
+_PLACE_OF_RULE = {rule: place for place, rule in enumerate(RULES)}
+
+
+def _order(finding: Finding) -> tuple[object, ...]:
+    """Sort by rule as in the catalogue, then row, other row and place."""
+    return (
+        _PLACE_OF_RULE[finding.rule],
+        finding.row is None,
+        finding.row or 0,
+        finding.other_row is None,
+        finding.other_row or 0,
+        finding.other_parcel or "",
+        finding.point or (0.0, 0.0),
+        finding.measured or 0.0,
+        sorted(finding.detail.items()),
+    )

@@ -1,0 +1,733 @@
+"""Rules on a parcel and its neighbours: overlaps, gaps and unmatched vertices.
+
+All is decided at stored precision, coordinates being whole millimetres.
+
+Definitions
+-----------
+*overlap*: two parcels whose interiors have a region in common that is wider than
+`Limits.rounding`; the width is the diameter of the largest circle in the region (the widest
+of its parts). *Containment* is an overlap that leaves nothing of one of the two wider than
+that; *duplicate geometry* leaves nothing at all of either.
+
+*gap*: a region that no parcel covers, wider than `Limits.rounding` and narrower than
+`Limits.gap` (width as above), and that is either enclosed by parcels, or open where it ends
+at a corner: its mouth, the shortest line from a corner of the boundary (`Limits.corner`) to
+the parcel across, is shorter than the limit and less than half as long as the gap is deep.
+So a strip, or a wedge that was torn open at a road, is a gap. A taper, two boundaries that part
+at a point and widen until they are further apart than the limit without such a corner, is the
+end of a road and no gap; neither is a nook that is wider than deep.
+
+*unmatched vertex*: a vertex of one parcel on the boundary of another (within
+`Limits.rounding`) that is not a vertex of it too, T-junctions included. Further off, but within
+`Limits.snap`, it is a near miss, and told too, unless it bounds an overlap or gap that is told
+already, or is only the next vertex after a common one where the boundaries part (further off
+than half its distance from the common vertex). One finding for each vertex and other parcel.
+
+How it is found, and why nothing is missed
+------------------------------------------
+Each ring runs with its parcel on the left. An edge is *matched* if it stands exactly once in
+each direction; the other edges are few. Let m(p) be the number of parcels that cover p. m
+changes only across unmatched edges, and any region with m ≥ 2 is bounded by unmatched edges
+that have one of the overlapping parcels, A, on their inner side. Follow such an edge: either it
+meets another unmatched edge elsewhere than at a simple vertex (one unmatched edge in, one out),
+then the two owners are a candidate pair; or m is the same along the whole chain of edges
+joined by simple vertices, and then any of its points, say a middle, lies in the other parcel,
+which asking the tree of parcels tells. From a pair that overlaps, all other pairs of the same
+region are reached by asking the tree for everything that overlaps either (across a matched edge
+all parcels but its two owners stay, and across an unmatched one begins a candidate). So exact
+overlays are made only for candidates.
+
+A gap narrower than w has at each point of its boundary another piece of boundary less than w
+away. So each of its edges is either shorter than 2 w, or has an unmatched edge that it does
+not merely follow within 2 w: only these edges are made into faces.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from landdata.topology.rules import Limits
+
+Ints = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Geometries = NDArray[np.object_]
+
+#: Coordinates are whole multiples of this many to the metre.
+_PER_METRE = 1000
+_THREADS = 2
+_CHUNK = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Two parcels (indices, `first` < `second`) and the region that both cover.
+
+    `area` m², `width` m. `inner` is the one that lies wholly inside the other, if any; `equal`
+    says that both cover exactly the same.
+    """
+
+    first: int
+    second: int
+    area: float
+    width: float
+    region: BaseGeometry
+    inner: int | None = None
+    equal: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A narrow region that no parcel covers, and the parcels along it, longest border first."""
+
+    parcels: tuple[int, ...]
+    area: float
+    width: float
+    region: BaseGeometry
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A vertex of `parcel` at `point` that `other` lacks, `distance` m off its boundary."""
+
+    parcel: int
+    other: int
+    distance: float
+    point: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Defects:
+    """What is wrong with a coverage, in no particular order."""
+
+    overlaps: list[Overlap]
+    gaps: list[Gap]
+    unmatched: list[Unmatched]
+
+
+@dataclass(frozen=True, slots=True)
+class _Edges:
+    """Directed edges, the owner on the left. Coordinates in millimetres from `origin`."""
+
+    owner: Ints
+    ax: Ints
+    ay: Ints
+    bx: Ints
+    by: Ints
+
+    def __len__(self) -> int:
+        return len(self.owner)
+
+    def take(self, which: Ints | Bools) -> _Edges:
+        return _Edges(*(getattr(self, name)[which] for name in ("owner", "ax", "ay", "bx", "by")))
+
+    @property
+    def a(self) -> Ints:
+        """The start as one number."""
+        return self.ax << 32 | self.ay
+
+    @property
+    def b(self) -> Ints:
+        """The end as one number."""
+        return self.bx << 32 | self.by
+
+    @property
+    def length(self) -> Floats:
+        """Length in metres."""
+        length: Floats = np.hypot(self.bx - self.ax, self.by - self.ay) / _PER_METRE
+        return length
+
+    def lines(self) -> Geometries:
+        """Return the edges as lines in metres from the origin."""
+        xy = np.column_stack([self.ax, self.ay, self.bx, self.by]).reshape(-1, 2, 2)
+        return np.asarray(shapely.linestrings(xy / _PER_METRE), dtype=object)
+
+
+def find(
+    polygons: Geometries,
+    limits: Limits | None = None,
+    *,
+    own: int | None = None,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Defects:
+    """Find all defects of a coverage.
+
+    `polygons` (n,) are valid Polygons or MultiPolygons in a projected CRS in metres on the
+    1 mm grid. Only the first `own` of them are under examination (all if None): what lies
+    only between later ones, the neighbours, is not told.
+    """
+    limits = limits or Limits()
+    own = len(polygons) if own is None else own
+    tell = progress or (lambda stage, done, total: None)
+    if own == 0:
+        return Defects([], [], [])
+    # Near the origin, where floating point resolves far below the grid.
+    origin = np.floor(shapely.total_bounds(polygons)[:2])
+    local = _moved(polygons, -origin)
+    edges, touched = _unmatched_edges(local)
+    tell("coverage", 1, 5)
+    tree = shapely.STRtree(local)
+    near = _near_pairs(edges, 2 * limits.gap)
+    tell("coverage", 2, 5)
+    pairs = _overlapping_pairs(local, tree, _candidates(edges, touched, near, tree))
+    overlaps = _overlaps(local, pairs, limits, own)
+    tell("coverage", 3, 5)
+    gaps = _gaps(edges, near, tree, limits, own)
+    tell("coverage", 4, 5)
+    unmatched = _unmatched_vertices(local, edges, near, overlaps, gaps, limits, own)
+    tell("coverage", 5, 5)
+    return _at(origin, Defects(overlaps, gaps, unmatched))
+
+
+def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:
+    """Find the overlaps of the polygons of `one` with those of `two`, which are numbered on.
+
+    For a few newcomers beside a coverage that is settled: every pair is overlaid.
+    """
+    limits = limits or Limits()
+    polygons = np.concatenate([one, two])
+    if not len(one) or not len(two):
+        return []
+    origin = np.floor(shapely.total_bounds(polygons)[:2])
+    local = _moved(polygons, -origin)
+    j, i = shapely.STRtree(local[: len(one)]).query(local[len(one) :], predicate="intersects")
+    pairs = _distinct([np.column_stack([i, j + len(one)])])
+    pairs = pairs[_interiors_meet(local, pairs)]
+    return _at(origin, Defects(_overlaps(local, pairs, limits, len(one)), [], [])).overlaps
+
+
+# -- the sieve
+
+
+def _moved(polygons: Geometries, by: Floats) -> Geometries:
+    """Return the polygons, moved by whole metres and set on the grid again."""
+    xy = np.rint((shapely.get_coordinates(polygons) + by) * _PER_METRE) / _PER_METRE
+    copies: Geometries = shapely.set_coordinates(np.array(polygons, dtype=object), xy)
+    return copies
+
+
+def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
+    """Return the unmatched edges, and (k, 2) pairs of owners of one and the same edge."""
+    parts, owner_of = shapely.get_parts(polygons, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    grid = np.rint(xy * _PER_METRE).astype(np.int64)
+    del xy
+    # From each coordinate to the next, but not from a ring's end to the next ring's start, nor
+    # from a vertex to itself: a repeated point is no edge.
+    same = ring[1:] == ring[:-1]
+    same &= (grid[1:] != grid[:-1]).any(axis=1)
+    at = np.flatnonzero(same)
+    ring = ring[at]
+    ax, ay = grid[at].T
+    bx, by = grid[at + 1].T
+    # Twice the signed area of each ring. Wrapping around 2^64 on the way does no harm.
+    cross = ax * by - bx * ay
+    start = np.flatnonzero(np.diff(ring, prepend=-1))
+    area = np.add.reduceat(cross, start)
+    of = ring[start]
+    shell = np.diff(part, prepend=-1)[of] != 0
+    flip = np.zeros(len(rings), dtype=np.bool_)
+    flip[of] = (area > 0) != shell
+    turn = flip[ring]
+    owner = owner_of[part[ring]].astype(np.int64)
+    edges = _Edges(
+        owner,
+        np.where(turn, bx, ax),
+        np.where(turn, by, ay),
+        np.where(turn, ax, bx),
+        np.where(turn, ay, by),
+    )
+    a, b = edges.a, edges.b
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    # Sorting one hash is several times faster than sorting pairs; equal hashes of unequal
+    # edges are told apart below, and at worst leave an edge unmatched, which is safe.
+    key = low.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    key ^= key >> np.uint64(29)
+    key += high.view(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
+    order = np.argsort(key)
+    key = key[order]
+    fresh = np.concatenate([[True], key[1:] != key[:-1], [True]])
+    begin = np.flatnonzero(fresh)
+    size = np.diff(begin)
+    pair = begin[:-1][size == 2]
+    one, two = order[pair], order[pair + 1]
+    matched = (a[one] == b[two]) & (b[one] == a[two]) & (owner[one] != owner[two])
+    left = np.ones(len(owner), dtype=np.bool_)
+    left[one[matched]] = False
+    left[two[matched]] = False
+    # Edges that stand twice in the same direction, or more than twice.
+    shared = []
+    for each in np.flatnonzero(size >= 2):
+        members = order[begin[each] : begin[each + 1]]
+        if not left[members].any():
+            continue
+        owners = np.unique(owner[members])
+        shared.append(_all_pairs(owners))
+    return edges.take(left), _distinct(shared)
+
+
+def _all_pairs(members: Ints) -> Ints:
+    """Return all (k, 2) pairs i < j of sorted members."""
+    i, j = np.triu_indices(len(members), 1)
+    return np.column_stack([members[i], members[j]])
+
+
+def _distinct(pairs: list[Ints]) -> Ints:
+    """Return the distinct (k, 2) pairs, the smaller index first, without self-pairs."""
+    if not pairs:
+        return np.empty((0, 2), dtype=np.int64)
+    every = np.sort(np.concatenate(pairs).astype(np.int64), axis=1)
+    every = every[every[:, 0] != every[:, 1]]
+    distinct: Ints = np.unique(every, axis=0)
+    return distinct
+
+
+@dataclass(frozen=True, slots=True)
+class _Near:
+    """Pairs of unmatched edges that come near each other, and how.
+
+    `i` < `j` index the edges. `distance` (k, 4) is from the start and end of i to edge j, then
+    of j to i, in metres, infinite for a vertex that both have; `touch` says that the
+    edges meet other than in a common end.
+    """
+
+    i: Ints
+    j: Ints
+    distance: Floats
+    touch: Bools
+    joined: Bools  # has a common end
+
+
+def _near_pairs(edges: _Edges, reach: float) -> _Near:
+    """Return the pairs of edges within `reach` (m), those that merely follow each other not."""
+    lines = edges.lines()
+    tree = shapely.STRtree(lines)
+
+    def ask(begin: int) -> NDArray[np.int64]:
+        found = tree.query(lines[begin : begin + _CHUNK], predicate="dwithin", distance=reach)
+        found = found[:, found[0] + begin < found[1]]
+        found[0] += begin
+        return found
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = list(pool.map(ask, range(0, len(lines), _CHUNK)))
+    i, j = np.concatenate(found, axis=1) if found else np.empty((2, 0), dtype=np.int64)
+    e, f = edges.take(i), edges.take(j)
+    ea, eb, fa, fb = e.a, e.b, f.a, f.b
+    distance = np.column_stack(
+        [
+            np.where((ea == fa) | (ea == fb), np.inf, _to_edge(e.ax, e.ay, f)[0]),
+            np.where((eb == fa) | (eb == fb), np.inf, _to_edge(e.bx, e.by, f)[0]),
+            np.where((fa == ea) | (fa == eb), np.inf, _to_edge(f.ax, f.ay, e)[0]),
+            np.where((fb == ea) | (fb == eb), np.inf, _to_edge(f.bx, f.by, e)[0]),
+        ]
+    )
+    joined = np.isinf(distance).any(axis=1)
+    same = np.isinf(distance).all(axis=1)
+    crossing = (
+        (_side(e, f.ax, f.ay) * _side(e, f.bx, f.by) < 0)
+        & (_side(f, e.ax, e.ay) * _side(f, e.bx, e.by) < 0)
+    )  # fmt: skip
+    # Within a millimetre is meeting: an exact overlay decides.
+    touch = crossing | same | (distance.min(axis=1) <= 0.001)
+    keep = touch | (distance.min(axis=1) <= reach) | ~joined
+    return _Near(i[keep], j[keep], distance[keep], touch[keep], joined[keep])
+
+
+def _side(edge: _Edges, x: Ints, y: Ints) -> Ints:
+    """Return the sign of the side of the line through each edge on which (x, y) lies."""
+    cross = (edge.bx - edge.ax) * (y - edge.ay) - (edge.by - edge.ay) * (x - edge.ax)
+    side: Ints = np.sign(cross)
+    return side
+
+
+def _to_edge(x: Ints, y: Ints, edge: _Edges) -> tuple[Floats, Floats]:
+    """Return the distance (m) of points from edges, and where along it the nearest is (0–1)."""
+    dx, dy = edge.bx - edge.ax, edge.by - edge.ay
+    px, py = x - edge.ax, y - edge.ay
+    along = np.clip((px * dx + py * dy) / (dx * dx + dy * dy), 0.0, 1.0)
+    return np.hypot(px - along * dx, py - along * dy) / _PER_METRE, along
+
+
+# -- overlaps
+
+
+def _chains(edges: _Edges, cut: Bools) -> tuple[Ints, Bools]:
+    """Join the edges that follow each other through simple vertices.
+
+    `cut` are edges that are chains of their own. Returns each edge's following edge (itself
+    where the chain ends) and which edges have a vertex that is not simple.
+    """
+    a, b = edges.a, edges.b
+    by_start = np.argsort(a, kind="stable")
+    starts = a[by_start]
+    into = np.sort(b)
+
+    def degree(vertex: Ints) -> tuple[Ints, Ints]:
+        out = np.searchsorted(starts, vertex, "right") - np.searchsorted(starts, vertex, "left")
+        back = np.searchsorted(into, vertex, "right") - np.searchsorted(into, vertex, "left")
+        return out, back
+
+    out, back = degree(b)
+    simple_end = (out == 1) & (back == 1)
+    out, back = degree(a)
+    simple_start = (out == 1) & (back == 1)
+    follow = np.arange(len(edges))
+    follow[simple_end] = by_start[np.searchsorted(starts, b[simple_end])]
+    stop = cut | cut[follow]
+    follow[stop] = np.flatnonzero(stop)
+    return follow, ~(simple_start & simple_end)
+
+
+def _chain_of(follow: Ints) -> Ints:
+    """Return for each edge one edge that stands for its chain."""
+    ends = follow == np.arange(len(follow))
+    low = np.arange(len(follow))
+    step = follow.copy()
+    for _ in range(max(1, len(follow).bit_length())):
+        low = np.minimum(low, low[step])
+        step = step[step]
+    chain: Ints = np.where(ends[step], step, low)
+    return chain
+
+
+def _candidates(edges: _Edges, shared: Ints, near: _Near, tree: shapely.STRtree) -> Ints:
+    """Return (k, 2) pairs of parcels, among them one of each overlapping region's border."""
+    found = [shared]
+    owner = edges.owner
+    found.append(np.column_stack([owner[near.i[near.touch]], owner[near.j[near.touch]]]))
+    cut = np.zeros(len(edges), dtype=np.bool_)
+    cut[near.i[near.touch]] = True
+    cut[near.j[near.touch]] = True
+    follow, knotted = _chains(edges, cut)
+    # At a vertex that is not simple, every two parcels that have unmatched edges there.
+    at = np.flatnonzero(knotted)
+    vertex = np.concatenate([edges.a[at], edges.b[at]])
+    parcel = np.concatenate([owner[at], owner[at]])
+    order = np.lexsort((parcel, vertex))
+    vertex, parcel = vertex[order], parcel[order]
+    for step in range(1, len(vertex)):
+        meet = vertex[step:] == vertex[:-step]
+        if not meet.any():
+            break
+        found.append(np.column_stack([parcel[:-step][meet], parcel[step:][meet]]))
+    # One point of each chain; each cut edge is a chain.
+    ask = np.unique(_chain_of(follow))
+    some = edges.take(ask)
+    middle = shapely.points(
+        (some.ax + some.bx) / 2 / _PER_METRE, (some.ay + some.by) / 2 / _PER_METRE
+    )
+    point, parcel = tree.query(middle, predicate="intersects")
+    found.append(np.column_stack([some.owner[point], parcel]))
+    return _distinct(found)
+
+
+def _overlapping_pairs(polygons: Geometries, tree: shapely.STRtree, pairs: Ints) -> Ints:
+    """Return all (k, 2) pairs whose interiors meet, starting from candidates."""
+    shapely.prepare(polygons[np.unique(pairs)])
+    found = pairs[_interiors_meet(polygons, pairs)]
+    asked = np.empty(0, dtype=np.int64)
+    while True:
+        ask = np.setdiff1d(found, asked)
+        if not len(ask):
+            return found
+        asked = np.union1d(asked, ask)
+        i, j = tree.query(polygons[ask], predicate="intersects")
+        more = _distinct([np.column_stack([ask[i], j])])
+        more = more[_interiors_meet(polygons, more)]
+        found = _distinct([found, more])
+
+
+def _interiors_meet(polygons: Geometries, pairs: Ints) -> Bools:
+    """Tell for each (k, 2) pair whether the interiors have a point in common."""
+    meets: Bools = shapely.relate_pattern(polygons[pairs[:, 0]], polygons[pairs[:, 1]], "T********")
+    return meets
+
+
+def _overlaps(polygons: Geometries, pairs: Ints, limits: Limits, own: int) -> list[Overlap]:
+    """Measure the overlaps of pairs; those no wider than rounding are none."""
+    pairs = pairs[pairs[:, 0] < own]
+    one, two = polygons[pairs[:, 0]], polygons[pairs[:, 1]]
+    regions = _areal(shapely.intersection(one, two))
+    widths = width(regions)
+    found = []
+    for at in np.flatnonzero(widths > limits.rounding):
+        i, j = (int(each) for each in pairs[at])
+        # Wholly inside: nothing of it wider than rounding remains outside.
+        rest = _remains(one[at], two[at], limits)
+        equal = bool(shapely.equals(one[at], two[at]))
+        smaller = i if one[at].area <= two[at].area else j
+        inner = None
+        if rest[0] and rest[1]:
+            inner = smaller
+        elif rest[0]:
+            inner = i
+        elif rest[1]:
+            inner = j
+        found.append(Overlap(i, j, regions[at].area, float(widths[at]), regions[at], inner, equal))
+    return found
+
+
+def _remains(one: BaseGeometry, two: BaseGeometry, limits: Limits) -> tuple[bool, bool]:
+    """Tell whether nothing of `one` remains without `two`, and the other way round."""
+    rest = np.array([shapely.difference(one, two), shapely.difference(two, one)])
+    gone = width(_areal(rest)) <= limits.rounding
+    return bool(gone[0]), bool(gone[1])
+
+
+def _areal(shapes: Geometries) -> Geometries:
+    """Return the polygonal part of each shape; lines and points of an overlay are dropped."""
+    mixed = np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION)
+    shapes = shapes.copy()
+    for at in mixed:
+        parts = shapely.get_parts(shapes[at])
+        parts = shapely.get_parts(parts[shapely.get_dimensions(parts) == 2])
+        shapes[at] = (
+            shapely.multipolygons(parts)
+            if len(parts) > 1
+            else (parts[0] if len(parts) else shapely.Polygon())
+        )
+    lower = shapely.get_dimensions(shapes) < 2
+    shapes[lower] = shapely.Polygon()
+    return shapes
+
+
+def width(shapes: Geometries) -> Floats:
+    """Return the diameter (m) of the largest circle in each polygonal shape; 0 if empty.
+
+    Of several parts the widest counts. Exact for triangles; otherwise found by shrinking the
+    part until nothing is left, to 0.01 mm or 0.1 %, whichever is more.
+    """
+    parts, of = shapely.get_parts(shapes, return_index=True)
+    keep = shapely.area(parts) > 0
+    parts, of = parts[keep], of[keep]
+    result = np.zeros(len(shapes))
+    if not len(parts):
+        return result
+    area, around = shapely.area(parts), shapely.length(parts)
+    triangle = (shapely.get_num_coordinates(parts) == 4) & (
+        shapely.get_num_interior_rings(parts) == 0
+    )
+    # A circle of diameter 2 · area / perimeter fits in any polygon; one of the same area is
+    # the largest conceivable.
+    low = 2 * area / around
+    high = 2 * np.sqrt(area / np.pi)
+    low[triangle] *= 2
+    high[triangle] = low[triangle]
+    while len(open_ := np.flatnonzero(high - low > np.maximum(1e-5, 1e-3 * low))):
+        middle = (low[open_] + high[open_]) / 2
+        gone = shapely.is_empty(shapely.buffer(parts[open_], -middle / 2))
+        high[open_[gone]] = middle[gone]
+        low[open_[~gone]] = middle[~gone]
+    np.maximum.at(result, of, low)
+    return result
+
+
+# -- gaps
+
+
+def _gaps(edges: _Edges, near: _Near, tree: shapely.STRtree, limits: Limits, own: int) -> list[Gap]:
+    """Find the narrow regions that no parcel covers."""
+    use = edges.length <= 2 * limits.gap
+    use[near.i] = True
+    use[near.j] = True
+    if not use.any():
+        return []
+    lines = edges.lines()
+    doors = _doors(edges, near, limits)
+    noded = shapely.node(shapely.multilinestrings(np.concatenate([lines[use], doors])))
+    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
+    # What is surely wider than the limit is a road.
+    faces = faces[2 * shapely.area(faces) < limits.gap * shapely.length(faces)]
+    if not len(faces):
+        return []
+    covered = tree.query(shapely.point_on_surface(faces), predicate="intersects")[0]
+    free = np.ones(len(faces), dtype=np.bool_)
+    free[covered] = False
+    # Doors within one gap part it into several faces.
+    regions = shapely.get_parts(shapely.union_all(faces[free]))
+    widths = width(regions)
+    keep = (widths > limits.rounding) & (widths < limits.gap)
+    regions, widths = regions[keep], widths[keep]
+    if not len(regions):
+        return []
+    if len(doors):
+        shut = np.ones(len(regions), dtype=np.bool_)
+        region, door = shapely.STRtree(doors).query(
+            shapely.boundary(regions), predicate="dwithin", distance=1e-6
+        )
+        mouth = shapely.length(
+            shapely.intersection(shapely.buffer(regions[region], 1e-5), doors[door])
+        )
+        inside = shapely.length(
+            shapely.intersection(shapely.buffer(regions[region], -1e-5), doors[door])
+        )
+        outer = (mouth > 1e-3) & (inside < mouth / 2)
+        depth = shapely.hausdorff_distance(regions[region], doors[door])
+        shut[region[outer & (depth < 2 * mouth)]] = False
+        regions, widths = regions[shut], widths[shut]
+    # Who lies along it, and how far.
+    border = shapely.STRtree(lines)
+    region, edge = border.query(regions, predicate="dwithin", distance=1e-4)
+    shared = shapely.length(
+        shapely.intersection(shapely.buffer(regions[region], 1e-4), lines[edge])
+    )
+    found = []
+    for at, shape in enumerate(regions):
+        mine = region == at
+        owners, index = np.unique(edges.owner[edge[mine]], return_inverse=True)
+        length = np.bincount(index, weights=shared[mine], minlength=len(owners))
+        order = np.lexsort((owners, -np.rint(length * _PER_METRE)))
+        parcels = tuple(int(owners[k]) for k in order if length[k] > limits.rounding)
+        if any(parcel < own for parcel in parcels):
+            found.append(Gap(parcels, shape.area, float(widths[at]), shape))
+    return found
+
+
+def _doors(edges: _Edges, near: _Near, limits: Limits) -> Geometries:
+    """Return the lines that may shut a gap: from a corner to the nearest point across."""
+    corner = _corners(edges, limits)
+    xs, ys, tx, ty = [], [], [], []
+    for column, (vertex, across) in enumerate(
+        ((near.i, near.j), (near.i, near.j), (near.j, near.i), (near.j, near.i))
+    ):
+        end = column % 2 == 1
+        pick = (near.distance[:, column] > limits.rounding) & (
+            near.distance[:, column] < limits.gap
+        )
+        pick &= edges.owner[near.i] != edges.owner[near.j]
+        pick &= (corner[1] if end else corner[0])[vertex]
+        e, f = edges.take(vertex[pick]), edges.take(across[pick])
+        x, y = (e.bx, e.by) if end else (e.ax, e.ay)
+        _, along = _to_edge(x, y, f)
+        xs.append(x)
+        ys.append(y)
+        tx.append(f.ax + along * (f.bx - f.ax))
+        ty.append(f.ay + along * (f.by - f.ay))
+    x, y = np.concatenate(xs).astype(float), np.concatenate(ys).astype(float)
+    u, v = np.concatenate(tx), np.concatenate(ty)
+    if not len(x):
+        return np.empty(0, dtype=object)
+    _, only = np.unique(np.column_stack([x, y, u, v]), axis=0, return_index=True)
+    x, y, u, v = x[only], y[only], u[only], v[only]
+    # A tenth of a millimetre further, lest rounding leaves the door ajar.
+    over = 0.1 / np.hypot(u - x, v - y)
+    u, v = u + (u - x) * over, v + (v - y) * over
+    ends = np.column_stack([x, y, u, v]).reshape(-1, 2, 2)
+    return np.asarray(shapely.linestrings(ends / _PER_METRE), dtype=object)
+
+
+def _corners(edges: _Edges, limits: Limits) -> tuple[Bools, Bools]:
+    """Tell for each edge's start and end whether the boundary turns away there."""
+    follow, _ = _chains(edges, np.zeros(len(edges), dtype=np.bool_))
+    index = np.arange(len(edges))
+    dx, dy = edges.bx - edges.ax, edges.by - edges.ay
+    heading = np.arctan2(dy, dx)
+    turn = np.abs((heading[follow] - heading + np.pi) % (2 * np.pi) - np.pi)
+    # Where the chain ends, several boundaries meet: a corner.
+    at_end = (follow == index) | (turn >= np.radians(limits.corner))
+    at_start = np.ones(len(edges), dtype=np.bool_)
+    going = follow != index
+    at_start[follow[going]] = at_end[going]
+    return at_start, at_end
+
+
+# -- unmatched vertices
+
+
+def _unmatched_vertices(
+    polygons: Geometries,
+    edges: _Edges,
+    near: _Near,
+    overlaps: list[Overlap],
+    gaps: list[Gap],
+    limits: Limits,
+    own: int,
+) -> list[Unmatched]:
+    """Find the vertices on or near another parcel's boundary that are no vertices of it."""
+    parcel, other, distance, xs, ys = [], [], [], [], []
+    lengths = edges.length
+    for column, (vertex, across) in enumerate(
+        ((near.i, near.j), (near.i, near.j), (near.j, near.i), (near.j, near.i))
+    ):
+        end = column % 2 == 1
+        far = near.distance[:, column]
+        pick = (far <= limits.snap) & (edges.owner[near.i] != edges.owner[near.j])
+        pick &= (edges.owner[near.i] < own) | (edges.owner[near.j] < own)
+        # The vertex after a common one, where the boundaries part, missed nothing.
+        pick &= ~(near.joined & (far > limits.rounding) & (far > lengths[vertex] / 2))
+        e = edges.take(vertex[pick])
+        parcel.append(e.owner)
+        other.append(edges.owner[across[pick]])
+        distance.append(far[pick])
+        xs.append(e.bx if end else e.ax)
+        ys.append(e.by if end else e.ay)
+    mine, theirs = np.concatenate(parcel), np.concatenate(other)
+    far, x, y = np.concatenate(distance), np.concatenate(xs), np.concatenate(ys)
+    if not len(mine):
+        return []
+    # Not if the other parcel has that vertex after all, on an edge that is matched.
+    asked = np.unique(theirs)
+    xy, of = shapely.get_coordinates(polygons[asked], return_index=True)
+    grid = np.rint(xy * _PER_METRE).astype(np.int64)
+    has = set(zip(asked[of].tolist(), grid[:, 0].tolist(), grid[:, 1].tolist(), strict=True))
+    # By vertex and other parcel the nearest, and of several owners a row under examination.
+    best: dict[tuple[int, int, int], tuple[float, int]] = {}
+    for p, q, d, u, v in zip(
+        mine.tolist(), theirs.tolist(), far.tolist(), x.tolist(), y.tolist(), strict=True
+    ):
+        if (q, u, v) in has or min(p, q) >= own:
+            continue
+        known = best.get((q, u, v))
+        if known is None:
+            best[q, u, v] = (d, p)
+        else:
+            best[q, u, v] = (min(d, known[0]), min(p, known[1]))
+    keys = list(best)
+    near_miss = [k for k, key in enumerate(keys) if best[key][0] > limits.rounding]
+    told: set[int] = set()
+    if near_miss:
+        regions: list[tuple[BaseGeometry, tuple[int, ...]]] = [
+            (each.region, (each.first, each.second)) for each in overlaps
+        ]
+        regions += [(each.region, each.parcels) for each in gaps]
+        points = shapely.points(np.array([keys[k][1:] for k in near_miss]) / _PER_METRE)
+        shapes = np.array([shape for shape, _ in regions], dtype=object)
+        at, region = shapely.STRtree(shapes).query(
+            points, predicate="dwithin", distance=limits.rounding
+        )
+        for k, r in zip(at.tolist(), region.tolist(), strict=True):
+            if keys[near_miss[k]][0] in regions[r][1]:
+                told.add(near_miss[k])
+    return [
+        Unmatched(best[key][1], key[0], best[key][0], (key[1] / _PER_METRE, key[2] / _PER_METRE))
+        for k, key in enumerate(keys)
+        if k not in told
+    ]
+
+
+def _at(origin: Floats, defects: Defects) -> Defects:
+    """Return the defects in the coordinates that were given."""
+
+    def shift(shape: BaseGeometry) -> BaseGeometry:
+        return shapely.transform(shape, lambda xy: xy + origin)
+
+    def moved(point: tuple[float, float]) -> tuple[float, float]:
+        return (round(point[0] + origin[0], 3), round(point[1] + origin[1], 3))
+
+    return Defects(
+        [
+            Overlap(o.first, o.second, o.area, o.width, shift(o.region), o.inner, o.equal)
+            for o in defects.overlaps
+        ],
+        [Gap(g.parcels, g.area, g.width, shift(g.region)) for g in defects.gaps],
+        [Unmatched(u.parcel, u.other, u.distance, moved(u.point)) for u in defects.unmatched],
+    )
