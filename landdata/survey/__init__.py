@@ -1,7 +1,27 @@
-"""A stranger's file becomes a `Survey`, or one clear `BadSurvey`."""
+"""A stranger's file becomes a `Survey`, or one clear `BadSurvey`.
+
+Room for more formats: `archive` makes a file safe, `reader` returns its `Layer` (WKB and raw
+columns); all that follows is the same for each.
+"""
 
 from __future__ import annotations
 
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import shapely
+from numpy.typing import NDArray
+
+from landdata.errors import BadSurvey
+from landdata.findings import Finding
+from landdata.settings import Settings
+from landdata.survey import archive, crs, encodings, fields, reader
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -11,4 +31,362 @@ from landdata.survey.model import (
     Survey,
 )
 
-__all__ = ["SCHEMA", "CrsChoice", "EncodingChoice", "FieldMatch", "Inspection", "Survey"]
+__all__ = [
+    "SCHEMA",
+    "CrsChoice",
+    "EncodingChoice",
+    "FieldMatch",
+    "Inspection",
+    "Survey",
+    "inspect",
+    "read",
+]
+
+#: Told of each stage as it begins: its name and the share of the work done, 0 to 1.
+Progress = Callable[[str, float], None]
+
+_SAMPLE = 10  # rows that an inspection shows
+_DIGITS = 3  # coordinates live on a grid of 1 mm
+
+
+def read(
+    path: Path | str,
+    settings: Settings,
+    *,
+    layer: str | None = None,
+    encoding: str | None = None,
+    crs: int | None = None,
+    fields: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Survey:
+    """Read a survey file into the storage CRS (`settings.srid`).
+
+    `layer`, `encoding`, `crs` (EPSG) and `fields` (attribute → field, or → `=constant`)
+    overrule what the file says or what is detected. Every row of the file is a row of the
+    survey: one without a usable shape has None, and a finding. Raises `BadSurvey` for a file
+    that cannot be read as a whole, `BadRequest` for an option that makes no sense, `NotFound`
+    where there is no file.
+    """
+    clock = _Clock(progress)
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
+        dataset, raw = _load(path, Path(scratch), settings, layer, clock)
+        text = _understand(dataset, raw, encoding, fields, clock)
+        shapes = _shapes(dataset, raw, settings, clock)
+        choice, refusal = _choose_crs(dataset, shapes, settings, crs)
+        if refusal is not None:
+            raise refusal
+        assert choice.epsg is not None  # no refusal without a code
+        attributes, findings = _attributes(dataset, text, raw.rows, clock)
+        geometry, measured = _store(shapes, choice.epsg, settings.srid, clock)
+    return Survey(
+        source=path.name,
+        layer=dataset.layer,
+        rows=raw.rows,
+        geometry=geometry,
+        measured_area=measured,
+        attributes=attributes,
+        srid=settings.srid,
+        crs=choice,
+        encoding=text.encoding,
+        fields=text.matches,
+        findings=(*shapes.findings, *findings),
+        seconds=clock.end(),
+    )
+
+
+def inspect(
+    path: Path | str,
+    settings: Settings,
+    *,
+    layer: str | None = None,
+    encoding: str | None = None,
+    crs: int | None = None,
+    fields: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+) -> Inspection:
+    """Tell what a file holds and how it would be read; nothing is stored.
+
+    Takes and raises the same as `read`, but for a CRS that would be refused or fields that
+    lack the parcel's number: those it tells as `refusal`.
+    """
+    clock = _Clock(progress)
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
+        dataset, raw = _load(path, Path(scratch), settings, layer, clock)
+        text = _understand(dataset, raw, encoding, fields, clock)
+        shapes = _shapes(dataset, raw, settings, clock)
+        choice, refusal = _choose_crs(dataset, shapes, settings, crs)
+        if refusal is None:
+            try:
+                _attributes(dataset, text, raw.rows, clock)
+            except BadSurvey as error:
+                refusal = error
+        sample = _sample(text.columns)
+    return Inspection(
+        source=path.name,
+        layers=dataset.layers,
+        layer=dataset.layer,
+        fields=text.matches,
+        encoding=text.encoding,
+        sample=sample,
+        crs=choice,
+        rows=len(raw.rows),
+        geometry_type=dataset.shape,
+        refusal=refusal.message if refusal else None,
+        refusal_code=refusal.code if refusal else None,
+    )
+
+
+_SHARES = {
+    "unpack": 0.0, "read": 0.05, "decode": 0.4, "shapes": 0.55, "attributes": 0.7,
+    "transform": 0.8,
+}  # fmt: skip
+
+
+class _Clock:
+    """Measures the stages, and tells of them."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._stage: str | None = None
+        self._since = 0.0
+
+    def stage(self, name: str) -> None:
+        """Begin a stage, and end the one before."""
+        self.end(done=False)
+        self._stage, self._since = name, time.perf_counter()
+        if self._progress:
+            self._progress(name, _SHARES[name])
+
+    def end(self, done: bool = True) -> dict[str, float]:
+        """End the stage; return the seconds of all."""
+        if self._stage:
+            self.seconds[self._stage] = round(time.perf_counter() - self._since, 4)
+            self._stage = None
+        if done and self._progress:
+            self._progress("done", 1.0)
+        return self.seconds
+
+
+def _load(
+    path: Path, scratch: Path, settings: Settings, layer: str | None, clock: _Clock
+) -> tuple[archive.Dataset, reader.Layer]:
+    clock.stage("unpack")
+    dataset = archive.unpack(path, scratch, settings, layer=layer)
+    clock.stage("read")
+    return dataset, reader.read(dataset, settings)
+
+
+# -- text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Text:
+    """The columns, decoded and matched."""
+
+    columns: dict[str, pa.ChunkedArray]
+    mangled: dict[str, pa.ChunkedArray]  # source field → (n,) whether its text is half converted
+    encoding: EncodingChoice
+    matches: tuple[FieldMatch, ...]
+
+
+def _understand(
+    dataset: archive.Dataset,
+    raw: reader.Layer,
+    encoding: str | None,
+    options: Mapping[str, str] | None,
+    clock: _Clock,
+) -> _Text:
+    """Decode all text, and match the fields."""
+    clock.stage("decode")
+    textual = {n: c for n, c in raw.columns.items() if pa.types.is_string(c.type)}
+    coded = {name: fields.coded(column) for name, column in textual.items()}
+    distinct = {name: array.dictionary.to_pylist() for name, array in coded.items()}
+    everything = sorted(set().union(*distinct.values(), raw.columns))
+    choice = encodings.detect(everything, cpg=dataset.cpg, option=encoding)
+    decoded, mended = encodings.decode(everything, choice.name)
+    meaning = dict(zip(everything, decoded, strict=True))
+    damaged = dict(zip(everything, encodings.mangled(decoded), strict=True))
+    columns: dict[str, pa.ChunkedArray] = {}
+    mangled: dict[str, pa.ChunkedArray] = {}
+    for name, column in raw.columns.items():
+        known = meaning[name]
+        if name not in coded:
+            columns[known] = column
+            continue
+        values = pa.array([meaning[value] for value in distinct[name]], pa.string())
+        columns[known] = pa.chunked_array([values.take(coded[name].indices)])
+        flags = [damaged[value] for value in distinct[name]]
+        if any(flags):
+            mangled[known] = pa.chunked_array(
+                [pc.fill_null(pa.array(flags, pa.bool_()).take(coded[name].indices), False)]
+            )
+    filled = {name: fields.count_filled(column) for name, column in columns.items()}
+    return _Text(
+        columns=columns,
+        mangled=mangled,
+        encoding=replace(choice, mended=mended),
+        matches=fields.match(filled, options),
+    )
+
+
+def _attributes(
+    dataset: archive.Dataset, text: _Text, rows: NDArray[np.int64], clock: _Clock
+) -> tuple[pa.Table, list[Finding]]:
+    clock.stage("attributes")
+    table, findings = fields.read(text.columns, text.matches, rows)
+    by_row: dict[int, list[str]] = {}
+    for match in text.matches:
+        if match.attribute is not None and match.source in text.mangled:
+            flags = text.mangled[match.source].to_numpy()
+            for index in np.flatnonzero(flags).tolist():
+                by_row.setdefault(index, []).append(match.source)
+    findings += [
+        Finding("half-converted-text", row=int(rows[index]), detail={"field": ", ".join(names)})
+        for index, names in sorted(by_row.items())
+    ]
+    if dataset.deleted:
+        findings.append(Finding("deleted-rows", detail={"count": str(dataset.deleted)}))
+    return table, findings
+
+
+def _sample(columns: Mapping[str, pa.ChunkedArray]) -> tuple[dict[str, str], ...]:
+    """Take ten rows of text, those that show the encoding best: with the most accents."""
+    textual = {n: c for n, c in columns.items() if pa.types.is_string(c.type)}
+    if not textual:
+        return ()
+    length = len(next(iter(textual.values())))
+    accents = np.zeros(length, np.int64)
+    for column in textual.values():
+        extra = pc.subtract(pc.binary_length(column), pc.utf8_length(column))
+        accents += np.asarray(pc.fill_null(extra, 0).to_numpy(), dtype=np.int64)
+    best = np.sort(np.argsort(-accents, kind="stable")[:_SAMPLE])
+    return tuple(
+        {n: value for n, c in textual.items() if (value := c[int(index)].as_py())} for index in best
+    )
+
+
+# -- shapes
+
+_WHY = {
+    "null": ("dòng không có hình", "the row has none"),
+    "damaged": (
+        "bản ghi hình bị hỏng, hoặc vòng hở hay ít hơn bốn đỉnh",
+        "its record is damaged, or a ring is open or has under four vertices",
+    ),
+    "nan": ("có toạ độ không phải là số hữu hạn", "it has a coordinate that is no finite number"),
+    "vertices": ("có quá nhiều đỉnh", "it has more vertices than are allowed"),
+    "outside": ("có toạ độ ngoài phạm vi của hệ toạ độ", "it has a coordinate beyond the CRS"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Shapes:
+    """The polygons as surveyed, in the source's CRS, and their coordinates as one array."""
+
+    geometry: NDArray[np.object_]
+    coordinates: NDArray[np.float64]  # (vertices, 2), of all polygons in order
+    rows: NDArray[np.int64]
+    findings: list[Finding]
+
+    def lose(self, lost: NDArray[np.bool_], why: str) -> None:
+        """Take shapes out, each with its finding."""
+        vi, en = _WHY[why]
+        self.findings += [
+            Finding("missing-geometry", row=int(row), detail={"why": vi, "why_en": en})
+            for row in self.rows[lost]
+        ]
+        self.geometry[lost] = None
+
+
+def _shapes(
+    dataset: archive.Dataset, raw: reader.Layer, settings: Settings, clock: _Clock
+) -> _Shapes:
+    """Build the polygons; a row without a usable one becomes a finding, never an error."""
+    clock.stage("shapes")
+    wkb = raw.wkb.to_numpy(zero_copy_only=False) if len(raw.wkb) else np.empty(0, object)
+    geometry = shapely.from_wkb(wkb, on_invalid="ignore")
+    if dataset.shape == "Polygon Z":
+        geometry = shapely.force_2d(geometry)
+    shapes = _Shapes(geometry=geometry, coordinates=np.empty((0, 2)), rows=raw.rows, findings=[])
+    absent = raw.wkb.is_null().to_numpy()
+    empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
+    declared = archive.null_shapes(dataset, raw.rows[absent])
+    null, damaged = np.zeros_like(absent), np.zeros_like(absent)
+    null[absent] = declared
+    damaged[absent] = ~declared
+    not_finite = np.zeros_like(absent)
+    unread = empty & ~absent
+    not_finite[unread] = [_has_nan(wkb[index]) for index in np.flatnonzero(unread)]
+    counts = shapely.get_num_coordinates(geometry)
+    coordinates = shapely.get_coordinates(geometry)
+    finite = np.isfinite(coordinates).all(axis=1)
+    if not finite.all():
+        owner = np.repeat(np.arange(len(geometry)), counts)
+        not_finite[owner[~finite]] = True
+    shapes.lose(null, "null")
+    shapes.lose(damaged | (unread & ~not_finite), "damaged")
+    shapes.lose(not_finite, "nan")
+    shapes.lose(counts > settings.max_vertices, "vertices")
+    if shapes.findings:
+        coordinates = shapely.get_coordinates(geometry)
+    shapes.coordinates = coordinates
+    if not len(coordinates):
+        raise BadSurvey(
+            f"No row of {dataset.layer} has a usable shape.",
+            hint="Export the survey again.",
+            code="no-shapes",
+        )
+    return shapes
+
+
+def _has_nan(wkb: bytes) -> bool:
+    """Tell whether a polygon's WKB, which GEOS did not take, holds a number that is not finite."""
+    # Doubles stand at offsets that differ with the rings before them: look at each alignment.
+    for offset in range(8):
+        numbers = np.frombuffer(wkb[offset : offset + (len(wkb) - offset) // 8 * 8], "<f8")
+        if not np.isfinite(numbers).all():
+            return True
+    return False
+
+
+def _choose_crs(
+    dataset: archive.Dataset, shapes: _Shapes, settings: Settings, option: int | None
+) -> tuple[CrsChoice, BadSurvey | None]:
+    bounds = crs.Bounds.of(shapes.coordinates)
+    return crs.choose(dataset.prj, bounds, settings.srid, option)
+
+
+def _store(
+    shapes: _Shapes, source: int, target: int, clock: _Clock
+) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+    """Bring the polygons into the storage CRS on its grid; measure them before."""
+    clock.stage("transform")
+    geographic = crs.is_geographic(source)
+    measured = None if geographic else _areas(shapes.geometry)
+    if source == target:
+        moved = np.round(shapes.coordinates, _DIGITS)
+    else:
+        transformer = crs.transformer(source, target)
+        x, y = transformer.transform(shapes.coordinates[:, 0], shapes.coordinates[:, 1])
+        moved = np.round(np.column_stack([x, y]), _DIGITS)
+    finite = np.isfinite(moved).all(axis=1)
+    if not finite.all():
+        counts = shapely.get_num_coordinates(shapes.geometry)
+        owner = np.repeat(np.arange(len(shapes.geometry)), counts)
+        lost = np.zeros(len(shapes.geometry), np.bool_)
+        lost[owner[~finite]] = True
+        shapes.lose(lost, "outside")
+        moved = moved[~lost[owner]]
+        if measured is not None:
+            measured[lost] = np.nan
+    geometry = shapely.set_coordinates(shapes.geometry, moved)
+    return geometry, _areas(geometry) if measured is None else measured
+
+
+def _areas(geometry: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Measure the polygons, m²; NaN where there is none."""
+    areas: NDArray[np.float64] = shapely.area(geometry)
+    return areas

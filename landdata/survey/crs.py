@@ -93,6 +93,11 @@ def is_vn2000(epsg: int) -> bool:
     return epsg in ZONES or epsg == VN_2000
 
 
+def is_geographic(epsg: int) -> bool:
+    """Tell whether a CRS is in degrees; a code that nobody knows raises `BadRequest`."""
+    return bool(_crs(epsg).is_geographic)
+
+
 # -- what a .prj says
 
 
