@@ -1,0 +1,1 @@
+"""What landdata writes for people: reports on the terminal and as files."""

@@ -1,0 +1,452 @@
+"""The report of a check as one HTML file with maps, as GeoJSON or as JSON.
+
+The HTML needs nothing beside itself: maps are inline SVG, styles are inside. The same report
+gives the same bytes. No finding is left out, and nothing of owners is ever read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import jinja2
+import numpy as np
+import shapely
+from markupsafe import Markup
+from shapely.geometry.base import BaseGeometry
+
+from landdata.errors import BadRequest, Unavailable
+from landdata.findings import RULES, Finding
+
+if TYPE_CHECKING:
+    from landdata.survey import Survey
+    from landdata.topology import Checked
+
+Language = Literal["vi", "en"]
+Format = Literal["html", "geojson", "json"]
+FORMATS: tuple[Format, ...] = ("html", "geojson", "json")
+Box = tuple[float, float, float, float]  # min E, min N, max E, max N
+
+#: What a rule is called where there is no room for its sentence.
+TITLES: dict[str, tuple[str, str]] = {
+    "missing-geometry": ("Không có hình", "No shape"),
+    "invalid-ring": ("Ranh giới không hợp lệ", "Invalid boundary"),
+    "duplicate-row": ("Dòng lặp lại", "Repeated row"),
+    "duplicate-geometry": ("Hình trùng nhau", "Same shape twice"),
+    "containment": ("Nằm trong thửa khác", "Inside another parcel"),
+    "overlap": ("Chồng lấn", "Overlap"),
+    "gap": ("Khe hở", "Gap"),
+    "unmatched-vertex": ("Đỉnh không khớp", "Unmatched vertex"),
+    "missing-number": ("Thiếu số tờ, số thửa", "No number"),
+    "duplicate-number": ("Số thửa trùng", "Number used twice"),
+    "commune-differs": ("Khác mã xã", "Another commune"),
+    "area-differs": ("Lệch diện tích", "Area differs"),
+    "unknown-land-use": ("Mã loại đất lạ", "Unknown land use"),
+    "bad-value": ("Giá trị không đọc được", "Value not understood"),
+    "half-converted-text": ("Chữ chuyển mã dở dang", "Half-converted text"),
+    "already-official": ("Đã là chính thức", "Official already"),
+    "replaces-official": ("Thay thửa chính thức", "Replaces official parcel"),
+}
+
+
+def report_format(path: Path) -> Format:
+    """Return the format that the suffix of `path` names; `BadRequest` for another suffix."""
+    for suffix in FORMATS:
+        if path.suffix.lower() == f".{suffix}":
+            return suffix
+    raise BadRequest(
+        f"A report can't be written as {path.suffix or path.name!r}.",
+        hint="Name a file that ends in .html, .geojson or .json.",
+        code="bad-report-format",
+    )
+
+
+def write_report(
+    path: Path,
+    summary: Mapping[str, Any],
+    survey: Survey,
+    checked: Checked,
+    language: Language = "vi",
+) -> None:
+    """Write the report in the format that the suffix of `path` names.
+
+    Raises `BadRequest` for another suffix and `Unavailable` where the file can't be written.
+    """
+    match report_format(path):
+        case "html":
+            text = report_html(summary, survey, checked, language)
+        case "geojson":
+            text = report_geojson(checked.findings, survey.srid)
+        case "json":
+            whole = {"summary": summary, "findings": [f.as_dict() for f in checked.findings]}
+            text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Unavailable(
+            f"The report can't be written to {path}: {error.strerror}.",
+            hint="Name a folder that exists and can be written to.",
+            code="unwritable",
+        ) from None
+
+
+def report_geojson(findings: Iterable[Finding], srid: int) -> str:
+    """Return the findings as RFC 7946 GeoJSON: WGS 84, longitude before latitude, to 0.1 mm.
+
+    `srid` is the CRS of the findings; `point` and `geometry` of the properties keep it, and
+    the member `storage_crs` names it. A finding without a place has a null geometry.
+    """
+    from landdata.survey.crs import transformer  # noqa: PLC0415  # the one reader that needs PROJ
+
+    to_wgs84 = transformer(srid, 4326)
+    listed = list(findings)
+    shapes = np.array(
+        [f.geometry or (shapely.Point(f.point) if f.point else None) for f in listed], dtype=object
+    )
+    present = np.array([shape is not None for shape in shapes], dtype=bool)
+    shapes[present] = shapely.orient_polygons(
+        shapely.transform(
+            shapes[present],
+            lambda xy: np.round(np.column_stack(to_wgs84.transform(xy[:, 0], xy[:, 1])), 9),
+        )
+    )
+    features = [
+        {
+            "type": "Feature",
+            "id": place,
+            "geometry": shapely.geometry.mapping(shape) if shape is not None else None,
+            "properties": {k: v for k, v in finding.as_dict().items() if k != "geometry"},
+        }
+        for place, (finding, shape) in enumerate(zip(listed, shapes, strict=True))
+    ]
+    collection = {
+        "type": "FeatureCollection",
+        "storage_crs": f"EPSG:{srid}",
+        "features": features,
+    }
+    return json.dumps(collection, ensure_ascii=False) + "\n"
+
+
+def report_html(
+    summary: Mapping[str, Any], survey: Survey, checked: Checked, language: Language = "vi"
+) -> str:
+    """Return the report as one self-contained HTML page in `language`.
+
+    `summary` is that of `landdata.check.summarise` for the same survey and verdict.
+    """
+    index = {int(row): place for place, row in enumerate(survey.rows)}
+    box = _bounds(survey.geometry)
+    found = {finding.rule for finding in checked.findings}
+    return _template().render(
+        language=language,
+        summary=summary,
+        survey=survey,
+        findings=_rows(survey, checked, index, language),
+        rules=[
+            (rule, TITLES.get(rule.id, (rule.id, rule.id))[language == "en"], count)
+            for severity in ("error", "warning", "info")
+            for rule in RULES.values()
+            if rule.severity == severity
+            and (count := summary["findings"][severity].get(rule.id, 0))
+        ],
+        clean=[
+            (rule, TITLES.get(rule.id, (rule.id, rule.id))[language == "en"])
+            for rule in RULES.values()
+            if rule.id not in found and rule.severity != "info"
+        ],
+        totals={s: sum(summary["findings"][s].values()) for s in summary["findings"]},
+        overview=_overview(survey, checked, box, language) if box else None,
+        box=box,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A finding as the table shows it."""
+
+    finding: Finding
+    title: str
+    unit: str
+    message: str
+    source: str | None
+    context: Markup | None
+    closeup: Markup | None
+
+
+def _rows(
+    survey: Survey, checked: Checked, index: dict[int, int], language: Language
+) -> Iterator[_Row]:
+    for finding in checked.findings:
+        rule = RULES[finding.rule]
+        places = [index[r] for r in (finding.row, finding.other_row) if r in index]
+        context, closeup = _small_maps(finding, [(p, survey.geometry[p]) for p in places], checked)
+        yield _Row(
+            finding=finding,
+            title=TITLES.get(rule.id, (rule.id, rule.id))[language == "en"],
+            unit=rule.unit or "",
+            message=finding.message[language],
+            source=finding.source or rule.source,
+            context=context,
+            closeup=closeup,
+        )
+
+
+# -- maps
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """From metres to whole SVG units, y downwards: `scale` units per metre."""
+
+    left: float
+    top: float
+    scale: float
+    width: int
+    height: int
+
+    @classmethod
+    def around(cls, box: Box, width: int, height: int, margin: float) -> _Frame:
+        """Fit `box` and its margin, a share of its size, into `width` by `height` units."""
+        e, n = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        across = max(box[2] - box[0], 1e-3) * (1 + 2 * margin)
+        up = max(box[3] - box[1], 1e-3) * (1 + 2 * margin)
+        scale = min(width / across, height / up)
+        return cls(e - width / scale / 2, n + height / scale / 2, scale, width, height)
+
+    @property
+    def box(self) -> Box:
+        """What the frame shows, in metres."""
+        return (
+            self.left,
+            self.top - self.height / self.scale,
+            self.left + self.width / self.scale,
+            self.top,
+        )
+
+    def units(self, xy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        """Turn (n, 2) metres into whole units."""
+        moved = np.column_stack([xy[:, 0] - self.left, self.top - xy[:, 1]])
+        return np.rint(moved * self.scale).astype(np.int64)
+
+    def at(self, point: Sequence[float]) -> tuple[int, int]:
+        """Turn one point into whole units."""
+        x, y = self.units(np.array([point]))[0]
+        return int(x), int(y)
+
+    def path(self, geometry: BaseGeometry) -> str:
+        """Return the path data of polygons, lines and points (a point as a stroke of nothing)."""
+        written = []
+        for part in shapely.get_parts(geometry, return_index=False):
+            if part.geom_type == "Polygon":
+                rings = [part.exterior, *part.interiors]
+                written += [self._line(ring, "z") for ring in rings if not ring.is_empty]
+            elif part.geom_type in ("LineString", "LinearRing"):
+                written.append(self._line(part, ""))
+            elif part.geom_type == "GeometryCollection":
+                written.append(self.path(part))
+            elif not part.is_empty:
+                x, y = self.at((part.x, part.y))
+                written.append(f"M{x} {y}h0")
+        return "".join(written)
+
+    def dots(self, geometry: BaseGeometry) -> str:
+        """Return path data with a stroke of nothing at every vertex inside the frame."""
+        xy = shapely.get_coordinates(geometry)
+        box = self.box
+        inside = (
+            (xy[:, 0] >= box[0])
+            & (xy[:, 0] <= box[2])
+            & (xy[:, 1] >= box[1])
+            & (xy[:, 1] <= box[3])
+        )
+        return "".join(f"M{x} {y}h0" for x, y in np.unique(self.units(xy[inside]), axis=0))
+
+    def _line(self, line: BaseGeometry, end: str) -> str:
+        units = self.units(shapely.get_coordinates(line))
+        steps = np.diff(units, axis=0)
+        steps = steps[np.any(steps != 0, axis=1)]
+        start = f"M{units[0][0]} {units[0][1]}"
+        if not len(steps):
+            return start + "h0"
+        if end:
+            steps = steps[:-1]
+        return start + "l" + " ".join(f"{dx} {dy}" for dx, dy in steps) + end
+
+
+def _bounds(geometry: Any) -> Box | None:
+    """Return the bounds of all the shapes, null where none has any."""
+    bounds = shapely.bounds(geometry)
+    bounds = bounds[np.isfinite(bounds).all(axis=1)]
+    if not len(bounds):
+        return None
+    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
+    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+
+
+def _overview(survey: Survey, checked: Checked, box: Box, language: Language) -> Markup:
+    """Draw all parcels by their verdict, a coordinate grid, and a link for each finding."""
+    tall = (box[3] - box[1]) / max(box[2] - box[0], 1e-3)
+    frame = _Frame.around(box, 4000, int(np.clip(4000 * tall, 1600, 4400)), 0.03)
+    drawn = []
+    for status, name in ((0, "ok"), (2, "twice"), (1, "bad")):
+        shapes = survey.geometry[checked.status == status]
+        data = "".join(frame.path(shape) for shape in shapes if shape is not None)
+        if data:
+            drawn.append(f'<path class="{name}" d="{data}"/>')
+    order = {"info": 0, "warning": 1, "error": 2}
+    marks = sorted(
+        ((order[f.severity], n, f) for n, f in enumerate(checked.findings, 1) if f.point),
+        key=lambda mark: mark[:2],
+    )
+    for _, number, finding in marks:
+        x, y = frame.at(finding.point or (0, 0))
+        title = Markup("{}").format(f"{number}. {finding.message[language]}")
+        drawn.append(
+            f'<a href="#f{number}"><circle class="mark {finding.severity}" cx="{x}" cy="{y}"'
+            f' r="28"><title>{title}</title></circle></a>'
+        )
+    lines, labels = _grid(frame)
+    name = "Bản đồ các thửa và lỗi" if language == "vi" else "Map of the parcels and findings"
+    return Markup(  # noqa: S704  # numbers of ours, and titles escaped above
+        f'<svg class="overview" role="img" aria-label="{name}"'
+        f' viewBox="0 0 {frame.width} {frame.height}">'
+        f"{lines}{''.join(drawn)}{labels}{_scale_bar(frame, 56)}</svg>"
+    )
+
+
+def _small_maps(
+    finding: Finding, parcels: list[tuple[int, BaseGeometry | None]], checked: Checked
+) -> tuple[Markup | None, Markup | None]:
+    """Draw the parcels of a finding whole, and the defect close up where it is much smaller."""
+    shapes = [(place, shape) for place, shape in parcels if shape is not None]
+    defect = finding.geometry or (shapely.Point(finding.point) if finding.point else None)
+    box = _bounds(np.array([s for _, s in shapes] + ([defect] if defect else []), dtype=object))
+    if box is None:
+        return None, None
+    frame = _Frame.around(box, 1600, 1200, 0.08)
+    drawn = _parcels(frame, shapes)
+    for place, shape in shapes:
+        key = checked.parcels[place]
+        spot = shape.representative_point() if shapely.is_valid(shape) else shape.centroid
+        if key and not spot.is_empty:
+            x, y = frame.at((spot.x, spot.y))
+            number = Markup("{}").format(key.rsplit("/", 1)[-1])
+            drawn += f'<text x="{x}" y="{y}">{number}</text>'
+    if defect is not None:
+        drawn += f'<path class="defect {finding.severity}" d="{frame.path(defect)}"/>'
+    window = _window(finding, defect)
+    closeup = None
+    if window and defect is not None and window < 0.4 * max(box[2] - box[0], box[3] - box[1]):
+        e, n = finding.point or defect.representative_point().coords[0]
+        half = window / 2
+        close = _Frame.around((e - half, n - half, e + half, n + half), 1600, 1200, 0)
+        cut = [(place, _cut(shape, close.box)) for place, shape in shapes]
+        inside = _parcels(close, cut)
+        inside += f'<path class="defect {finding.severity}" d="{close.path(defect)}"/>'
+        for letter, (_, shape) in zip("ab", cut, strict=False):
+            inside += f'<path class="dot {letter}" d="{close.dots(shape)}"/>'
+        closeup = _svg(close, inside)
+        low, high = frame.at((close.box[0], close.box[3])), frame.at((close.box[2], close.box[1]))
+        wide, up = max(high[0] - low[0], 60), max(high[1] - low[1], 45)
+        middle = frame.at((e, n))
+        drawn += (
+            f'<rect class="lens" x="{middle[0] - wide // 2}" y="{middle[1] - up // 2}"'
+            f' width="{wide}" height="{up}"/>'
+        )
+    return _svg(frame, drawn), closeup
+
+
+def _parcels(frame: _Frame, shapes: list[tuple[int, BaseGeometry]]) -> str:
+    """Draw the first parcel and the other one, each in its own colour."""
+    return "".join(
+        f'<path class="{letter}" d="{frame.path(shape)}"/>'
+        for letter, (_, shape) in zip("ab", shapes, strict=False)
+    )
+
+
+def _window(finding: Finding, defect: BaseGeometry | None) -> float | None:
+    """Return how many metres a close-up should show across, so that the defect can be seen."""
+    if defect is None:
+        return None
+    if defect.geom_type in ("Polygon", "MultiPolygon") and defect.length > 0:
+        return max(float(24 * defect.area / defect.length), 0.3)
+    wide = finding.measured if RULES[finding.rule].unit == "m" and finding.measured else 0.0
+    return max(10 * wide, 1.0)
+
+
+def _cut(shape: BaseGeometry, box: Box) -> BaseGeometry:
+    """Cut a shape to thrice the box, to write less; an invalid one can't be cut and stays."""
+    if not shapely.is_valid(shape):
+        return shape
+    across, up = box[2] - box[0], box[3] - box[1]
+    return shapely.clip_by_rect(shape, box[0] - across, box[1] - up, box[2] + across, box[3] + up)
+
+
+def _svg(frame: _Frame, drawn: str) -> Markup:
+    return Markup(  # noqa: S704  # numbers of ours, and labels escaped where they are made
+        f'<svg class="small" role="img" aria-hidden="true" viewBox="0 0 {frame.width}'
+        f' {frame.height}">{drawn}{_scale_bar(frame, 110)}</svg>'
+    )
+
+
+def _nice(metres: float) -> float:
+    """Return the largest 1, 2 or 5 times a power of ten that is not above `metres`."""
+    power = float(10.0 ** np.floor(np.log10(metres)))
+    return max(step * power for step in (1, 2, 5) if step * power <= metres * (1 + 1e-9))
+
+
+def _scale_bar(frame: _Frame, size: int) -> str:
+    """Draw a scale bar of a round length, at most a third of the frame."""
+    metres = _nice(frame.width / frame.scale / 3)
+    length = round(metres * frame.scale)
+    x, y = frame.width // 40, frame.height - frame.height // 40
+    text = f"{metres:g} m" if metres >= 1 else f"{metres * 100:g} cm"
+    return (
+        f'<path class="bar" d="M{x} {y - size // 3}v{size // 3}h{length}v{-(size // 3)}"/>'
+        f'<text class="bar" font-size="{size}" x="{x + length + size // 3}" y="{y}">{text}</text>'
+    )
+
+
+def _grid(frame: _Frame) -> tuple[str, str]:
+    """Draw grid lines, and their X (northing) and Y (easting) as Vietnamese sheets name them."""
+    west, south, east, north = frame.box
+    step = _nice((east - west) / 4)
+    lines, labels = "", []
+    for e in np.arange(np.ceil(west / step) * step, east, step):
+        x, _ = frame.at((e, south))
+        lines += f"M{x} 0v{frame.height}"
+        labels.append(f'<text class="grid" x="{x + 12}" y="56">Y {e:.0f}</text>')
+    for n in np.arange(np.ceil(south / step) * step, north, step):
+        _, y = frame.at((west, n))
+        lines += f"M0 {y}h{frame.width}"
+        if 130 < y < frame.height - 130:  # clear of the eastings and of the scale bar
+            labels.append(f'<text class="grid" x="12" y="{y - 12}">X {n:.0f}</text>')
+    return f'<path class="grid" d="{lines}"/>', "".join(labels)
+
+
+# -- the page
+
+
+@cache
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("landdata.documents"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["measure"] = _measure
+    environment.filters["metres"] = lambda value: f"{value:.3f}"
+    return environment.get_template("report.html")
+
+
+def _measure(value: float | None) -> str:
+    """Write a measure: four digits where it is small, two decimals where it is not."""
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
