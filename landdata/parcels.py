@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy.orm import Session
 
+from landdata import identifiers
 from landdata.errors import BadRequest, Conflict, NotFound
 from landdata.models import ParcelVersion
 
@@ -153,28 +154,20 @@ def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> Par
 
     Raises `BadRequest` for a key of no such form, else as `get` and `find`.
     """
-    text = key.strip()
-    parts = [part.strip() for part in text.split("/")]
-    if len(parts) == 3 and all(parts):
-        commune, sheet, number = parts
-        return find(session, commune, sheet, number, as_of)
-    try:
-        return get(session, uuid.UUID(text), as_of)
-    except ValueError:
-        pass
-    if len(parts) != 1 or not text.isalnum():
-        raise BadRequest(
-            f"{key!r} names no parcel.",
-            hint="Give commune/sheet/number (99901/1/12), a UUID or a national identifier.",
-            code="bad-key",
-        )
-    found = _states(session, ParcelVersion.national_id.in_((text, text.lower())), _at(as_of))
+    match identifiers.parse(key):
+        case identifiers.Number(commune, sheet, number):
+            return find(session, commune, sheet, number, as_of)
+        case uuid.UUID() as id_:
+            return get(session, id_, as_of)
+        case national_id:
+            pass
+    found = _states(session, ParcelVersion.national_id == national_id, _at(as_of))
     if not found:
         raise NotFound(
-            f"There is no parcel with the national identifier {text} {_when(as_of)}.",
+            f"There is no parcel with the national identifier {national_id} {_when(as_of)}.",
             code="no-parcel",
         )
-    return _only(found, text)
+    return _only(found, national_id)
 
 
 def history(session: Session, id: uuid.UUID) -> list[ParcelState]:  # noqa: A002
