@@ -1,0 +1,102 @@
+"""What `script/run` does once all is installed: one process, because each start costs a second.
+
+The commands are those of the command line, called in this process; only the server is another.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from landdata.cli import FINDINGS, main
+from landdata.cluster import Cluster
+from landdata.errors import LandDataError
+from landdata.settings import Settings
+
+SAMPLES = Path(__file__).parents[1] / "sample_parcels"
+STOP_SECONDS = 30
+
+
+class Stopped(BaseException):
+    """Somebody wants us to end; like KeyboardInterrupt no error that others may catch."""
+
+
+def stop(_: int, __: FrameType | None) -> NoReturn:
+    """End at once, tidying up."""
+    # A second signal must not break the tidying up that the first one began.
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    raise Stopped
+
+
+def landdata(*words: str) -> None:
+    """Run a command of landdata; findings are no failure, all else ends us with its exit code."""
+    sys.argv = ["landdata", *words]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code not in (None, 0, FINDINGS):
+            raise
+
+
+def start(settings: Settings) -> None:
+    """Bring the store up with its samples, and serve it until told to stop."""
+    cluster = None if settings.database_url else Cluster(settings.home)
+    started = False
+    server = None
+    try:
+        if cluster:
+            click.echo(f"Starting PostGIS in {settings.home}")
+            started = cluster.up()
+        landdata("migrate")
+        load_samples()
+        # Our death is the server's too, whatever kills us.
+        server = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", str(Path(sys.executable).with_name("landdata")),
+             "serve"],
+            start_new_session=True,
+        )  # fmt: skip
+        sys.exit(server.wait())
+    except Stopped:
+        click.echo("Stopping")
+    finally:
+        if server and server.poll() is None:
+            server.terminate()
+            try:
+                server.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                server.kill()
+        if cluster and started:
+            cluster.down()
+
+
+def load_samples() -> None:
+    """Import each batch of sample_parcels; what is in the store already is not stored again."""
+    communes = SAMPLES / "communes.geojson"
+    if communes.exists():
+        landdata("communes", "import", str(communes))
+    for facts in sorted(SAMPLES.glob("*/expected.json")):
+        expected = json.loads(facts.read_text("utf-8"))
+        for survey in sorted(facts.parent.glob("*.zip")):
+            click.echo(f"\n{facts.parent.name}: {survey.name}")
+            accept = ["--accept"] if expected["accept"] else []
+            landdata("import", str(survey), "--commune", expected["commune"], *accept)
+
+
+if __name__ == "__main__":
+    for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(wanted, stop)
+    try:
+        start(Settings.load())
+    except Stopped:
+        pass
+    except LandDataError as error:
+        click.echo(f"landdata: {error.message} {error.hint or ''}".rstrip(), err=True)
+        sys.exit(error.exit_code)
