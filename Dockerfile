@@ -1,4 +1,4 @@
-# One image for both processes: `landdata serve` (the default) and `landdata worker`.
+# One image for every process: the web server, or any other `landdata …` as its command.
 # It is set up by script/setup, as every machine is. Give it LANDDATA_DATABASE_URL, or keep the
 # embedded PostGIS on a volume at /var/lib/landdata.
 FROM debian:bookworm-slim
