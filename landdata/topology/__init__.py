@@ -38,7 +38,7 @@ REJECTED = 1
 #: The row repeats an earlier one.
 DUPLICATE = 2
 
-Progress = Callable[[str, int, int], None]  # stage, steps done, steps in all
+Progress = Callable[[str, float], None]  # stage, and which share of it is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def check(
     `commune` is the batch's; where it is None, what each row states makes its key.
     """
     limits = limits or Limits()
-    tell = progress or (lambda stage, done, total: None)
+    tell = progress or (lambda stage, share: None)
     seconds: dict[str, float] = {}
     started = time.perf_counter()
 
@@ -93,13 +93,13 @@ def check(
     found, repeats = record.check(survey, parcels, commune)
     findings += found
     lap("record")
-    tell("record", 1, 1)
+    tell("record", 1 / 1)
 
     found, usable = shape.check(survey.rows, parcels, survey.geometry)
     findings += found
     findings += _missing(survey, parcels, findings)
     lap("shape")
-    tell("shape", 1, 1)
+    tell("shape", 1 / 1)
 
     replaces = official.of_keys(parcels)
     within = np.flatnonzero(usable & ~repeats)

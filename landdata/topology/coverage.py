@@ -155,7 +155,7 @@ def find(
     limits: Limits | None = None,
     *,
     own: int | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, float], None] | None = None,
 ) -> Defects:
     """Find all defects of a coverage.
 
@@ -165,24 +165,24 @@ def find(
     """
     limits = limits or Limits()
     own = len(polygons) if own is None else own
-    tell = progress or (lambda stage, done, total: None)
+    tell = progress or (lambda stage, share: None)
     if own == 0:
         return Defects([], [], [])
     # Near the origin, where floating point resolves far below the grid.
     origin = np.floor(shapely.total_bounds(polygons)[:2])
     local = _moved(polygons, -origin)
     edges, touched = _unmatched_edges(local)
-    tell("coverage", 1, 5)
+    tell("coverage", 1 / 5)
     tree = shapely.STRtree(local)
     near = _near_pairs(edges, 2 * limits.gap)
-    tell("coverage", 2, 5)
+    tell("coverage", 2 / 5)
     pairs = _overlapping_pairs(local, tree, _candidates(edges, touched, near, tree))
     overlaps = _overlaps(local, pairs, limits, own)
-    tell("coverage", 3, 5)
+    tell("coverage", 3 / 5)
     gaps = _gaps(edges, near, tree, limits, own)
-    tell("coverage", 4, 5)
+    tell("coverage", 4 / 5)
     unmatched = _unmatched_vertices(local, edges, near, overlaps, gaps, limits, own)
-    tell("coverage", 5, 5)
+    tell("coverage", 5 / 5)
     return _at(origin, Defects(overlaps, gaps, unmatched))
 
 
@@ -543,7 +543,7 @@ def _gaps(edges: _Edges, near: _Near, tree: shapely.STRtree, limits: Limits, own
         return []
     lines = edges.lines()
     doors = _doors(edges, near, limits)
-    noded = shapely.node(shapely.multilinestrings(np.concatenate([lines[use], doors])))
+    noded = shapely.union_all(np.concatenate([lines[use], doors]))
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
     # What is surely wider than the limit is a road.
     faces = faces[2 * shapely.area(faces) < limits.gap * shapely.length(faces)]

@@ -1,0 +1,529 @@
+"""A batch's life: received, checked, accepted or rejected. The only writer of parcels.
+
+    receive   the file is kept for ever under its SHA-256; same file, commune and options:
+              same batch
+    check     the file is read, judged against the neighbours, and staged
+    accept    the verdict is taken again if the neighbours have changed; then, in one
+              transaction, new versions in and replaced ones closed
+    reject    nothing becomes official; the file and its report stay
+
+Every function works in the caller's transaction, so a crash leaves the store as before.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import io
+import math
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import shapely
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from psycopg.types.json import Jsonb
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.orm import Session
+
+from landdata import communes
+from landdata.check import Progress, ReadOptions, Report, summarise
+from landdata.check import check as check_file
+from landdata.db import sql
+from landdata.errors import BadSurvey, Conflict, NotFound
+from landdata.findings import Finding
+from landdata.models import Batch, StagedParcel, StoredFinding
+from landdata.settings import Settings
+from landdata.survey import Survey
+from landdata.survey.archive import bundle
+from landdata.topology import DUPLICATE, Checked, Neighbours
+
+MARGIN = 2.0  # metres around a survey in which an official parcel is its neighbour
+_CELL = 10_000.0  # metres; transactions whose cells differ can't touch each other's parcels
+_BLOCK = 20_000  # rows of a block on its way to the database: memory stays flat
+
+
+def receive(
+    session: Session,
+    settings: Settings,
+    path: Path,
+    *,
+    commune: str,
+    by: str,
+    options: ReadOptions | None = None,
+) -> tuple[Batch, bool]:
+    """Keep the file and enter its batch; returns the batch and whether it is new.
+
+    Raises `BadRequest` for an unknown commune and `BadSurvey` for what is no survey file at
+    all; then nothing is kept.
+    """
+    communes.find(session, commune)
+    with tempfile.TemporaryDirectory() as scratch:
+        bundled = bundle(path, Path(scratch))
+        with bundled.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        _keep(bundled, _place(settings, sha256, bundled.name))
+        source = bundled.name
+    given = (options or ReadOptions()).as_dict()
+    number = session.scalar(
+        insert(Batch)
+        .values(sha256=sha256, source=source, commune=commune, options=given, received_by=by)
+        .on_conflict_do_nothing()
+        .returning(Batch.id)
+    )
+    if number is not None:
+        return get(session, number), True
+    return session.scalars(
+        sa.select(Batch).where(
+            Batch.sha256 == sha256, Batch.commune == commune, Batch.options == given
+        )
+    ).one(), False
+
+
+def take(
+    session: Session,
+    settings: Settings,
+    path: Path,
+    *,
+    commune: str,
+    by: str,
+    options: ReadOptions | None = None,
+    progress: Progress | None = None,
+) -> Batch:
+    """Receive a file and check it, in one: of a file that can't be read nothing is stored.
+
+    A batch that is there already is returned as it is. Raises as `receive` and `check`.
+    """
+    batch, new = receive(session, settings, path, commune=commune, by=by, options=options)
+    if batch.state != "received":
+        return batch
+    try:
+        check(session, settings, batch.id, progress=progress)
+    except BadSurvey:
+        if new and not _others(session, batch):
+            kept_file(settings, batch).unlink(missing_ok=True)
+        raise
+    return batch
+
+
+def kept_file(settings: Settings, batch: Batch) -> Path:
+    """Return where a batch's file is kept for ever: under its SHA-256, as a zip."""
+    return _place(settings, batch.sha256, batch.source)
+
+
+def get(session: Session, number: int, *, lock: bool = False) -> Batch:
+    """Return a batch; `lock` holds it until the transaction ends. Raises `NotFound`."""
+    batch = session.get(Batch, number, with_for_update=lock or None, populate_existing=True)
+    if batch is None:
+        raise NotFound(
+            f"There is no batch {number}.", hint="`landdata batches` lists them.", code="no-batch"
+        )
+    return batch
+
+
+def everything(session: Session) -> list[dict[str, Any]]:
+    """Return all batches, the latest first, as printed by `landdata batches`."""
+    found = session.scalars(sa.select(Batch).order_by(Batch.id.desc()))
+    return [_described(batch) for batch in found]
+
+
+def show(session: Session, number: int) -> dict[str, Any]:
+    """Return `{"batch", "summary", "findings"}` of a batch; findings is never capped."""
+    batch = get(session, number)
+    findings = session.scalars(
+        sa.select(StoredFinding.finding)
+        .where(StoredFinding.batch_id == number)
+        .order_by(StoredFinding.seq)
+    )
+    return {
+        "batch": _described(batch),
+        "summary": _public(_summary(batch)) or None,
+        "findings": list(findings),
+    }
+
+
+def check(
+    session: Session, settings: Settings, number: int, *, progress: Progress | None = None
+) -> Report:
+    """Read, judge and stage a batch; what an earlier check had staged is replaced.
+
+    Raises `Conflict` where the batch is decided already, `BadSurvey` where the file can't be
+    read: then the batch stays as it was received.
+    """
+    batch = get(session, number, lock=True)
+    _undecided(batch)
+    return _judge(session, settings, batch, progress)
+
+
+def accept(
+    session: Session,
+    settings: Settings,
+    number: int,
+    *,
+    by: str,
+    reason: str | None = None,
+    reviewed: bool = True,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Make the acceptable rows of a batch official, all in this transaction.
+
+    The rules hold against the neighbours of now: the ground is locked first, and if anything
+    official has changed there since the check, the check is run again. `reviewed` says that a
+    person has seen the verdict: if it then comes out another, `Conflict` is raised and nothing
+    is accepted. Returns the summary, with `accepted`.
+    """
+    batch = get(session, number, lock=True)
+    if batch.state == "accepted":
+        return _public(_summary(batch))
+    _undecided(batch)
+    if batch.state != "checked":
+        raise Conflict(
+            f"Batch {number} has not been checked.",
+            hint=f"Run `landdata batch check {number}` and look at its findings.",
+            code="not-checked",
+        )
+    summary = _summary(batch)
+    around = summary["around"]
+    if progress:
+        progress("accept", 0.0)
+    _lock_ground(session, batch.commune, around["box"])
+    started = time.monotonic()
+    if around["official"] != _neighbourhood(session, settings, batch.commune, around):
+        before = _verdict(session, number)
+        _judge(session, settings, batch, progress)
+        if reviewed and _verdict(session, number) != before:
+            raise Conflict(
+                f"What is official around batch {number} has changed since its check,"
+                " and with it the verdict on its parcels.",
+                hint=f"Run `landdata batch check {number}`, look at it, and accept it then.",
+                code="verdict-changed",
+            )
+        summary = _summary(batch)
+    # the clock after the locks: a version must not begin before the one that it follows
+    now = session.scalar(sa.select(sa.func.clock_timestamp()))
+    values = {"batch": number, "commune": batch.commune, "now": now}
+    for statement in ("accept_replaced", "accept_close", "accept_parcels", "accept_versions"):
+        used = {name: values[name] for name in sql(statement).compile().params}
+        session.execute(sql(statement), used)
+    summary["accepted"] = summary.pop("acceptable")
+    summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
+    if progress:
+        progress("accept", 1.0)
+    _decide(session, batch, "accepted", by, reason, summary)
+    return _public(summary)
+
+
+def reject(session: Session, number: int, *, by: str, reason: str | None = None) -> None:
+    """Reject a batch as a whole. Raises `Conflict` where it is accepted already."""
+    batch = get(session, number, lock=True)
+    if batch.state != "rejected":
+        _undecided(batch)
+        _decide(session, batch, "rejected", by, reason, batch.summary)
+
+
+# -- checking ------------------------------------------------------------------------------
+
+
+def neighbours(
+    session: Session, settings: Settings, commune: str | None, around: dict[str, Any] | None = None
+) -> Callable[[Survey], Neighbours]:
+    """Return what fetches the official parcels around a survey.
+
+    Into `around` go the ground that was asked for and what was official on it.
+    """
+
+    def fetch(survey: Survey) -> Neighbours:
+        ground = {} if around is None else around
+        ground["box"] = _box(survey)
+        ground["sheets"] = sorted(set(survey.attributes["sheet"].drop_null().to_pylist()))
+        ground["official"] = _neighbourhood(session, settings, commune, ground)
+        found = session.execute(sql("neighbours"), _ground(settings, commune, ground)).all()
+        return Neighbours(
+            parcels=np.array([row.parcel for row in found], dtype=object),
+            geometry=shapely.from_wkb(np.array([row.geom for row in found], dtype=object)),
+        )
+
+    return fetch
+
+
+def _judge(session: Session, settings: Settings, batch: Batch, progress: Progress | None) -> Report:
+    around: dict[str, Any] = {}
+    report = check_file(
+        kept_file(settings, batch),
+        settings,
+        options=_options(batch),
+        commune=batch.commune,
+        neighbours=neighbours(session, settings, batch.commune, around),
+        progress=progress,
+    )
+    started = time.monotonic()
+    report = _stage(session, batch, report, progress)
+    seconds = {"stage": round(time.monotonic() - started, 3)}
+    summary = {
+        **report.summary,
+        "source": batch.source,
+        "seconds": report.summary["seconds"] | seconds,
+    }
+    batch.summary = summary | {"around": around}
+    batch.state = "checked"
+    batch.checked_at = dt.datetime.now(dt.UTC)
+    session.flush()
+    return replace(report, summary=summary)
+
+
+def _stage(session: Session, batch: Batch, report: Report, progress: Progress | None) -> Report:
+    """Put the rows and findings of a report into the store; returns the report as it ends."""
+    survey, checked = report.survey, report.checked
+    session.execute(sa.delete(StoredFinding).where(StoredFinding.batch_id == batch.id))
+    session.execute(sa.delete(StagedParcel).where(StagedParcel.batch_id == batch.id))
+    cursor = session.connection().connection.cursor()
+    columns = ", ".join(_COLUMNS)
+    with cursor.copy(f"COPY staged_parcels ({columns}) FROM STDIN (FORMAT csv)") as copy:
+        for start, block in _blocks(batch.id, survey, checked):
+            if progress:
+                progress("stage", start / len(survey))
+            copy.write(block)
+    unchanged = session.scalars(
+        sql("mark_unchanged"), {"batch": batch.id, "commune": batch.commune}
+    ).all()
+    if unchanged:
+        report = _as_duplicates(report, np.array(sorted(unchanged)))
+    statement = "COPY findings (batch_id, seq, rule, severity, row, other_row, finding) FROM STDIN"
+    with cursor.copy(statement) as copy:
+        copy.set_types(["int8", "int4", "text", "text", "int8", "int8", "jsonb"])
+        for seq, finding in enumerate(report.checked.findings):
+            copy.write_row(
+                (batch.id, seq, finding.rule, finding.severity, finding.row, finding.other_row,
+                 Jsonb(finding.as_dict()))
+            )  # fmt: skip
+    return report
+
+
+def _as_duplicates(report: Report, rows: NDArray[np.int64]) -> Report:
+    """Count rows that repeat their official state as duplicates, each with its finding."""
+    survey, checked = report.survey, report.checked
+    index = np.flatnonzero(np.isin(survey.rows, rows))
+    status = checked.status.copy()
+    status[index] = DUPLICATE
+    said = [
+        Finding("already-official", row=int(survey.rows[i]), parcel=checked.parcels[i])
+        for i in index
+    ]
+    repeated = {finding.row for finding in said}
+    findings = [
+        finding
+        for finding in checked.findings
+        if not (finding.rule == "replaces-official" and finding.row in repeated)
+    ]
+    checked = replace(checked, status=status, findings=[*findings, *said])
+    return replace(report, checked=checked, summary=summarise(survey, checked))
+
+
+_ATTRIBUTES = (
+    "sheet", "number", "scale", "area", "legal_area", "land_use", "address", "owner",
+    "owner_type", "old_sheet", "old_number", "national_id", "surveyed_on",
+)  # fmt: skip
+_COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "label", "geom")
+
+
+def _blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, bytes]]:
+    """Yield (first row, CSV) of the staged rows: made by arrow, so no row costs Python."""
+    options = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    stamp = time.time_ns() // 1_000_000
+    for start in range(0, len(survey), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        n = len(survey.rows[part])
+        attributes = survey.attributes.slice(start, n)
+        measured = pa.array(survey.measured_area[part], from_pandas=True)
+        table = pa.table(
+            [
+                pa.array(np.full(n, batch)),
+                pa.array(survey.rows[part]),
+                pa.array(checked.status[part]),
+                pa.array(_uuids(start, n, stamp)),
+                *(attributes[name] for name in _ATTRIBUTES),
+                measured,
+                _label(attributes, measured),
+                _ewkb(survey.geometry[part], survey.srid),
+            ],
+            names=list(_COLUMNS),
+        )
+        sink = io.BytesIO()
+        pa.csv.write_csv(table, sink, options)
+        yield start, sink.getvalue()
+
+
+def _label(attributes: pa.Table, measured: pa.Array) -> pa.Array:
+    """Return the label on the map: number over area (1 decimal, m²) and land-use codes."""
+    area = pc.coalesce(attributes["area"].combine_chunks(), measured)
+    tenths = pc.cast(pc.cast(pc.round(area, ndigits=1), pa.decimal128(18, 1)), pa.string())
+    codes = pc.replace_substring_regex(
+        pc.replace_substring_regex(
+            attributes["land_use"].combine_chunks(), r'[^"]*"code": ?"([^"]*)"[^{\]]*', r"\1+"
+        ),
+        r"\+?\]$",
+        "",
+    )
+    label = pc.binary_join_element_wise(attributes["number"].combine_chunks(), tenths, "/")
+    return pc.coalesce(pc.binary_join_element_wise(label, codes, " "), label)
+
+
+def _ewkb(geometry: NDArray[np.object_], srid: int) -> pa.Array:
+    given = shapely.set_srid(geometry, srid)
+    return pa.array(shapely.to_wkb(given, hex=True, include_srid=True), pa.string())
+
+
+def _uuids(start: int, n: int, stamp: int) -> list[str]:
+    """Return n version-7 UUIDs (RFC 9562) that sort in the order of the rows from `start`.
+
+    `stamp` is in milliseconds. Pages are cut by key; keys in the order of the rows keep a page
+    together on disk. 24 bits behind the stamp count the rows, 54 are random.
+    """
+    raw = np.frombuffer(secrets.token_bytes(16 * n), np.uint8).reshape(n, 16).copy()
+    raw[:, :6] = np.frombuffer(stamp.to_bytes(6, "big"), np.uint8)
+    count = np.arange(start, start + n, dtype=">u4").view(np.uint8).reshape(n, 4)[:, 1:]
+    raw[:, 6] = 0x70 | count[:, 0] >> 4
+    raw[:, 7] = count[:, 0] << 4 | count[:, 1] >> 4
+    raw[:, 8] = 0x80 | (count[:, 1] & 0x0F) << 2 | count[:, 2] >> 6
+    raw[:, 9] = (count[:, 2] & 0x3F) << 2 | raw[:, 9] & 0x03
+    text = raw.tobytes().hex()
+    return [text[i : i + 32] for i in range(0, 32 * n, 32)]
+
+
+# -- the ground ----------------------------------------------------------------------------
+
+
+def _box(survey: Survey) -> list[float]:
+    """Return the bounds of a survey with the margin, [xmin, ymin, xmax, ymax], metres."""
+    bounds = shapely.total_bounds(survey.geometry)
+    if not np.isfinite(bounds).all():
+        return [0.0, 0.0, 0.0, 0.0]
+    return [float(v) for v in (*np.floor(bounds[:2] - MARGIN), *np.ceil(bounds[2:] + MARGIN))]
+
+
+def _ground(settings: Settings, commune: str | None, around: dict[str, Any]) -> dict[str, Any]:
+    corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), around["box"], strict=True))
+    return {**corners, "srid": settings.srid, "commune": commune, "sheets": around["sheets"]}
+
+
+def _neighbourhood(
+    session: Session, settings: Settings, commune: str | None, around: dict[str, Any]
+) -> str:
+    return str(session.scalar(sql("neighbourhood"), _ground(settings, commune, around)))
+
+
+def _lock_ground(session: Session, commune: str, box: list[float]) -> None:
+    """Take the commune's lock and those of the ground, until the transaction ends.
+
+    Two writers that each check and then insert would both find no overlap and store one. The
+    locks are of cells of the ground, because two communes' batches may meet where neither has
+    a parcel or a boundary yet. All take them in the same order, so none waits in a circle.
+    """
+    xs = range(math.floor(box[0] / _CELL), math.floor(box[2] / _CELL) + 1)
+    ys = range(math.floor(box[1] / _CELL), math.floor(box[3] / _CELL) + 1)
+    cells = sorted((x & 0x7FFF) << 16 | y & 0xFFFF for x, y in product(xs, ys))
+    lock = sa.text("SELECT pg_advisory_xact_lock(:kind, :key)")
+    session.execute(lock, {"kind": 1, "key": int(commune)})
+    for cell in cells:
+        session.execute(lock, {"kind": 2, "key": cell})
+
+
+def _verdict(session: Session, number: int) -> str:
+    """Return the verdict on a batch's rows as one value."""
+    rows = sa.func.string_agg(
+        sa.func.concat(StagedParcel.row, ":", StagedParcel.status),
+        aggregate_order_by(sa.literal(","), StagedParcel.row),
+    )
+    return str(session.scalar(sa.select(sa.func.md5(rows)).where(StagedParcel.batch_id == number)))
+
+
+# -- small things --------------------------------------------------------------------------
+
+
+def _place(settings: Settings, sha256: str, name: str) -> Path:
+    return settings.home / "surveys" / sha256[:2] / sha256 / name
+
+
+def _keep(file: Path, place: Path) -> None:
+    """Copy a file to where it is kept: whole or not at all, even if the power fails."""
+    if place.exists():
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=place.parent)
+    try:
+        with os.fdopen(handle, "wb") as out, file.open("rb") as source:
+            shutil.copyfileobj(source, out, 1 << 20)
+            out.flush()
+            os.fsync(out.fileno())
+        Path(name).replace(place)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _others(session: Session, batch: Batch) -> int:
+    """Count the other batches of the same file: for another commune, or read otherwise."""
+    same = sa.select(sa.func.count()).where(Batch.sha256 == batch.sha256, Batch.id != batch.id)
+    return session.scalar(same) or 0
+
+
+def _options(batch: Batch) -> ReadOptions:
+    return ReadOptions(**batch.options)
+
+
+def _undecided(batch: Batch) -> None:
+    if batch.state in ("accepted", "rejected"):
+        raise Conflict(
+            f"Batch {batch.id} is {batch.state} already, by {batch.decided_by}.",
+            hint="Send a corrected file as a batch of its own.",
+            code="decided",
+        )
+
+
+def _decide(
+    session: Session,
+    batch: Batch,
+    state: str,
+    by: str,
+    reason: str | None,
+    summary: dict[str, Any] | None,
+) -> None:
+    batch.state, batch.decided_by, batch.reason, batch.summary = state, by, reason, summary
+    batch.decided_at = dt.datetime.now(dt.UTC)
+    session.flush()
+
+
+def _summary(batch: Batch) -> dict[str, Any]:
+    return dict(batch.summary or {})
+
+
+def _public(summary: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in summary.items() if key != "around"}
+
+
+def _described(batch: Batch) -> dict[str, Any]:
+    return {
+        "id": batch.id,
+        "state": batch.state,
+        "source": batch.source,
+        "commune": batch.commune,
+        "sha256": batch.sha256,
+        "received_at": batch.received_at.isoformat(),
+        "received_by": batch.received_by,
+        "checked_at": batch.checked_at and batch.checked_at.isoformat(),
+        "decided_at": batch.decided_at and batch.decided_at.isoformat(),
+        "decided_by": batch.decided_by,
+        "reason": batch.reason,
+    }

@@ -1,0 +1,116 @@
+"""The rules over a survey file: read it, check it, sum it up. Works with no store."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from landdata import survey as surveys
+from landdata import topology
+from landdata.settings import Settings
+from landdata.survey import Survey
+from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours
+
+Progress = Callable[[str, float], None]  # stage, and which share of it is done
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the surveyor says of a file where it does not say it itself.
+
+    `crs` is an EPSG code; `fields` maps attribute to source field, or to `=constant`.
+    """
+
+    layer: str | None = None
+    encoding: str | None = None
+    crs: int | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options that are set: the same options, the same batch."""
+        given = {
+            "layer": self.layer,
+            "encoding": self.encoding,
+            "crs": self.crs,
+            "fields": dict(sorted(self.fields.items())),
+        }
+        return {key: value for key, value in given.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A checked file: its survey, the verdict on each row, and the summary of both."""
+
+    survey: Survey
+    checked: Checked
+    summary: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `check --json` prints."""
+        return {
+            "summary": self.summary,
+            "findings": [finding.as_dict() for finding in self.checked.findings],
+        }
+
+
+def check(
+    path: Path,
+    settings: Settings,
+    *,
+    options: ReadOptions | None = None,
+    commune: str | None = None,
+    neighbours: Callable[[Survey], Neighbours] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
+
+    Raises `BadSurvey` where the file can't be read or is refused.
+    """
+    options = options or ReadOptions()
+    survey = surveys.read(
+        path,
+        settings,
+        layer=options.layer,
+        encoding=options.encoding,
+        crs=options.crs,
+        fields=options.fields,
+        progress=progress,
+    )
+    around = neighbours(survey) if neighbours else None
+    checked = topology.check(survey, around, commune=commune, progress=progress)
+    return Report(survey, checked, summarise(survey, checked))
+
+
+def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
+    """Return the `summary` of a report: rows read = acceptable + rejected + duplicate."""
+    counts = {
+        name: int(np.count_nonzero(checked.status == status))
+        for name, status in (
+            ("acceptable", ACCEPTABLE),
+            ("rejected", REJECTED),
+            ("duplicate", DUPLICATE),
+        )
+    }
+    by_rule = Counter((found.severity, found.rule) for found in checked.findings)
+    return {
+        "source": survey.source,
+        "layer": survey.layer,
+        "read": len(survey),
+        **counts,
+        "findings": {
+            severity: {rule: n for (s, rule), n in sorted(by_rule.items()) if s == severity}
+            for severity in ("error", "warning", "info")
+        },
+        "crs": survey.crs.as_dict(),
+        "encoding": survey.encoding.as_dict(),
+        "fields": [match.as_dict() for match in survey.fields],
+        "seconds": {
+            stage: round(seconds, 3)
+            for stage, seconds in (survey.seconds | checked.seconds).items()
+        },
+    }

@@ -1,0 +1,527 @@
+"""The command line: thin over the modules, one error form, one exit code for each outcome.
+
+Exit 0 done, 1 findings of severity error, 2 unreadable or refused input, 3 not found, 4 not
+allowed, 70 our fault. What a command needs is imported when it runs, so that each starts fast.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import getpass
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+from landdata.errors import BadRequest, LandDataError
+from landdata.settings import Settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from landdata.check import ReadOptions
+
+FINDINGS = 1  # exit code: done, and there are findings of severity error
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def main() -> None:
+    """Run a command; an error of ours is one sentence on standard error, never a trace."""
+    as_json = "--json" in sys.argv
+    try:
+        sys.exit(cli.main(standalone_mode=False) or 0)
+    except LandDataError as error:
+        _say(error, as_json)
+    except click.exceptions.Abort:
+        sys.exit(130)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        sys.exit(2)
+    except click.UsageError as error:
+        hint = f"See `{error.ctx.command_path} --help`." if error.ctx else None
+        _say(BadRequest(error.format_message(), hint=hint, code="usage"), as_json)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read our output has left: nothing to tell
+        sys.exit(0)
+
+
+def _say(error: LandDataError, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(error.as_dict(), ensure_ascii=False), err=True)
+    else:
+        hint = f" {error.hint}" if error.hint else ""
+        click.echo(f"landdata: {error.message}{hint}", err=True)
+    sys.exit(error.exit_code)
+
+
+# -- shared by the commands ----------------------------------------------------------------
+
+
+def with_json(command: Callable[P, R]) -> Callable[P, R]:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")(command)
+
+
+def with_reading(command: Callable[..., R]) -> Callable[..., R]:
+    """Add what a surveyor can say of a file; the command gets it as `options`."""
+
+    @click.option("--layer", help="Layer of the file, where it holds several.")
+    @click.option("--encoding", help="UTF-8, CP1258, TCVN3 or VNI, where detection is wrong.")
+    @click.option("--crs", type=int, help="EPSG code of the coordinates, where the file is wrong.")
+    @click.option(
+        "--field",
+        "fields",
+        multiple=True,
+        metavar="ATTRIBUTE=FIELD",
+        help="Take ATTRIBUTE from FIELD, or from a constant: sheet=SOTO, sheet==12.",
+    )
+    @wraps(command)
+    def wrapped(
+        *args: Any,
+        layer: str | None,
+        encoding: str | None,
+        crs: int | None,
+        fields: tuple[str, ...],
+        **kwargs: Any,
+    ) -> R:
+        from landdata.check import ReadOptions  # noqa: PLC0415
+
+        pairs = dict(_pair(given) for given in fields)
+        options = ReadOptions(layer=layer, encoding=encoding, crs=crs, fields=pairs)
+        return command(*args, options=options, **kwargs)
+
+    return wrapped
+
+
+def _pair(given: str) -> tuple[str, str]:
+    attribute, equals, source = given.partition("=")
+    if not (attribute and equals and source):
+        raise BadRequest(
+            f"--field {given!r} is not ATTRIBUTE=FIELD.", hint="For example --field sheet=SOTO."
+        )
+    return attribute, source
+
+
+def _print(value: Any) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+@contextmanager
+def _store() -> Iterator[tuple[Settings, Session]]:
+    """Open the store in one transaction."""
+    from landdata import db  # noqa: PLC0415
+
+    settings = Settings.load()
+    engine = db.engine(settings)
+    try:
+        with db.session(engine) as session:
+            yield settings, session
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str, float], None]]:
+    """Show on standard error which stage is on, how far it is and how long it takes."""
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description:>10}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+
+        def report(stage: str, share: float) -> None:
+            bar.update(task, description=stage, completed=share)
+
+        yield report
+
+
+def _report(result: dict[str, Any], *, as_json: bool, language: str) -> int:
+    """Print summary and findings; return the exit code that they mean."""
+    if as_json:
+        _print(result)
+    else:
+        from landdata.documents.terminal import print_report  # noqa: PLC0415
+
+        print_report(result, language)
+    summary = result["summary"] or {}
+    return FINDINGS if summary.get("findings", {}).get("error") else 0
+
+
+def _day(_: click.Context, __: click.Parameter, given: str | None) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(given) if given else None
+    except ValueError:
+        raise click.BadParameter(f"{given!r} is not a date like 2026-03-30.") from None
+
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+commune_option = click.option("--commune", metavar="CODE", help="Five digits.")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="landdata")
+def cli() -> None:
+    """Cadastral parcels from survey file to OGC API."""
+
+
+# -- the embedded cluster ------------------------------------------------------------------
+
+
+@cli.command()
+@with_json
+def up(as_json: bool) -> None:
+    """Start the embedded PostGIS, made first where it is missing."""
+    from landdata.cluster import Cluster  # noqa: PLC0415
+
+    settings = Settings.load()
+    if settings.database_url:
+        raise BadRequest(
+            "LANDDATA_DATABASE_URL is set, so there is no embedded PostGIS to start.",
+            hint="Unset it to use the embedded one.",
+        )
+    started = Cluster(settings.home).up()
+    if as_json:
+        _print({"started": started, **Cluster(settings.home).status().as_dict()})
+    else:
+        click.echo("PostGIS started." if started else "PostGIS was running already.")
+
+
+@cli.command()
+def down() -> None:
+    """Stop the embedded PostGIS."""
+    from landdata.cluster import Cluster  # noqa: PLC0415
+
+    stopped = Cluster(Settings.load().home).down()
+    click.echo("PostGIS stopped." if stopped else "PostGIS was not running.")
+
+
+@cli.command()
+@with_json
+def status(as_json: bool) -> None:
+    """Say how the embedded PostGIS is."""
+    from landdata.cluster import Cluster  # noqa: PLC0415
+
+    found = Cluster(Settings.load().home).status().as_dict()
+    if as_json:
+        _print(found)
+    else:
+        for key, value in found.items():
+            click.echo(f"{key:>8}  {value}")
+
+
+@cli.command()
+@with_json
+def doctor(as_json: bool) -> int:
+    """Check everything that landdata stands on, and say what to do."""
+    from landdata.doctor import examine  # noqa: PLC0415
+
+    results = examine(Settings.load())
+    if as_json:
+        _print([result.as_dict() for result in results])
+    else:
+        for result in results:
+            click.echo(f"{'ok' if result.ok else 'BAD':>4}  {result.subject}: {result.found}")
+            if result.hint:
+                click.echo(f"      {result.hint}")
+    return 0 if all(result.ok for result in results) else 70
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the store's schema to the newest revision."""
+    from landdata import db  # noqa: PLC0415
+
+    db.migrate(Settings.load())
+    click.echo("The store is at the newest revision.")
+
+
+# -- survey files --------------------------------------------------------------------------
+
+
+@cli.command()
+@file_argument
+@with_reading
+@with_json
+def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
+    """Say what FILE holds and how it would be understood; nothing is stored."""
+    from landdata import survey  # noqa: PLC0415
+    from landdata.documents.terminal import print_inspection  # noqa: PLC0415
+
+    found = survey.inspect(
+        file,
+        Settings.load(),
+        layer=options.layer,
+        encoding=options.encoding,
+        crs=options.crs,
+        fields=options.fields,
+    )
+    if as_json:
+        _print(found.as_dict())
+    else:
+        print_inspection(found.as_dict())
+
+
+@cli.command()
+@file_argument
+@commune_option
+@click.option("--against", type=click.Choice(["store"]), help="Check the seam with the store too.")
+@click.option(
+    "--report", type=click.Path(path_type=Path), help="Write the report: .html, .geojson, .json."
+)
+@with_reading
+@with_json
+def check(
+    file: Path,
+    commune: str | None,
+    against: str | None,
+    report: Path | None,
+    options: ReadOptions,
+    as_json: bool,
+) -> int:
+    """Run the rules on FILE before submitting it; needs no store."""
+    from landdata import batches  # noqa: PLC0415
+    from landdata.check import check as check_file  # noqa: PLC0415
+    from landdata.documents.report import report_format, write_report  # noqa: PLC0415
+
+    settings = Settings.load()
+    if report:
+        report_format(report)  # a wrong name is told before the work, not after
+    with _progress() as progress:
+        if against:
+            with _store() as (_, session):
+                found = check_file(
+                    file,
+                    settings,
+                    options=options,
+                    commune=commune,
+                    neighbours=batches.neighbours(session, settings, commune),
+                    progress=progress,
+                )
+        else:
+            found = check_file(file, settings, options=options, commune=commune, progress=progress)
+    if report:
+        write_report(report, found.summary, found.survey, found.checked, settings.language)
+    return _report(found.as_dict(), as_json=as_json, language=settings.language)
+
+
+@cli.command("import")
+@file_argument
+@click.option("--commune", required=True, metavar="CODE", help="Five digits.")
+@click.option("--accept", is_flag=True, help="Make the acceptable rows official at once.")
+@with_reading
+@with_json
+def import_(file: Path, commune: str, accept: bool, options: ReadOptions, as_json: bool) -> int:
+    """Receive FILE as a batch and check it; the same file again is the same batch."""
+    from landdata import batches, db  # noqa: PLC0415
+
+    settings = Settings.load()
+    engine = db.engine(settings)
+    by = _who()
+    try:
+        with _progress() as progress:
+            # two transactions: a batch that was checked stays so, whatever becomes of it then
+            with db.session(engine) as session:
+                batch = batches.take(
+                    session,
+                    settings,
+                    file,
+                    commune=commune,
+                    by=by,
+                    options=options,
+                    progress=progress,
+                )
+            if accept and batch.state == "checked":
+                with db.session(engine) as session:
+                    batches.accept(
+                        session, settings, batch.id, by=by, reviewed=False, progress=progress
+                    )
+        with db.session(engine) as session:
+            result = batches.show(session, batch.id)
+    finally:
+        engine.dispose()
+    return _report(result, as_json=as_json, language=settings.language)
+
+
+def _who() -> str:
+    """The operator, for the record of who did what."""
+    return getpass.getuser()
+
+
+# -- batches -------------------------------------------------------------------------------
+
+
+@cli.command()
+@with_json
+def batches(as_json: bool) -> None:
+    """List the batches, the latest first."""
+    from landdata import batches as store  # noqa: PLC0415
+    from landdata.documents.terminal import print_batches  # noqa: PLC0415
+
+    with _store() as (_, session):
+        found = store.everything(session)
+    if as_json:
+        _print(found)
+    else:
+        print_batches(found)
+
+
+@cli.group()
+def batch() -> None:
+    """Look at a batch, and decide on it."""
+
+
+@batch.command("show")
+@click.argument("number", type=int)
+@with_json
+def batch_show(number: int, as_json: bool) -> None:
+    """Print the summary and all findings of batch NUMBER."""
+    from landdata import batches as store  # noqa: PLC0415
+
+    with _store() as (settings, session):
+        result = store.show(session, number)
+    _report(result, as_json=as_json, language=settings.language)
+
+
+@batch.command("check")
+@click.argument("number", type=int)
+@with_json
+def batch_check(number: int, as_json: bool) -> int:
+    """Check batch NUMBER again, against what is official now."""
+    from landdata import batches as store  # noqa: PLC0415
+
+    with _progress() as progress, _store() as (settings, session):
+        store.check(session, settings, number, progress=progress)
+        result = store.show(session, number)
+    return _report(result, as_json=as_json, language=settings.language)
+
+
+reason_option = click.option("--reason", help="Why, for the record.")
+
+
+@batch.command("accept")
+@click.argument("number", type=int)
+@reason_option
+@with_json
+def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
+    """Make the acceptable rows of batch NUMBER official."""
+    from landdata import batches as store  # noqa: PLC0415
+
+    with _progress() as progress, _store() as (settings, session):
+        summary = store.accept(
+            session, settings, number, by=_who(), reason=reason, progress=progress
+        )
+    if as_json:
+        _print({"summary": summary})
+    else:
+        click.echo(
+            f"Batch {number} accepted: {summary['read']} read = {summary['accepted']} accepted"
+            f" + {summary['rejected']} rejected + {summary['duplicate']} duplicate."
+        )
+
+
+@batch.command("reject")
+@click.argument("number", type=int)
+@reason_option
+def batch_reject(number: int, reason: str | None) -> None:
+    """Reject batch NUMBER as a whole."""
+    from landdata import batches as store  # noqa: PLC0415
+
+    with _store() as (_, session):
+        store.reject(session, number, by=_who(), reason=reason)
+    click.echo(f"Batch {number} rejected.")
+
+
+# -- parcels and communes ------------------------------------------------------------------
+
+
+@cli.group()
+def parcel() -> None:
+    """Look at a parcel. KEY: UUID, national identifier or commune/sheet/number."""
+
+
+as_of_option = click.option("--as-of", metavar="T", help="Date or time, RFC 3339.")
+
+
+@parcel.command("show")
+@click.argument("key")
+@as_of_option
+@with_json
+def parcel_show(key: str, as_of: str | None, as_json: bool) -> None:
+    """Print a parcel as it is, or as it was at T."""
+    from landdata import parcels  # noqa: PLC0415
+    from landdata.documents.terminal import print_parcel  # noqa: PLC0415
+
+    with _store() as (settings, session):
+        found = parcels.resolve(session, key, parcels.instant(as_of) if as_of else None)
+    shown = found.as_dict(publish_address=settings.publish_address)
+    if as_json:
+        _print(shown)
+    else:
+        print_parcel(shown)
+
+
+@parcel.command("history")
+@click.argument("key")
+@with_json
+def parcel_history(key: str, as_json: bool) -> None:
+    """Print every state of a parcel, the latest first."""
+    from landdata import parcels  # noqa: PLC0415
+    from landdata.documents.terminal import print_history  # noqa: PLC0415
+
+    with _store() as (settings, session):
+        found = parcels.history(session, parcels.resolve(session, key).id)
+    shown = [state.as_dict(publish_address=settings.publish_address) for state in found]
+    if as_json:
+        _print(shown)
+    else:
+        print_history(shown)
+
+
+@cli.group()
+def communes() -> None:
+    """Units, boundaries and recodings, dated."""
+
+
+@communes.command("add")
+@click.argument("code")
+@click.argument("name")
+@click.option("--valid-from", callback=_day, metavar="D", help="First day; today unless given.")
+def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
+    """Store commune CODE, called NAME."""
+    from landdata import communes as store  # noqa: PLC0415
+
+    since = valid_from or dt.datetime.now(dt.UTC).date()
+    with _store() as (_, session):
+        store.add(session, code, name, valid_from=since)
+    click.echo(f"Commune {code} {name} is known from {since}.")
+
+
+@communes.command("import")
+@file_argument
+@click.option("--valid-from", callback=_day, metavar="D", help="First day, for all of them.")
+def communes_import(file: Path, valid_from: dt.date | None) -> None:
+    """Store the communes of a GeoJSON FILE with their boundaries."""
+    from landdata import communes as store  # noqa: PLC0415
+
+    with _store() as (settings, session):
+        n = store.import_file(session, settings, file, valid_from=valid_from)
+    click.echo(f"{n} communes stored.")
+
+
+# -- serving -------------------------------------------------------------------------------
+
+
+@cli.command()
+def serve() -> None:
+    """Serve the portal and the OGC API until stopped."""
+    from landdata.serve import run  # noqa: PLC0415
+
+    run(Settings.load())

@@ -1,0 +1,125 @@
+"""Reports on the terminal: a line per finding, none left out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+_COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
+
+
+def print_report(result: dict[str, Any], language: str) -> None:
+    """Print what `Report.as_dict` or `batches.show` gives: findings first, the balance last."""
+    console = Console(soft_wrap=True, highlight=False)
+    summary = result["summary"]
+    if result["findings"]:
+        table = Table(box=None, pad_edge=False)
+        for name in ("", "rule", "row", "parcel", "X = N", "Y = E"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("finding", overflow="fold")
+        for found in result["findings"]:
+            east, north = found["point"] or (None, None)
+            table.add_row(
+                Text(found["severity"], _COLOURS[found["severity"]]),
+                found["rule"],
+                "" if found["row"] is None else str(found["row"]),
+                found["parcel"] or "",
+                "" if north is None else f"{north:.2f}",
+                "" if east is None else f"{east:.2f}",
+                Text(found["message"][language]),
+            )
+        console.print(table)
+    if "batch" in result:
+        batch = result["batch"]
+        console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
+    if summary is None:
+        console.print("Not checked yet.")
+        return
+    done = "accepted" if "accepted" in summary else "acceptable"
+    console.print(
+        f"{summary['read']} read = {summary[done]} {done} + {summary['rejected']} rejected"
+        f" + {summary['duplicate']} duplicate"
+    )
+    counts = summary["findings"]
+    console.print("findings: " + ", ".join(f"{sum(counts[s].values())} {s}" for s in _COLOURS))
+    seconds = sum(summary["seconds"].values())
+    console.print(
+        f"CRS EPSG:{summary['crs']['epsg']}, encoding {summary['encoding']['name']},"
+        f" {seconds:.1f} s"
+    )
+
+
+def print_inspection(found: dict[str, Any]) -> None:
+    """Print what `Inspection.as_dict` gives."""
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(
+        f"{found['source']}: layer {found['layer']} of {len(found['layers'])},"
+        f" {found['rows']} rows, {found['geometry_type']}"
+    )
+    fields = Table("field", "attribute", "by", "filled", box=None, pad_edge=False)
+    for match in found["fields"]:
+        fields.add_row(
+            match["source"], match["attribute"] or "-", match["how"] or "", str(match["filled"])
+        )
+    console.print(fields)
+    encoding = found["encoding"]
+    console.print(
+        f"\nencoding {encoding['name']}, confidence {encoding['confidence']:.0%}"
+        f" (by {encoding['by']})"
+    )
+    for candidate in encoding["candidates"]:
+        console.print(f"  {candidate['name']:<6} {candidate['score']:.0%}")
+    for row in encoding["rows"]:
+        console.print(Text("  " + " | ".join(str(value) for value in row.values())))
+    crs = found["crs"]
+    console.print(f"\nCRS EPSG:{crs['epsg']}: {crs['reason']}")
+    for candidate in crs["candidates"]:
+        console.print(f"  EPSG:{candidate['epsg']}  {candidate['reason']}")
+    if crs["refusal"]:
+        console.print(Text(f"\nIt would be refused: {crs['refusal']}", "bold red"))
+
+
+def print_batches(found: list[dict[str, Any]]) -> None:
+    """Print the batches as a table."""
+    table = Table("batch", "state", "commune", "file", "received", "by", box=None, pad_edge=False)
+    for batch in found:
+        table.add_row(
+            str(batch["id"]),
+            batch["state"],
+            batch["commune"],
+            batch["source"],
+            batch["received_at"][:16],
+            batch["received_by"],
+        )
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def print_parcel(found: dict[str, Any]) -> None:
+    """Print the public properties of a parcel."""
+    for key, value in found.items():
+        if value is not None:
+            shown = _land_use(value) if key == "land_use" else value
+            Console(soft_wrap=True, highlight=False).print(Text(f"{key:>12}  {shown}"))
+
+
+def print_history(found: list[dict[str, Any]]) -> None:
+    """Print the states of a parcel as a table."""
+    table = Table("version", "from", "to", "number", "area", box=None, pad_edge=False)
+    for state in found:
+        table.add_row(
+            str(state["version"]),
+            state["valid_from"],
+            state["valid_to"] or "now",
+            f"{state['commune']}/{state['sheet']}/{state['number']}",
+            str(state["area"]),
+        )
+    Console(soft_wrap=True, highlight=False).print(table)
+
+
+def _land_use(uses: list[dict[str, Any]]) -> str:
+    return " + ".join(
+        use["code"] if use["area"] is None else f"{use['code']} {use['area']} m²" for use in uses
+    )

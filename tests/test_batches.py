@@ -1,0 +1,261 @@
+"""A batch's life in a real store: received, checked, accepted; never half, never twice."""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from shapely.geometry.base import BaseGeometry
+from surveys import parcel, plot, write
+
+from landdata import batches, communes, db, parcels
+from landdata.errors import BadRequest, BadSurvey, Conflict, NotFound
+from landdata.settings import Settings
+
+COMMUNE = "99901"
+
+
+@pytest.fixture(autouse=True)
+def commune(engine: sa.Engine) -> None:
+    with db.session(engine) as session:
+        for code in (COMMUNE, "99902"):
+            communes.add(session, code, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
+
+
+def receive(engine: sa.Engine, settings: Settings, path: Path, code: str = COMMUNE) -> int:
+    with db.session(engine) as session:
+        return batches.receive(session, settings, path, commune=code, by="surveyor")[0].id
+
+
+def check(engine: sa.Engine, settings: Settings, number: int) -> dict[str, Any]:
+    with db.session(engine) as session:
+        batches.check(session, settings, number)
+        return batches.show(session, number)
+
+
+def accept(engine: sa.Engine, settings: Settings, number: int, **options: Any) -> dict[str, Any]:
+    with db.session(engine) as session:
+        return batches.accept(session, settings, number, by="officer", **options)
+
+
+def submit(
+    engine: sa.Engine, settings: Settings, path: Path, code: str = COMMUNE
+) -> dict[str, Any]:
+    number = receive(engine, settings, path, code)
+    check(engine, settings, number)
+    return accept(engine, settings, number)
+
+
+def count(engine: sa.Engine, what: str) -> int:
+    with engine.connect() as connection:
+        return int(connection.scalar(sa.text(f"SELECT count(*) FROM {what}")))
+
+
+def rules(result: dict[str, Any]) -> set[str]:
+    return {finding["rule"] for finding in result["findings"]}
+
+
+def test_a_clean_batch_becomes_official(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.zip", [parcel(n, plot(n, 0)) for n in range(1, 6)])
+    number = receive(engine, settings, path)
+    result = check(engine, settings, number)
+    assert result["findings"] == []
+    assert result["summary"]["acceptable"] == 5
+    assert count(engine, "parcels") == 0  # nothing is official before an officer says so
+    summary = accept(engine, settings, number, reason="field-checked")
+    assert (summary["read"], summary["accepted"]) == (5, 5)
+    with db.session(engine) as session:
+        state = parcels.resolve(session, f"{COMMUNE}/1/3")
+        assert batches.show(session, number)["batch"]["decided_by"] == "officer"
+    assert state.geometry.equals_exact(plot(3, 0), 0.0005) or state.geometry.equals(plot(3, 0))
+    assert (state.area, state.version, state.label) == (400.0, 1, "3/400.0 CLN")
+    assert state.id.version == 7
+    assert count(engine, "holders") == 5
+
+
+def test_the_same_file_is_the_same_batch(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.zip", [parcel(1, plot(1, 0))])
+    first = receive(engine, settings, path)
+    assert receive(engine, settings, path) == first
+    assert receive(engine, settings, path, "99902") != first
+    with db.session(engine) as session:
+        kept = batches.kept_file(settings, batches.get(session, first))
+    assert kept.read_bytes() == path.read_bytes()
+    check(engine, settings, first)
+    accept(engine, settings, first)
+    assert accept(engine, settings, first)["accepted"] == 1  # asked twice, done once
+    assert count(engine, "parcel_versions") == 1
+
+
+def test_a_bad_parcel_is_rejected_and_named_and_the_others_go_on(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    rows = [
+        parcel(1, plot(0, 0)),
+        parcel(2, plot(1, 0, width=20.5)),  # half a metre into parcel 3
+        parcel(3, plot(2, 0)),
+        parcel(4, plot(3, 0)),
+        parcel(4, plot(3, 0)),  # the row again
+    ]
+    number = receive(engine, settings, write(tmp_path / "a.zip", rows))
+    result = check(engine, settings, number)
+    summary = result["summary"]
+    assert summary["read"] == 5
+    assert (summary["acceptable"], summary["rejected"], summary["duplicate"]) == (2, 2, 1)
+    overlap = next(f for f in result["findings"] if f["rule"] == "overlap")
+    assert {overlap["parcel"], overlap["other_parcel"]} == {f"{COMMUNE}/1/2", f"{COMMUNE}/1/3"}
+    assert overlap["measured"] == pytest.approx(10.0)
+    assert accept(engine, settings, number)["accepted"] == 2
+    assert count(engine, "parcel_versions") == 2
+
+
+def test_a_batch_is_checked_against_what_is_official_around_it(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    submit(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    path = write(tmp_path / "b.zip", [parcel(1, plot(0.5, 0)), parcel(2, plot(1.5, 0))])
+    result = check(engine, settings, receive(engine, settings, path, "99902"))
+    seam = next(f for f in result["findings"] if f["rule"] == "overlap")
+    assert (seam["row"], seam["other_row"]) == (0, None)
+    assert seam["other_parcel"] == f"{COMMUNE}/1/1"
+    assert result["summary"]["acceptable"] == 1
+
+
+def test_a_new_survey_replaces_and_the_past_can_be_asked(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    rows = [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))]
+    submit(engine, settings, write(tmp_path / "a.zip", rows))
+    between = dt.datetime.now(dt.UTC)
+    moved = [
+        parcel(1, plot(0, 0, width=21), DIENTICH=420.0),
+        parcel(2, plot(1.05, 0, width=19), DIENTICH=380.0),
+    ]
+    result = submit(engine, settings, write(tmp_path / "b.zip", moved))
+    assert result["accepted"] == 2
+    assert result["findings"]["info"] == {"replaces-official": 2}
+    with db.session(engine) as session:
+        now = parcels.resolve(session, f"{COMMUNE}/1/1")
+        then = parcels.resolve(session, f"{COMMUNE}/1/1", between)
+        history = parcels.history(session, now.id)
+    assert (now.area, now.version, then.area, then.version) == (420.0, 2, 400.0, 1)
+    assert now.id == then.id
+    assert then.valid_to == now.valid_from
+    assert [state.version for state in history] == [2, 1]
+
+
+def test_what_is_official_already_is_a_duplicate(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    rows = [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))]
+    submit(engine, settings, write(tmp_path / "a.zip", rows))
+    more = [*rows, parcel(3, plot(2, 0))]
+    number = receive(engine, settings, write(tmp_path / "b.zip", more))
+    result = check(engine, settings, number)
+    assert rules(result) == {"already-official"}
+    assert (result["summary"]["acceptable"], result["summary"]["duplicate"]) == (1, 2)
+    assert accept(engine, settings, number)["accepted"] == 1
+    assert count(engine, "parcel_versions") == 3
+    other = [{**rows[0], "KHLOAIDAT": "ONT"}]  # another use is another state
+    assert submit(engine, settings, write(tmp_path / "c.zip", other))["accepted"] == 1
+    assert count(engine, "parcel_versions") == 4
+
+
+def test_a_verdict_that_has_changed_is_not_accepted_unseen(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    late = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    check(engine, settings, late)
+    other = write(tmp_path / "b.zip", [parcel(9, plot(0.5, 0))])
+    submit(engine, settings, other, "99902")
+    with pytest.raises(Conflict, match="has changed since its check"):
+        accept(engine, settings, late)
+    assert count(engine, "parcel_versions") == 1
+    assert "overlap" in rules(check(engine, settings, late))
+    assert accept(engine, settings, late)["accepted"] == 0
+
+
+def test_a_neighbour_that_changes_nothing_does_not_stop_a_batch(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    late = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    check(engine, settings, late)
+    submit(engine, settings, write(tmp_path / "b.zip", [parcel(2, plot(1, 0))]))
+    assert accept(engine, settings, late)["accepted"] == 1
+
+
+def test_a_rejected_batch_stays_rejected(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    number = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    with pytest.raises(Conflict, match="has not been checked"):
+        accept(engine, settings, number)
+    check(engine, settings, number)
+    with db.session(engine) as session:
+        batches.reject(session, number, by="officer", reason="wrong commune")
+    with pytest.raises(Conflict, match="is rejected already, by officer"):
+        accept(engine, settings, number)
+    assert count(engine, "parcels") == 0
+
+
+def test_nothing_is_stored_of_what_is_refused(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    good = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    with pytest.raises(BadRequest, match="no commune 11111"):
+        receive(engine, settings, good, "11111")
+    bad = tmp_path / "bad.zip"
+    bad.write_bytes(b"PK\x03\x04 and then nothing")
+    with pytest.raises(BadSurvey), db.session(engine) as session:
+        batches.take(session, settings, bad, commune=COMMUNE, by="surveyor")
+    assert count(engine, "batches") == 0
+    assert not list(settings.home.rglob("*.zip"))
+    with db.session(engine) as session, pytest.raises(NotFound, match="no batch 7"):
+        batches.show(session, 7)
+
+
+@pytest.mark.parametrize("codes", [(COMMUNE, COMMUNE), (COMMUNE, "99902")])
+def test_two_writers_at_once_never_store_an_overlap(
+    engine: sa.Engine, settings: Settings, tmp_path: Path, codes: tuple[str, str]
+) -> None:
+    for pair in range(4):
+        shapes: tuple[BaseGeometry, ...] = (plot(5 * pair, 0), plot(5 * pair + 0.5, 0))
+        numbers = []
+        for side, (code, shape) in enumerate(zip(codes, shapes, strict=True)):
+            row = parcel(10 * pair + side + 1, shape)
+            path = write(tmp_path / f"{pair}-{side}.zip", [row])
+            numbers.append(receive(engine, settings, path, code))
+            check(engine, settings, numbers[-1])
+        start = threading.Barrier(2)
+        outcomes: list[str] = []
+
+        def run(
+            number: int, start: threading.Barrier = start, outcomes: list[str] = outcomes
+        ) -> None:
+            start.wait()
+            try:
+                accept(engine, settings, number)
+                outcomes.append("accepted")
+            except Conflict as error:
+                outcomes.append(error.code)
+
+        threads = [threading.Thread(target=run, args=(number,)) for number in numbers]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outcomes) == ["accepted", "verdict-changed"]
+    overlaps = (
+        "parcel_versions a JOIN parcel_versions b ON a.id < b.id"
+        " AND ST_Area(ST_Intersection(a.geom, b.geom)) > 0"
+    )
+    assert count(engine, overlaps) == 0
+    assert count(engine, "parcel_versions") == 4
