@@ -350,11 +350,8 @@ class Cluster:
             socket.mkdir(exist_ok=True)
             self._give(socket, 0o700)
         else:
-            socket = Path(facts.get("socket", ""))
-            with suppress(OSError):
-                found = socket.lstat()
-                if stat.S_ISDIR(found.st_mode) and found.st_uid == self._uid:
-                    return socket
+            if "socket" in facts and _is_private(Path(facts["socket"]), self._uid):
+                return Path(facts["socket"])
             socket = Path(tempfile.mkdtemp(prefix="landdata-", dir="/tmp"))
             self._give(socket, 0o700)
         self._write_facts({**facts, "socket": str(socket)})
@@ -667,6 +664,19 @@ def _sync(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _is_private(folder: Path, uid: int) -> bool:
+    """Return whether it is a folder of this user's, that nobody else may enter."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return (
+        stat.S_ISDIR(found.st_mode)
+        and found.st_uid == uid
+        and not stat.S_IMODE(found.st_mode) & 0o077
+    )
 
 
 def _attached(shared_memory: str) -> bool:
