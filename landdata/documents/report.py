@@ -7,7 +7,7 @@ gives the same bytes. No finding is left out, and nothing of owners is ever read
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,6 +19,7 @@ import shapely
 from markupsafe import Markup
 from shapely.geometry.base import BaseGeometry
 
+from landdata.documents.drawing import Box, Frame, bounds, nice, scale_bar
 from landdata.errors import BadRequest, Unavailable
 from landdata.findings import RULES, Finding
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Language = Literal["vi", "en"]
 Format = Literal["html", "geojson", "json"]
 FORMATS: tuple[Format, ...] = ("html", "geojson", "json")
-Box = tuple[float, float, float, float]  # min E, min N, max E, max N
 
 #: What a rule is called where there is no room for its sentence.
 TITLES: dict[str, tuple[str, str]] = {
@@ -139,7 +139,7 @@ def report_html(
     `summary` is that of `landdata.check.summarise` for the same survey and verdict.
     """
     index = {int(row): place for place, row in enumerate(survey.rows)}
-    box = _bounds(survey.geometry)
+    box = bounds(survey.geometry)
     found = {finding.rule for finding in checked.findings}
     return _template().render(
         language=language,
@@ -198,99 +198,10 @@ def _rows(
 # -- maps
 
 
-@dataclass(frozen=True, slots=True)
-class _Frame:
-    """From metres to whole SVG units, y downwards: `scale` units per metre."""
-
-    left: float
-    top: float
-    scale: float
-    width: int
-    height: int
-
-    @classmethod
-    def around(cls, box: Box, width: int, height: int, margin: float) -> _Frame:
-        """Fit `box` and its margin, a share of its size, into `width` by `height` units."""
-        e, n = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
-        across = max(box[2] - box[0], 1e-3) * (1 + 2 * margin)
-        up = max(box[3] - box[1], 1e-3) * (1 + 2 * margin)
-        scale = min(width / across, height / up)
-        return cls(e - width / scale / 2, n + height / scale / 2, scale, width, height)
-
-    @property
-    def box(self) -> Box:
-        """What the frame shows, in metres."""
-        return (
-            self.left,
-            self.top - self.height / self.scale,
-            self.left + self.width / self.scale,
-            self.top,
-        )
-
-    def units(self, xy: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """Turn (n, 2) metres into whole units."""
-        moved = np.column_stack([xy[:, 0] - self.left, self.top - xy[:, 1]])
-        return np.rint(moved * self.scale).astype(np.int64)
-
-    def at(self, point: Sequence[float]) -> tuple[int, int]:
-        """Turn one point into whole units."""
-        x, y = self.units(np.array([point]))[0]
-        return int(x), int(y)
-
-    def path(self, geometry: BaseGeometry) -> str:
-        """Return the path data of polygons, lines and points (a point as a stroke of nothing)."""
-        written = []
-        for part in shapely.get_parts(geometry, return_index=False):
-            if part.geom_type == "Polygon":
-                rings = [part.exterior, *part.interiors]
-                written += [self._line(ring, "z") for ring in rings if not ring.is_empty]
-            elif part.geom_type in ("LineString", "LinearRing"):
-                written.append(self._line(part, ""))
-            elif part.geom_type == "GeometryCollection":
-                written.append(self.path(part))
-            elif not part.is_empty:
-                x, y = self.at((part.x, part.y))
-                written.append(f"M{x} {y}h0")
-        return "".join(written)
-
-    def dots(self, geometry: BaseGeometry) -> str:
-        """Return path data with a stroke of nothing at every vertex inside the frame."""
-        xy = shapely.get_coordinates(geometry)
-        box = self.box
-        inside = (
-            (xy[:, 0] >= box[0])
-            & (xy[:, 0] <= box[2])
-            & (xy[:, 1] >= box[1])
-            & (xy[:, 1] <= box[3])
-        )
-        return "".join(f"M{x} {y}h0" for x, y in np.unique(self.units(xy[inside]), axis=0))
-
-    def _line(self, line: BaseGeometry, end: str) -> str:
-        units = self.units(shapely.get_coordinates(line))
-        steps = np.diff(units, axis=0)
-        steps = steps[np.any(steps != 0, axis=1)]
-        start = f"M{units[0][0]} {units[0][1]}"
-        if not len(steps):
-            return start + "h0"
-        if end:
-            steps = steps[:-1]
-        return start + "l" + " ".join(f"{dx} {dy}" for dx, dy in steps) + end
-
-
-def _bounds(geometry: Any) -> Box | None:
-    """Return the bounds of all the shapes, null where none has any."""
-    bounds = shapely.bounds(geometry)
-    bounds = bounds[np.isfinite(bounds).all(axis=1)]
-    if not len(bounds):
-        return None
-    low, high = bounds[:, :2].min(axis=0), bounds[:, 2:].max(axis=0)
-    return float(low[0]), float(low[1]), float(high[0]), float(high[1])
-
-
 def _overview(survey: Survey, checked: Checked, box: Box, language: Language) -> Markup:
     """Draw all parcels by their verdict, a coordinate grid, and a link for each finding."""
     tall = (box[3] - box[1]) / max(box[2] - box[0], 1e-3)
-    frame = _Frame.around(box, 4000, int(np.clip(4000 * tall, 1600, 4400)), 0.03)
+    frame = Frame.around(box, 4000, int(np.clip(4000 * tall, 1600, 4400)), 0.03)
     drawn = []
     for status, name in ((0, "ok"), (2, "twice"), (1, "bad")):
         shapes = survey.geometry[checked.status == status]
@@ -314,7 +225,7 @@ def _overview(survey: Survey, checked: Checked, box: Box, language: Language) ->
     return Markup(  # noqa: S704  # numbers of ours, and titles escaped above
         f'<svg class="overview" role="img" aria-label="{name}"'
         f' viewBox="0 0 {frame.width} {frame.height}">'
-        f"{lines}{''.join(drawn)}{labels}{_scale_bar(frame, 56)}</svg>"
+        f"{lines}{''.join(drawn)}{labels}{scale_bar(frame, 56)}</svg>"
     )
 
 
@@ -324,10 +235,10 @@ def _small_maps(
     """Draw the parcels of a finding whole, and the defect close up where it is much smaller."""
     shapes = [(place, shape) for place, shape in parcels if shape is not None]
     defect = finding.geometry or (shapely.Point(finding.point) if finding.point else None)
-    box = _bounds(np.array([s for _, s in shapes] + ([defect] if defect else []), dtype=object))
+    box = bounds(np.array([s for _, s in shapes] + ([defect] if defect else []), dtype=object))
     if box is None:
         return None, None
-    frame = _Frame.around(box, 1600, 1200, 0.08)
+    frame = Frame.around(box, 1600, 1200, 0.08)
     drawn = _parcels(frame, shapes)
     for place, shape in shapes:
         key = checked.parcels[place]
@@ -343,7 +254,7 @@ def _small_maps(
     if window and defect is not None and window < 0.4 * max(box[2] - box[0], box[3] - box[1]):
         e, n = finding.point or defect.representative_point().coords[0]
         half = window / 2
-        close = _Frame.around((e - half, n - half, e + half, n + half), 1600, 1200, 0)
+        close = Frame.around((e - half, n - half, e + half, n + half), 1600, 1200, 0)
         cut = [(place, _cut(shape, close.box)) for place, shape in shapes]
         inside = _parcels(close, cut)
         inside += f'<path class="defect {finding.severity}" d="{close.path(defect)}"/>'
@@ -360,7 +271,7 @@ def _small_maps(
     return _svg(frame, drawn), closeup
 
 
-def _parcels(frame: _Frame, shapes: list[tuple[int, BaseGeometry]]) -> str:
+def _parcels(frame: Frame, shapes: list[tuple[int, BaseGeometry]]) -> str:
     """Draw the first parcel and the other one, each in its own colour."""
     return "".join(
         f'<path class="{letter}" d="{frame.path(shape)}"/>'
@@ -386,35 +297,17 @@ def _cut(shape: BaseGeometry, box: Box) -> BaseGeometry:
     return shapely.clip_by_rect(shape, box[0] - across, box[1] - up, box[2] + across, box[3] + up)
 
 
-def _svg(frame: _Frame, drawn: str) -> Markup:
+def _svg(frame: Frame, drawn: str) -> Markup:
     return Markup(  # noqa: S704  # numbers of ours, and labels escaped where they are made
         f'<svg class="small" role="img" aria-hidden="true" viewBox="0 0 {frame.width}'
-        f' {frame.height}">{drawn}{_scale_bar(frame, 110)}</svg>'
+        f' {frame.height}">{drawn}{scale_bar(frame, 110)}</svg>'
     )
 
 
-def _nice(metres: float) -> float:
-    """Return the largest 1, 2 or 5 times a power of ten that is not above `metres`."""
-    power = float(10.0 ** np.floor(np.log10(metres)))
-    return max(step * power for step in (1, 2, 5) if step * power <= metres * (1 + 1e-9))
-
-
-def _scale_bar(frame: _Frame, size: int) -> str:
-    """Draw a scale bar of a round length, at most a third of the frame."""
-    metres = _nice(frame.width / frame.scale / 3)
-    length = round(metres * frame.scale)
-    x, y = frame.width // 40, frame.height - frame.height // 40
-    text = f"{metres:g} m" if metres >= 1 else f"{metres * 100:g} cm"
-    return (
-        f'<path class="bar" d="M{x} {y - size // 3}v{size // 3}h{length}v{-(size // 3)}"/>'
-        f'<text class="bar" font-size="{size}" x="{x + length + size // 3}" y="{y}">{text}</text>'
-    )
-
-
-def _grid(frame: _Frame) -> tuple[str, str]:
+def _grid(frame: Frame) -> tuple[str, str]:
     """Draw grid lines, and their X (northing) and Y (easting) as Vietnamese sheets name them."""
     west, south, east, north = frame.box
-    step = _nice((east - west) / 4)
+    step = nice((east - west) / 4)
     lines, labels = "", []
     for e in np.arange(np.ceil(west / step) * step, east, step):
         x, _ = frame.at((e, south))
