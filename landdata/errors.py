@@ -3,6 +3,7 @@
     LandDataError        500  exit 70   our fault, or the machine's
     ├── BadSurvey        422  exit 2    a survey file that cannot be read, or is refused
     ├── BadRequest       400  exit 2    a parameter, option or setting that makes no sense
+    │   └── NotAcceptable 406 exit 2    an answer in a form that there is not
     ├── Conflict         409  exit 2    the store's state does not allow it now
     ├── NotFound         404  exit 3    no such parcel, batch, commune or file
     ├── NotAllowed       403  exit 4    you may not do this
@@ -50,6 +51,13 @@ class BadRequest(LandDataError):
     status = 400
     exit_code = 2
     code = "bad-request"
+
+
+class NotAcceptable(BadRequest):
+    """An answer is asked for in a form that there is not."""
+
+    status = 406
+    code = "not-acceptable"
 
 
 class Conflict(LandDataError):

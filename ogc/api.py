@@ -1,0 +1,557 @@
+"""The OGC API as a Flask blueprint at `/ogc`.
+
+pygeoapi's `API` object tells of the service: landing page, collections, schemas. Items and single
+features are `ogc.items`'s; HTML is made from our own templates, which load nothing from afar.
+Every answer is right behind any host name: links begin with the address that was asked.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import hashlib
+import json
+import logging
+import threading
+import time
+import traceback
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import sqlalchemy as sa
+from flask import Blueprint, Response, current_app, render_template, request
+from pygeoapi import api as shell
+from pygeoapi.api.itemtypes import get_collection_queryables
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
+from landdata.settings import Settings
+from ogc import config, crs, items, openapi
+from ogc.config import Collection
+
+PREFIX = "/ogc"
+GEOJSON = "application/geo+json"
+OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
+SCHEMA = "application/schema+json"
+HTML = "text/html"
+JSON = "application/json"
+
+_READ = "GET, HEAD, OPTIONS"
+_WRITES = ("POST", "PUT", "PATCH", "DELETE")
+_SERVICE_PARAMETERS = ("f", "lang")
+_EXTENT_SECONDS = 60.0
+_LOG = logging.getLogger(__name__)
+
+
+def create_blueprint(settings: Settings, engine: sa.Engine) -> Blueprint:
+    """Return the blueprint, to be registered as it is; it answers below `/ogc`.
+
+    It reads through connections of its own, read-only and with a time limit, to
+    `settings.read_url` or else the engine's database. `blueprint.service.close()` ends them.
+    """
+    url = sa.make_url(settings.read_url) if settings.read_url else engine.url
+    service = Service(settings, items.Reader(url.set(drivername="postgresql+psycopg")))
+    made = Blueprint(
+        "ogc",
+        __name__,
+        url_prefix=PREFIX,
+        template_folder="templates",
+        static_folder="static",
+        static_url_path="/static",
+    )
+    made.service = service  # type: ignore[attr-defined]
+    views: tuple[tuple[str, str, Callable[..., Response]], ...] = (
+        ("/", "landing", service.landing),
+        ("/conformance", "conformance", service.conformance),
+        ("/openapi", "openapi", service.openapi),
+        ("/collections", "collections", service.collections),
+        ("/collections/<collection>", "collection", service.collection),
+        ("/collections/<collection>/schema", "schema", service.schema),
+        ("/collections/<collection>/queryables", "queryables", service.queryables),
+        ("/collections/<collection>/items", "items", service.items),
+        ("/collections/<collection>/items/<key>", "item", service.item),
+    )
+    for rule, name, view in views:
+        made.add_url_rule(rule, name, view, strict_slashes=False)
+    # What no rule above takes: a wrong path, or a right one with a method that is not for it.
+    # Without it both would be the whole application's errors, in its own form.
+    made.add_url_rule("/", "other_root", _nothing, methods=_WRITES, strict_slashes=False)
+    made.add_url_rule("/<path:rest>", "other", _nothing, methods=("GET", *_WRITES))
+    made.before_request(_options)
+    made.after_request(_open_to_all)
+    made.register_error_handler(LandDataError, error_response)
+    made.register_error_handler(HTTPException, error_response)
+    made.register_error_handler(Exception, error_response)
+    return made
+
+
+class Service:
+    """What the views share: settings, collections, the reader, pygeoapi's object."""
+
+    def __init__(self, settings: Settings, reader: items.Reader) -> None:
+        self.settings = settings
+        self.reader = reader
+        self.offer = config.collections(settings)
+        self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
+        self._lock = threading.Lock()
+        world: dict[str, dict[str, Any]] = {
+            name: {"spatial": {"bbox": [-180, -90, 180, 90], "crs": crs.CRS84}}
+            for name in self.offer
+        }
+        with _root_logger_kept():
+            self._shell = shell.API(
+                config.pygeoapi(settings, self.offer, world, "http://localhost" + PREFIX), {}
+            )
+
+    def close(self) -> None:
+        """End the connections to the database."""
+        self.reader.close()
+
+    # -- views: the service --
+
+    def landing(self) -> Response:
+        """The landing page."""
+        form, language = self._asked((JSON, HTML))
+        told = self._tell(shell.landing_page, language)
+        if form == HTML:
+            return self._html("landing.html", language, told=told, offer=self.offer)
+        return _json(told, language=language)
+
+    def conformance(self) -> Response:
+        """The conformance classes that hold."""
+        form, language = self._asked((JSON, HTML))
+        told = {"conformsTo": list(config.CONFORMANCE)}
+        if form == HTML:
+            return self._html("conformance.html", language, told=told)
+        return _json(told, language=language)
+
+    def openapi(self) -> Response:
+        """The API definition."""
+        form, language = self._asked((OPENAPI, JSON, HTML))
+        told = openapi.document(
+            self.offer, storage=self.settings.srid, url=_base(), language=language
+        )
+        if form == HTML:
+            return self._html("openapi.html", language, told=told)
+        return _json(told, OPENAPI, language=language)
+
+    def collections(self) -> Response:
+        """All collections."""
+        form, language = self._asked((JSON, HTML))
+        told = self._tell(shell.describe_collections, language)
+        if form == HTML:
+            return self._html("collections.html", language, told=told)
+        return _json(told, language=language)
+
+    def collection(self, collection: str) -> Response:
+        """One collection."""
+        of = self._collection(collection)
+        form, language = self._asked((JSON, HTML))
+        told = self._tell(shell.describe_collections, language, of.id)
+        if form == HTML:
+            return self._html("collection.html", language, told=told, of=of)
+        return _json(told, language=language)
+
+    def schema(self, collection: str) -> Response:
+        """The schema of a collection's features."""
+        of = self._collection(collection)
+        form, language = self._asked((SCHEMA, JSON, HTML))
+        told = self._tell(shell.get_collection_schema, language, of.id)
+        if form == HTML:
+            return self._html("schema.html", language, told=told, of=of)
+        return _json(told, SCHEMA, language=language)
+
+    def queryables(self, collection: str) -> Response:
+        """The properties of a collection that can be asked for by value."""
+        of = self._collection(collection)
+        form, language = self._asked((SCHEMA, JSON, HTML))
+        told = self._tell(get_collection_queryables, language, of.id)
+        # pygeoapi lists every field and leaves titles and units out
+        told["properties"] = {
+            "geometry": told["properties"]["geometry"],
+            **{
+                name: {**known.parameter(language), **_role(told["properties"][name])}
+                for name, known in of.queryables.items()
+            },
+        }
+        told["$id"] = f"{_base()}/collections/{of.id}/queryables"
+        told["additionalProperties"] = False
+        if form == HTML:
+            return self._html("schema.html", language, told=told, of=of)
+        return _json(told, SCHEMA, language=language)
+
+    # -- views: features --
+
+    def items(self, collection: str) -> Response:
+        """A page of features."""
+        of = self._collection(collection)
+        arguments = list(request.args.items(multi=True))
+        form = _form((GEOJSON, JSON, HTML))
+        query = items.read_query(of, arguments, self.settings.srid)
+        language = self._language()
+        page = items.page(self.reader, query)
+        here = f"{_base()}/collections/{of.id}"
+        links = [
+            _link(_here(), "self", HTML if form == HTML else GEOJSON),
+            _alternate(form),
+            _link(here, "collection", JSON),
+        ]
+        for rel, cursor in (("next", page.next), ("prev", page.prev)):
+            if cursor is not None:
+                kept = [(k, v) for k, v in arguments if k not in ("cursor", "offset")]
+                href = f"{here}/items?" + urlencode([*kept, ("cursor", cursor.token())])
+                links.append(_link(href, rel, HTML if form == HTML else GEOJSON))
+        if form == HTML:
+            told = {
+                "features": [json.loads(each) for each in page.features],
+                "links": links,
+                "numberMatched": page.matched,
+            }
+            return self._html("items.html", language, told=told, of=of, query=query)
+        matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
+        parts = [
+            '{"type":"FeatureCollection","features":[',
+            ",".join(page.features),
+            f'],"numberReturned":{len(page.features)},{matched}"links":{_dump(links)}',
+        ]
+        return _answer(
+            "".join(parts).encode(),
+            GEOJSON,
+            tail=f',"timeStamp":"{_now()}"}}'.encode(),
+            language=language,
+            headers={"Content-Crs": f"<{query.crs.uri}>"},
+        )
+
+    def item(self, collection: str, key: str) -> Response:
+        """One feature."""
+        of = self._collection(collection)
+        form = _form((GEOJSON, JSON, HTML))
+        values = items.single(request.args.items(multi=True), items.ITEM_PARAMETERS)
+        language = self._language()
+        feature = items.item(self.reader, of, self.settings.srid, key, values)
+        links = [
+            _link(_here(), "self", HTML if form == HTML else GEOJSON),
+            _alternate(form),
+            _link(f"{_base()}/collections/{of.id}", "collection", JSON),
+        ]
+        whole = f'{feature},"links":{_dump(links)}}}'
+        if form == HTML:
+            return self._html("item.html", language, told=json.loads(whole), of=of)
+        uri = crs.named(values.get("crs", crs.CRS84), self.settings.srid, "crs").uri
+        return _answer(
+            whole.encode(), GEOJSON, language=language, headers={"Content-Crs": f"<{uri}>"}
+        )
+
+    # -- what they need --
+
+    def _collection(self, name: str) -> Collection:
+        found = self.offer.get(name)
+        if found is None:
+            raise NotFound(
+                f"There is no collection {name[:100]!r}.",
+                hint=f"There are: {', '.join(self.offer)}.",
+            )
+        return found
+
+    def _asked(self, forms: Sequence[str]) -> tuple[str, str]:
+        items.single(request.args.items(multi=True), _SERVICE_PARAMETERS)
+        return _form(forms), self._language()
+
+    def _language(self) -> str:
+        asked = request.args.get("lang")
+        if asked is not None:
+            if asked not in config.LANGUAGES:
+                raise BadRequest(
+                    f"Parameter lang is not usable: there is no language {asked[:100]!r} here.",
+                    hint=f"There are: {', '.join(config.LANGUAGES)}.",
+                )
+            return asked
+        accepted = request.accept_languages
+        best = accepted.best_match(config.LANGUAGES) if accepted else None
+        return best or self.settings.language
+
+    def _tell(
+        self, about: Callable[..., tuple[Any, Any, str]], language: str, *arguments: str
+    ) -> dict[str, Any]:
+        """Ask pygeoapi, for the address that was asked; links to what we don't have go."""
+        told = copy.copy(self._shell)
+        told.base_url = _base()
+        told.config = config.pygeoapi(self.settings, self.offer, self.extents(), told.base_url)
+        for resource in told.config["resources"].values():
+            resource["providers"][0]["language"] = language
+        asking = shell.APIRequest(_Plain(language), [*config.LANGUAGES])
+        _, status, content = about(told, asking, *arguments)
+        if int(status) != 200:
+            raise LandDataError(f"The description failed with status {int(status)}.")
+        made: dict[str, Any] = json.loads(content)
+        for part in (made, *made.get("collections", ())):
+            if "links" in part:
+                part["links"] = [each for each in part["links"] if _is_ours(each)]
+        return made
+
+    def extents(self) -> dict[str, dict[str, Any]]:
+        """Return each collection's extent, at most a minute old."""
+        known = self._extents
+        if known is None or time.monotonic() - known[0] > _EXTENT_SECONDS:
+            with self._lock:
+                known = self._extents
+                if known is None or time.monotonic() - known[0] > _EXTENT_SECONDS:
+                    made = {
+                        name: items.extent(self.reader, of, self.settings.srid)
+                        for name, of in self.offer.items()
+                    }
+                    known = self._extents = (time.monotonic(), made)
+        return known[1]
+
+    def _html(self, template: str, language: str, **context: Any) -> Response:
+        def translate(vi: str, en: str) -> str:
+            return vi if language == "vi" else en
+
+        text = render_template(
+            f"ogc/{template}",
+            t=translate,
+            language=language,
+            languages=config.LANGUAGES,
+            base=_base(),
+            json_here=_with(f="json"),
+            map_here=_with(f="json", crs=f"{crs.EPSG}3857"),
+            map_assets=request.root_url.rstrip("/") + "/static/vendor",
+            show=_show,
+            other_language=_with(lang="en" if language == "vi" else "vi"),
+            **context,
+        )
+        return _answer(text.encode(), f"{HTML}; charset=utf-8", language=language)
+
+
+class _Plain:
+    """A request as pygeoapi reads one: always for JSON, in one language."""
+
+    path_info = ""
+
+    def __init__(self, language: str) -> None:
+        self.args = {"f": "json", "lang": language}
+        self.headers: dict[str, str] = {}
+
+
+# -- errors ----------------------------------------------------------------------------------
+
+
+_OGC_CODES = {
+    400: "InvalidParameterValue",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    406: "NotAcceptable",
+}
+
+
+def error_response(error: Exception) -> Response:
+    """Return any error as JSON, with the keys of this project and those of OGC."""
+    headers = {}
+    if isinstance(error, HTTPException):
+        if error.code is None or error.code < 400:
+            return error.get_response()  # type: ignore[return-value]  # a redirect is no error
+        if isinstance(error, MethodNotAllowed):
+            headers["Allow"] = _READ
+        told = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
+        status = error.code
+    elif isinstance(error, LandDataError):
+        told, status = error, error.status
+        if status == 503:
+            headers["Retry-After"] = "5"
+    else:
+        # where it happened, and nothing that was asked or stored
+        frames = traceback.extract_tb(error.__traceback__)
+        places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
+        _LOG.error("%s at %s: %s", type(error).__name__, request.endpoint, places)
+        told = LandDataError("Something went wrong here; it is written in the log.")
+        status = 500
+    description = f"{told.message} {told.hint}" if told.hint else told.message
+    code = _OGC_CODES.get(status, "NoApplicableCode")
+    body = {**told.as_dict(), "code": code, "description": description}
+    made = Response(_dump(body), status, headers, JSON)
+    made.headers["Cache-Control"] = "no-store"
+    return made
+
+
+def _nothing(rest: str = "") -> Response:
+    """Answer what no rule takes: 405 where another method would do, else 404."""
+    adapter = current_app.create_url_adapter(request)
+    if request.method in _WRITES and adapter is not None:
+        try:
+            rule, _ = adapter.match(method="GET", return_rule=True)
+        except HTTPException:
+            pass
+        else:
+            if rule.endpoint != "ogc.other":
+                raise MethodNotAllowed(
+                    [*_READ.split(", ")], f"{request.method} is not for this address: it is read."
+                )
+    raise NotFound(
+        f"There is nothing at {request.path[:200]!r}.",
+        hint=f"Begin at {_base()}.",
+    )
+
+
+# -- requests and answers --------------------------------------------------------------------
+
+_NAMES = {"json": JSON, "geojson": GEOJSON, "html": HTML}
+
+
+def _form(forms: Sequence[str]) -> str:
+    """Return the media type to answer in: the first of `forms`, or HTML. By `f`, else Accept."""
+    main = forms[0]
+    name = request.args.get("f")
+    if name is not None:
+        asked = _NAMES.get(name)
+        if asked == HTML:
+            return HTML
+        if asked is None or (asked == GEOJSON and main != GEOJSON):
+            names = ", ".join(k for k, v in _NAMES.items() if v in forms)
+            raise BadRequest(
+                f"Parameter f is not usable: there is no form {name[:100]!r} here.",
+                hint=f"There are: {names}.",
+            )
+        return main
+    accepted = request.accept_mimetypes
+    if not accepted:
+        return main
+    bare = main.partition(";")[0]
+    best = accepted.best_match(dict.fromkeys((*forms, bare)))
+    if best is None:
+        raise NotAcceptable(
+            f"There is no answer here in what Accept names: {str(accepted)[:200]!r}.",
+            hint=f"There are: {', '.join(forms)}.",
+        )
+    return HTML if best == HTML else main
+
+
+def _options() -> Response | None:
+    """Answer OPTIONS for every address alike: nothing here changes anything."""
+    if request.method == "OPTIONS":
+        return Response(status=204, headers={"Allow": _READ})
+    return None
+
+
+def _open_to_all(response: Response) -> Response:
+    """Let pages of any origin read: what is here is public."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.headers["Access-Control-Expose-Headers"] = "Content-Crs, ETag, Link"
+    if request.method == "OPTIONS":
+        response.headers["Access-Control-Allow-Methods"] = _READ
+        response.headers["Access-Control-Allow-Headers"] = "Accept, Accept-Language, If-None-Match"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.vary.update(("Accept", "Accept-Language", "Accept-Encoding"))
+    return response
+
+
+def _json(told: dict[str, Any], media: str = JSON, *, language: str) -> Response:
+    return _answer(_dump(told).encode(), media, language=language)
+
+
+def _answer(
+    body: bytes,
+    media: str,
+    *,
+    language: str,
+    tail: bytes = b"",
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Return an answer with its ETag, or 304; `tail` is what changes though nothing has."""
+    # weak, because the same answer is sent plain and compressed
+    tag = hashlib.blake2b(body, digest_size=12).hexdigest()
+    given = request.if_none_match
+    if given and given.contains_weak(tag):
+        made = Response(status=304)
+    else:
+        body += tail
+        made = Response(mimetype=None)
+        if len(body) > 1000 and request.accept_encodings["gzip"] > 0:
+            packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+            body = packer.compress(body) + packer.flush()
+            made.headers["Content-Encoding"] = "gzip"
+        made.set_data(body)
+        made.headers["Content-Type"] = media
+        made.headers["Content-Language"] = language
+        for name, value in (headers or {}).items():
+            made.headers[name] = value
+    made.set_etag(tag, weak=True)
+    made.headers["Cache-Control"] = "no-cache"  # keep it, and ask whether it still holds
+    return made
+
+
+def _dump(told: Any) -> str:
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def _now() -> str:
+    return dt.datetime.now(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _base() -> str:
+    """The address of the landing page, as the client knows us."""
+    return request.root_url.rstrip("/") + PREFIX
+
+
+def _here() -> str:
+    path = request.root_url.rstrip("/") + quote(request.path)
+    query = request.query_string.decode("latin-1")
+    return f"{path}?{query}" if query else path
+
+
+def _with(**changes: str) -> str:
+    """The address that was asked, with some parameters changed."""
+    kept = [(k, v) for k, v in request.args.items(multi=True) if k not in changes]
+    path = request.root_url.rstrip("/") + quote(request.path)
+    return f"{path}?{urlencode([*kept, *changes.items()])}"
+
+
+def _link(href: str, rel: str, media: str) -> dict[str, str]:
+    titles = {
+        "self": "This document",
+        "next": "Next page",
+        "prev": "Previous page",
+        "collection": "The collection",
+    }
+    return {"href": href, "rel": rel, "type": media, "title": titles[rel]}
+
+
+def _alternate(form: str) -> dict[str, str]:
+    other = GEOJSON if form == HTML else HTML
+    title = "This document as GeoJSON" if form == HTML else "This document as HTML"
+    href = _with(f="json" if form == HTML else "html")
+    return {"href": href, "rel": "alternate", "type": other, "title": title}
+
+
+def _show(value: Any) -> str:
+    """Write a property for people: codes with their areas, nothing for null."""
+    if isinstance(value, list):
+        return ", ".join(
+            each["code"] + (f" {each['area']:g} m²" if each.get("area") is not None else "")
+            for each in value
+        )
+    return "" if value is None else str(value)
+
+
+def _is_ours(link: dict[str, Any]) -> bool:
+    """Tell whether a link of pygeoapi's leads to something that is served here."""
+    ends = ("/processes", "/job-list", "/tiling-schemes")
+    return link.get("type") != "application/ld+json" and not link["rel"].endswith(ends)
+
+
+def _role(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key == "x-ogc-role"}
+
+
+@contextmanager
+def _root_logger_kept() -> Iterator[None]:
+    """Undo what pygeoapi does to the root logger: logging is the application's to set up."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -1,0 +1,325 @@
+"""What the service offers: its collections as data, and pygeoapi's configuration made of them.
+
+A `Collection` names a table, its key, how its rows are valid over time, and its properties. SQL,
+queryables, schemas, OpenAPI and HTML all come from it, so a property is written down once. All
+SQL fragments here are constants of ours; what a client sends is only ever bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from landdata.settings import Settings
+from ogc import crs
+
+Kind = Literal["string", "integer", "number", "date", "time", "uuid", "codes"]
+
+#: What a language is called where it is the default: first vi or first en.
+LANGUAGES = ("vi", "en")
+
+#: Conformance classes that hold, and no other; pygeoapi's own list claims more than we serve.
+CONFORMANCE = (
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/html",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/json",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/landing-page",
+    "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-common-2/1.0/conf/collections",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/geojson",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/html",
+    "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-features-2/1.0/conf/crs",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables-query-parameters",
+    "http://www.opengis.net/spec/ogcapi-features-5/1.0/conf/queryables",
+    "http://www.opengis.net/spec/ogcapi-features-5/1.0/conf/schemas",
+)
+
+
+#: SQL that writes a column of each kind as JSON text.
+_JSON: dict[Kind, str] = {
+    "string": "coalesce(to_json({})::text, 'null')",
+    "integer": "coalesce({}::text, 'null')",
+    # JSON has no NaN and no infinity
+    "number": "coalesce((CASE WHEN {} BETWEEN -1e15 AND 1e15 THEN {} END)::text, 'null')",
+    "uuid": "'\"' || {} || '\"'",
+    "codes": "coalesce({}::text, '[]')",
+    "date": "coalesce(to_json({})::text, 'null')",
+    "time": "coalesce(replace(to_json({})::text, '+00:00', 'Z'), 'null')",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Property:
+    """A public property of a collection; `column` is SQL over a row of its table."""
+
+    name: str
+    column: str
+    kind: Kind
+    vi: str
+    en: str
+    unit: str | None = None
+    queryable: bool = True
+
+    @property
+    def json(self) -> str:
+        """SQL that writes the value as JSON text, never null."""
+        return _JSON[self.kind].replace("{}", self.column)
+
+    def schema(self, language: str) -> dict[str, Any]:
+        """Return the JSON Schema of the value."""
+        made: dict[str, Any] = {"title": self.vi if language == "vi" else self.en}
+        match self.kind:
+            case "string" | "integer" | "number":
+                made["type"] = self.kind
+            case "uuid":
+                made |= {"type": "string", "format": "uuid"}
+            case "date":
+                made |= {"type": "string", "format": "date"}
+            case "time":
+                made |= {"type": "string", "format": "date-time"}
+            case "codes":
+                made |= {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["code"],
+                        "properties": {
+                            "code": {"type": "string"},
+                            "area": {"type": "number", "nullable": True},
+                        },
+                    },
+                }
+        if self.unit:
+            made["x-ogc-unit"] = self.unit
+        return made
+
+    def parameter(self, language: str) -> dict[str, Any]:
+        """Return the JSON Schema of the value as one writes it in a query."""
+        made = self.schema(language)
+        return made if self.kind != "codes" else {"title": made["title"], "type": "string"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """A table that is served.
+
+    `key` is the column of the feature's id, unique at each moment; with `order` it is unique over
+    all time. `valid` is the type of `valid_from` and `valid_to`. `open_now`: whether the state of
+    now is the row without an end (else the one whose dates hold today).
+    """
+
+    id: str
+    table: str
+    key: str
+    key_kind: Literal["uuid", "string"]
+    order: str
+    order_kind: Literal["integer", "date"]
+    valid: Literal["time", "date"]
+    open_now: bool
+    title: dict[str, str]
+    description: dict[str, str]
+    keywords: dict[str, list[str]]
+    properties: tuple[Property, ...]
+    item: dict[str, str]
+
+    @property
+    def queryables(self) -> dict[str, Property]:
+        """The properties that can be asked for by value, by name."""
+        return {each.name: each for each in self.properties if each.queryable}
+
+
+def collections(settings: Settings) -> dict[str, Collection]:
+    """Return the collections of the deployment, by id."""
+    address = "address" if settings.publish_address else "NULL::text"
+    parcels = Collection(
+        id="parcels",
+        table="parcel_versions",
+        key="parcel_id",
+        key_kind="uuid",
+        order="version",
+        order_kind="integer",
+        valid="time",
+        open_now=True,
+        title={"vi": "Thửa đất", "en": "Parcels"},
+        item={"vi": "thửa đất", "en": "parcel"},
+        description={
+            "vi": "Các thửa đất địa chính chính thức; với `datetime`, như tại một thời điểm.",
+            "en": "The official cadastral parcels; with `datetime`, as of a time.",
+        },
+        keywords={"vi": ["địa chính", "thửa đất"], "en": ["cadastre", "parcel"]},
+        properties=(
+            Property(name="id", column="parcel_id", kind="uuid", vi="Mã", en="Identifier"),
+            Property(
+                name="national_id",
+                column="national_id",
+                kind="string",
+                vi="Mã định danh thửa đất",
+                en="National parcel identifier",
+            ),
+            Property(name="commune", column="commune", kind="string", vi="Mã xã", en="Commune"),
+            Property(
+                name="sheet", column="sheet", kind="string", vi="Tờ bản đồ số", en="Map sheet"
+            ),
+            Property(
+                name="number", column="number", kind="string", vi="Thửa đất số", en="Parcel number"
+            ),
+            Property(
+                name="scale",
+                column="scale",
+                kind="integer",
+                vi="Mẫu số tỷ lệ bản đồ",
+                en="Denominator of the map scale",
+            ),
+            Property(
+                name="area",
+                column="area",
+                kind="number",
+                unit="m2",
+                vi="Diện tích đo đạc (m²)",
+                en="Surveyed area (m²)",
+            ),
+            Property(
+                name="legal_area",
+                column="legal_area",
+                kind="number",
+                unit="m2",
+                vi="Diện tích pháp lý (m²)",
+                en="Legal area (m²)",
+            ),
+            Property(
+                name="land_use", column="land_use", kind="codes", vi="Loại đất", en="Land use codes"
+            ),
+            Property(
+                name="address",
+                column=address,
+                kind="string",
+                vi="Địa chỉ",
+                en="Address",
+                queryable=settings.publish_address,
+            ),
+            Property(name="label", column="label", kind="string", vi="Nhãn", en="Label"),
+            Property(
+                name="surveyed_on",
+                column="surveyed_on",
+                kind="date",
+                vi="Ngày đo",
+                en="Surveyed on",
+            ),
+            Property(
+                name="valid_from",
+                column="valid_from",
+                kind="time",
+                vi="Có hiệu lực từ",
+                en="Valid from",
+            ),
+            Property(
+                name="valid_to",
+                column="valid_to",
+                kind="time",
+                vi="Hết hiệu lực từ",
+                en="Valid until",
+            ),
+            Property(
+                name="version", column="version", kind="integer", vi="Phiên bản", en="Version"
+            ),
+        ),
+    )
+    communes = Collection(
+        id="communes",
+        table="communes",
+        key="code",
+        key_kind="string",
+        order="valid_from",
+        order_kind="date",
+        valid="date",
+        open_now=False,
+        title={"vi": "Xã", "en": "Communes"},
+        item={"vi": "xã", "en": "commune"},
+        description={
+            "vi": "Các đơn vị hành chính cấp xã; mã được dùng lại, nên mỗi mã có ngày hiệu lực.",
+            "en": "Administrative units; codes are used again, so a code has dates.",
+        },
+        keywords={"vi": ["đơn vị hành chính", "xã"], "en": ["administrative unit", "commune"]},
+        properties=(
+            Property(name="code", column="code", kind="string", vi="Mã xã", en="Code"),
+            Property(name="name", column="name", kind="string", vi="Tên", en="Name"),
+            Property(
+                name="valid_from",
+                column="valid_from",
+                kind="date",
+                vi="Có hiệu lực từ",
+                en="Valid from",
+            ),
+            Property(
+                name="valid_to",
+                column="valid_to",
+                kind="date",
+                vi="Hết hiệu lực từ",
+                en="Valid until",
+            ),
+        ),
+    )
+    return {each.id: each for each in (parcels, communes)}
+
+
+def pygeoapi(
+    settings: Settings, offer: dict[str, Collection], extents: dict[str, dict[str, Any]], url: str
+) -> dict[str, Any]:
+    """Return pygeoapi's configuration for a service whose landing page is at `url`.
+
+    `extents` gives each collection its extent in pygeoapi's form (CRS84 degrees, UTC).
+    """
+    languages = sorted(LANGUAGES, key=lambda each: each != settings.language)
+    return {
+        "server": {
+            "bind": {"host": settings.host, "port": settings.port},
+            "url": url,
+            "mimetype": "application/json; charset=UTF-8",
+            "encoding": "utf-8",
+            "languages": languages,
+            "limits": {"default_items": 10, "max_items": 10_000},
+            "map": {"url": "", "attribution": ""},
+        },
+        "logging": {"level": "ERROR"},
+        "metadata": {
+            "identification": {
+                "title": {"vi": "Dữ liệu đất đai", "en": "Land data"},
+                "description": {
+                    "vi": "Thửa đất địa chính và đơn vị hành chính, theo OGC API - Features.",
+                    "en": "Cadastral parcels and administrative units, as OGC API - Features.",
+                },
+                "keywords": {"vi": ["địa chính", "thửa đất"], "en": ["cadastre", "parcel"]},
+                "keywords_type": "theme",
+                "terms_of_service": None,
+                "url": url,
+            },
+            "license": {"name": None, "url": None},
+            "provider": {"name": "landdata", "url": url},
+            "contact": {"name": "landdata", "url": url},
+        },
+        "resources": {
+            each.id: {
+                "type": "collection",
+                "title": each.title,
+                "description": each.description,
+                "keywords": each.keywords,
+                "links": [],
+                "extents": extents[each.id],
+                "providers": [
+                    {
+                        "type": "feature",
+                        "name": "ogc.provider.StoreProvider",
+                        "data": each.id,
+                        "id_field": "id" if each.key_kind == "uuid" else each.key,
+                        "collection": each,
+                        "crs": list(crs.offered(settings.srid)),
+                        "storage_crs": f"{crs.EPSG}{settings.srid}",
+                    }
+                ],
+            }
+            for each in offer.values()
+        },
+    }

@@ -1,0 +1,207 @@
+"""The reference systems on offer, and how a geometry gets from one to another.
+
+PostGIS transforms what goes out, pyproj the boxes that come in; both through the datum operation
+that `migrations` pins (EPSG:6960), so neither picks one by place. A CRS is named by its URI.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pyproj
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from landdata.errors import BadRequest
+from landdata.survey.crs import VN_2000, ZONES, transformer
+
+CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
+
+#: VN-2000, zones and geographic; each has a pinned twin in `spatial_ref_sys`.
+VN2000 = frozenset({*ZONES, VN_2000})
+PINNED = 910000
+
+# Beyond this a transverse Mercator folds over; no parcel of the deployment is as far away.
+_REACH_DEGREES = 40.0
+_REACH_METRES = 3_000_000.0
+_POLAR_METRES = 9_300_000.0
+
+
+@dataclass(frozen=True, slots=True)
+class Crs:
+    """A reference system as this service speaks it.
+
+    `north_first`: whether the first coordinate is the northing or latitude, as the authority
+    orders them. `digits`: decimals written, 0.1 mm or finer.
+    """
+
+    uri: str
+    srid: int
+    geographic: bool
+    north_first: bool
+    digits: int
+
+
+@cache
+def offered(storage: int) -> dict[str, Crs]:
+    """Return what can be asked for by URI, the default first, for a storage CRS (EPSG code)."""
+    codes = [4326, 3857, storage]
+    if storage in VN2000:
+        codes += sorted(VN2000 - {storage})
+    made = {CRS84: Crs(CRS84, 4326, geographic=True, north_first=False, digits=9)}
+    for code in dict.fromkeys(codes):
+        known = pyproj.CRS.from_epsg(code)
+        made[f"{EPSG}{code}"] = Crs(
+            f"{EPSG}{code}",
+            code,
+            geographic=known.is_geographic,
+            north_first=known.axis_info[0].direction.lower() == "north",
+            digits=9 if known.is_geographic else 4,
+        )
+    return made
+
+
+def named(text: str, storage: int, parameter: str) -> Crs:
+    """Return the CRS of a URI, `[EPSG:9212]` or `EPSG:9212`. Raises `BadRequest`."""
+    short = text.strip().removeprefix("[").removesuffix("]").upper()
+    uri = text.strip()
+    if short in {"CRS84", "OGC:CRS84", "URN:OGC:DEF:CRS:OGC:1.3:CRS84"}:
+        uri = CRS84
+    elif short.startswith("EPSG:"):
+        uri = EPSG + short.removeprefix("EPSG:")
+    elif short.startswith("URN:OGC:DEF:CRS:EPSG:"):
+        uri = EPSG + short.rpartition(":")[2]
+    elif uri.startswith("https://"):
+        uri = "http://" + uri.removeprefix("https://")
+    found = offered(storage).get(uri)
+    if found is None:
+        raise BadRequest(
+            f"Parameter {parameter} names a reference system that is not offered: {text[:200]!r}.",
+            hint="The collection's `crs` lists those that are.",
+        )
+    return found
+
+
+def outgoing(column: str, storage: int, target: Crs) -> str:
+    """Return SQL that gives `column` (storage CRS) in `target`, its axes in the right order."""
+    if target.srid == storage:
+        moved = column
+    elif storage in VN2000 and target.srid not in VN2000:
+        moved = f"ST_Transform(ST_SetSRID({column}, {PINNED + storage}), {target.srid})"
+    else:
+        moved = f"ST_Transform({column}, {target.srid})"
+    return f"ST_FlipCoordinates({moved})" if target.north_first else moved
+
+
+def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
+    """Return the area of a `bbox` parameter as a geometry in the storage CRS.
+
+    Four numbers in the axis order of `asked`, or six with heights, which CRS84 alone has. In a
+    geographic CRS a box whose west is greater than its east crosses the antimeridian. Its edges
+    follow the parallels and meridians (or grid lines) of `asked` to 1 mm. Raises `BadRequest`.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 6 and asked.uri == CRS84:
+        if numbers[2] > numbers[5]:
+            raise _bad_box(text, "its lowest height is above its highest")
+        numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
+    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+        raise _bad_box(text, "it must be four numbers (minimum, minimum, maximum, maximum)")
+    west, south, east, north = numbers
+    if asked.north_first:
+        south, west, north, east = numbers
+    if south > north:
+        raise _bad_box(text, "its south is north of its north")
+    if asked.srid == 3857:
+        # its grid lines are parallels and meridians, so it is a geographic box
+        back = transformer(3857, 4326)
+        half = 20037508.342789244
+        if west > east:
+            raise _bad_box(text, "its west is east of its east")
+        (west, east), (south, north) = back.transform(
+            np.clip([west, east], -half, half), np.clip([south, north], -half, half)
+        )
+    if asked.geographic or asked.srid == 3857:
+        if asked.geographic and not (south >= -90 and north <= 90):
+            raise _bad_box(text, "latitudes are from -90 to 90")
+        return _geographic(west, south, east, north, asked, storage)
+    if west > east:
+        raise _bad_box(text, "its west is east of its east")
+    if asked.srid == storage:
+        return shapely.box(west, south, east, north)
+    limits = (500_000 - _REACH_METRES, 500_000 + _REACH_METRES)
+    west, east = np.clip([west, east], *limits)
+    south, north = np.clip([south, north], -_POLAR_METRES, _POLAR_METRES)
+    return _moved([(west, south, east, north)], asked.srid, storage, step=500.0)
+
+
+def _geographic(
+    west: float, south: float, east: float, north: float, asked: Crs, storage: int
+) -> BaseGeometry:
+    source = 4326 if asked.srid == 3857 else asked.srid
+    centre = _centre(storage)
+    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    if east - west >= 360:
+        spans = [(centre - _REACH_DEGREES, centre + _REACH_DEGREES)]
+    south, north = max(south, -85.0), min(north, 85.0)
+    parts = []
+    for left, right in spans:
+        for turn in (-360.0, 0.0, 360.0):  # a longitude may be written past 180
+            a = max(left + turn, centre - _REACH_DEGREES)
+            b = min(right + turn, centre + _REACH_DEGREES)
+            if a <= b and south <= north:
+                parts.append((a, south, b, north))
+    return _moved(parts, source, storage, step=0.004)
+
+
+@cache
+def _centre(storage: int) -> float:
+    """The longitude around which the storage CRS is at its best."""
+    known = pyproj.CRS.from_epsg(storage)
+    operation = known.coordinate_operation
+    for parameter in operation.params if operation else ():
+        if parameter.name in {"Longitude of natural origin", "Longitude of false origin"}:
+            return float(parameter.value)
+    area = known.area_of_use
+    return (area.west + area.east) / 2 if area else 0.0
+
+
+def _moved(
+    boxes: list[tuple[float, float, float, float]], source: int, storage: int, *, step: float
+) -> BaseGeometry:
+    """The boxes in the storage CRS, their edges cut so that chords stay within 1 mm.
+
+    `step` is half a kilometre in the source's unit: a parallel that long bends by far less than
+    1 mm in a transverse Mercator; very large boxes get 400 pieces an edge.
+    """
+    move = transformer(source, storage).transform
+    parts = []
+    for west, south, east, north in boxes:
+        along = _steps(west, east, step)
+        up = _steps(south, north, step)
+        x = np.concatenate([along, np.full(up.size, east), along[::-1], np.full(up.size, west)])
+        y = np.concatenate([np.full(along.size, south), up, np.full(along.size, north), up[::-1]])
+        parts.append(shapely.Polygon(np.column_stack(move(x, y))))
+    made: BaseGeometry = shapely.MultiPolygon(parts) if len(parts) != 1 else parts[0]
+    # a box of no width is a line or a point; the two sides of a huge one may touch
+    return made if shapely.is_valid(made) else shapely.make_valid(made)
+
+
+def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:
+    pieces = min(400, max(1, math.ceil((end - start) / step)))
+    return np.linspace(start, end, pieces + 1)
+
+
+def _bad_box(text: str, why: str) -> BadRequest:
+    return BadRequest(
+        f"Parameter bbox is not usable: {why} (given: {text[:200]!r}).",
+        hint="Give west,south,east,north in the axis order of bbox-crs; CRS84 unless told.",
+    )

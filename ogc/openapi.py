@@ -1,0 +1,379 @@
+"""The API definition: OpenAPI 3.0, made from the collections, with every reference inside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from ogc import crs, items
+from ogc.config import Collection
+
+_ERRORS = {"400": "BadRequest", "404": "NotFound", "406": "NotAcceptable", "503": "Unavailable"}
+
+
+def document(
+    offer: dict[str, Collection], *, storage: int, url: str, language: str
+) -> dict[str, Any]:
+    """Return the definition of the service whose landing page is at `url`."""
+    vi = language == "vi"
+    paths: dict[str, Any] = {
+        "/": _get("landing", "Trang đầu" if vi else "Landing page", "LandingPage"),
+        "/conformance": _get("conformance", "Tuân thủ" if vi else "Conformance", "Conformance"),
+        "/openapi": _get(
+            "openapi",
+            "Định nghĩa API" if vi else "API definition",
+            None,
+            media="application/vnd.oai.openapi+json;version=3.0",
+        ),
+        "/collections": _get("collections", "Bộ dữ liệu" if vi else "Collections", "Collections"),
+    }
+    for each in offer.values():
+        paths |= _paths(each, vi=vi)
+    return {
+        "openapi": "3.0.3",
+        "info": {
+            "title": "Dữ liệu đất đai" if vi else "Land data",
+            "description": (
+                "Thửa đất và đơn vị hành chính theo OGC API - Features."
+                if vi
+                else "Cadastral parcels and administrative units as OGC API - Features."
+            ),
+            "version": version("landdata"),
+        },
+        "servers": [{"url": url}],
+        "tags": [
+            {"name": "service"},
+            *(
+                {"name": each.id, "description": each.description[language]}
+                for each in offer.values()
+            ),
+        ],
+        "paths": paths,
+        "components": {
+            "parameters": _parameters(storage),
+            "responses": {
+                name: {
+                    "description": text,
+                    "content": {
+                        "application/json": {"schema": {"$ref": "#/components/schemas/Exception"}}
+                    },
+                }
+                for name, text in (
+                    ("BadRequest", "A parameter is unknown or its value makes no sense."),
+                    ("NotFound", "There is no such collection or feature."),
+                    ("NotAcceptable", "There is no answer in the media types asked for."),
+                    ("Unavailable", "The database is not there, or too slow for this question."),
+                )
+            }
+            | {"NotModified": {"description": "It is as the client has it (If-None-Match)."}},
+            "schemas": _schemas(offer.values(), language),
+        },
+    }
+
+
+def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
+    language = "vi" if vi else "en"
+    title = of.title[language]
+    base = f"/collections/{of.id}"
+    feature, many = _model(of), _model(of) + "Collection"
+    filters = [
+        {
+            "name": known.name,
+            "in": "query",
+            "required": False,
+            "description": known.vi if vi else known.en,
+            "schema": known.parameter(language),
+            "style": "form",
+            "explode": False,
+        }
+        for known in of.queryables.values()
+    ]
+    key: dict[str, Any] = {"type": "string"}
+    if of.key_kind == "uuid":
+        key["format"] = "uuid"
+    media = "application/geo+json"
+    return {
+        base: _get(f"{of.id}.collection", title, "Collection", tag=of.id, missing=True),
+        f"{base}/queryables": _get(
+            f"{of.id}.queryables",
+            f"{title}: queryables",
+            "Schema",
+            tag=of.id,
+            media="application/schema+json",
+        ),
+        f"{base}/schema": _get(
+            f"{of.id}.schema",
+            f"{title}: schema",
+            "Schema",
+            tag=of.id,
+            media="application/schema+json",
+        ),
+        f"{base}/items": _get(
+            f"{of.id}.items",
+            title,
+            many,
+            tag=of.id,
+            media=media,
+            parameters=[
+                *(_reference(name) for name in items.PARAMETERS if name not in ("f", "lang")),
+                *filters,
+            ],
+        ),
+        f"{base}/items/{{featureId}}": _get(
+            f"{of.id}.item",
+            of.item[language],
+            feature,
+            tag=of.id,
+            media=media,
+            missing=True,
+            parameters=[
+                {"name": "featureId", "in": "path", "required": True, "schema": key},
+                _reference("crs"),
+                {**_instant(), "name": "datetime", "in": "query", "required": False},
+            ],
+        ),
+    }
+
+
+def _get(
+    operation: str,
+    summary: str,
+    schema: str | None,
+    *,
+    media: str = "application/json",
+    tag: str = "service",
+    missing: bool = False,
+    parameters: Iterable[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    body = {"$ref": f"#/components/schemas/{schema}"} if schema else {"type": "object"}
+    errors = {
+        status: {"$ref": f"#/components/responses/{name}"}
+        for status, name in _ERRORS.items()
+        if status != "404" or missing
+    }
+    return {
+        "get": {
+            "operationId": operation,
+            "summary": summary,
+            "tags": [tag],
+            "parameters": [_reference("f"), _reference("lang"), *parameters],
+            "responses": {
+                "200": {
+                    "description": summary,
+                    "content": {
+                        media: {"schema": body},
+                        "text/html": {"schema": {"type": "string"}},
+                    },
+                },
+                "304": {"$ref": "#/components/responses/NotModified"},
+                **errors,
+            },
+        }
+    }
+
+
+def _reference(parameter: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/parameters/{parameter}"}
+
+
+def _instant() -> dict[str, Any]:
+    return {
+        "description": "A time (RFC 3339) or a date (its last moment in Vietnam).",
+        "schema": {"type": "string"},
+        "example": "2026-01-31T08:00:00Z",
+        "style": "form",
+        "explode": False,
+    }
+
+
+def _parameters(storage: int) -> dict[str, Any]:
+    uris = list(crs.offered(storage))
+    offered = {"type": "string", "format": "uri", "enum": uris, "default": uris[0]}
+    made: dict[str, dict[str, Any]] = {
+        "f": {
+            "description": "The form of the answer; else by the Accept header.",
+            "schema": {"type": "string", "enum": ["json", "html"]},
+        },
+        "lang": {
+            "description": "The language of titles; else by Accept-Language.",
+            "schema": {"type": "string", "enum": ["vi", "en"]},
+        },
+        "bbox": {
+            "description": (
+                "Features that intersect this box: minimum and maximum of both axes, in the axis"
+                " order of bbox-crs. Six numbers, with heights that are ignored, in CRS84 alone."
+            ),
+            "schema": {
+                "type": "array",
+                "items": {"type": "number"},
+                "minItems": 4,
+                "maxItems": 6,
+            },
+        },
+        "bbox-crs": {"description": "The reference system of bbox.", "schema": offered},
+        "crs": {"description": "The reference system of the answer.", "schema": offered},
+        "datetime": {
+            **_instant(),
+            "description": (
+                "As of a time, or all states within an interval: RFC 3339 times or dates,"
+                " `start/end`, `..` for an open end. Without it, the state of now."
+            ),
+        },
+        "limit": {
+            "description": "At most so many features; more than the maximum gives the maximum.",
+            "schema": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": items.MAX_LIMIT,
+                "default": items.DEFAULT_LIMIT,
+            },
+        },
+        "offset": {
+            "description": "Leave out the first features. Links use cursor, which is faster.",
+            "schema": {"type": "integer", "minimum": 0, "default": 0},
+        },
+        "cursor": {
+            "description": "Where a page begins: opaque, from a next or prev link.",
+            "schema": {"type": "string"},
+        },
+        "count": {
+            "description": "Whether numberMatched must be there (it is where it costs nothing).",
+            "schema": {"type": "string", "enum": ["none", "exact"], "default": "none"},
+        },
+    }
+    return {
+        name: {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "style": "form",
+            "explode": False,
+            **values,
+        }
+        for name, values in made.items()
+    }
+
+
+def _model(of: Collection) -> str:
+    return of.id.removesuffix("s").capitalize()
+
+
+def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
+    text = {"type": "string"}
+    links = {"type": "array", "items": {"$ref": "#/components/schemas/Link"}}
+    made: dict[str, Any] = {
+        "Exception": {
+            "type": "object",
+            "required": ["code", "description"],
+            "properties": {
+                "code": text,
+                "description": text,
+                "error": {
+                    "type": "object",
+                    "properties": {
+                        "code": text,
+                        "message": text,
+                        "hint": {"type": "string", "nullable": True},
+                    },
+                },
+            },
+        },
+        "Link": {
+            "type": "object",
+            "required": ["href", "rel"],
+            "properties": {
+                "href": text,
+                "rel": text,
+                "type": text,
+                "title": text,
+                "hreflang": text,
+            },
+        },
+        "LandingPage": {
+            "type": "object",
+            "required": ["links"],
+            "properties": {"title": text, "description": text, "links": links},
+        },
+        "Conformance": {
+            "type": "object",
+            "required": ["conformsTo"],
+            "properties": {"conformsTo": {"type": "array", "items": text}},
+        },
+        "Collection": {
+            "type": "object",
+            "required": ["id", "links"],
+            "properties": {
+                "id": text,
+                "title": text,
+                "description": text,
+                "itemType": text,
+                "storageCrs": text,
+                "crs": {"type": "array", "items": text},
+                "keywords": {"type": "array", "items": text},
+                "extent": {"type": "object"},
+                "links": links,
+            },
+        },
+        "Collections": {
+            "type": "object",
+            "required": ["links", "collections"],
+            "properties": {
+                "links": links,
+                "collections": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/Collection"},
+                },
+            },
+        },
+        "Schema": {
+            "type": "object",
+            "required": ["type", "properties"],
+            "properties": {"type": text, "title": text, "properties": {"type": "object"}},
+        },
+        "MultiPolygon": {
+            "type": "object",
+            "nullable": True,
+            "required": ["type", "coordinates"],
+            "properties": {
+                "type": {"type": "string", "enum": ["Polygon", "MultiPolygon"]},
+                "coordinates": {"type": "array", "items": {"type": "array", "items": {}}},
+            },
+        },
+    }
+    for of in offer:
+        name = _model(of)
+        identifier = {"type": "string"}
+        made[name] = {
+            "type": "object",
+            "required": ["type", "id", "geometry", "properties"],
+            "properties": {
+                "type": {"type": "string", "enum": ["Feature"]},
+                "id": identifier,
+                "geometry": {"$ref": "#/components/schemas/MultiPolygon"},
+                "properties": {
+                    "type": "object",
+                    "properties": {
+                        each.name: {**each.schema(language), "nullable": True}
+                        for each in of.properties
+                    },
+                },
+                "links": links,
+            },
+        }
+        made[f"{name}Collection"] = {
+            "type": "object",
+            "required": ["type", "features", "numberReturned", "links", "timeStamp"],
+            "properties": {
+                "type": {"type": "string", "enum": ["FeatureCollection"]},
+                "features": {
+                    "type": "array",
+                    "items": {"$ref": f"#/components/schemas/{name}"},
+                },
+                "numberReturned": {"type": "integer", "minimum": 0},
+                "numberMatched": {"type": "integer", "minimum": 0},
+                "timeStamp": {"type": "string", "format": "date-time"},
+                "links": links,
+            },
+        }
+    return made
