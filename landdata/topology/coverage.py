@@ -32,10 +32,11 @@ that have one of the overlapping parcels, A, on their inner side. Follow such an
 meets another unmatched edge elsewhere than at a simple vertex (one unmatched edge in, one out),
 then the two owners are a candidate pair; or m is the same along the whole chain of edges
 joined by simple vertices, and then any of its points, say a middle, lies in the other parcel,
-which asking the tree of parcels tells. From a pair that overlaps, all other pairs of the same
-region are reached by asking the tree for everything that overlaps either (across a matched edge
-all parcels but its two owners stay, and across an unmatched one begins a candidate). So exact
-overlays are made only for candidates.
+which asking the tree of parcels tells. So of each connected region with m ≥ 2 one pair of
+parcels is found. The common regions of pairs tile it, so all the others are reached by going
+from each common region to those that touch it, whose parcels touch it too. (It would not do to
+go from parcel to parcel: where two coverages lie on one another, both may change at one line.)
+So exact overlays are made only for candidates.
 
 A gap narrower than w has at each point of its boundary another piece of boundary less than w
 away. So each of its edges is either shorter than 2 w, or has an unmatched edge that it does
@@ -176,8 +177,8 @@ def find(
     tree = shapely.STRtree(local)
     near = _near_pairs(edges, 2 * limits.gap)
     tell("coverage", 2 / 5)
-    pairs = _overlapping_pairs(local, tree, _candidates(edges, touched, near, tree))
-    overlaps = _overlaps(local, pairs, limits, own)
+    pairs, regions = _overlapping_pairs(local, tree, _candidates(edges, touched, near, tree))
+    overlaps = _overlaps(local, pairs, regions, limits, own)
     tell("coverage", 3 / 5)
     gaps = _gaps(edges, near, tree, limits, own)
     tell("coverage", 4 / 5)
@@ -200,7 +201,8 @@ def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> l
     j, i = shapely.STRtree(local[: len(one)]).query(local[len(one) :], predicate="intersects")
     pairs = _distinct([np.column_stack([i, j + len(one)])])
     pairs = pairs[_interiors_meet(local, pairs)]
-    return _at(origin, Defects(_overlaps(local, pairs, limits, len(one)), [], [])).overlaps
+    regions = _common(local[pairs[:, 0]], local[pairs[:, 1]])
+    return _at(origin, Defects(_overlaps(local, pairs, regions, limits, len(one)), [], [])).overlaps
 
 
 # -- the sieve
@@ -264,13 +266,10 @@ def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
     left[one[matched]] = False
     left[two[matched]] = False
     # Edges that stand twice in the same direction, or more than twice.
-    shared = []
-    for each in np.flatnonzero(size >= 2):
-        members = order[begin[each] : begin[each + 1]]
-        if not left[members].any():
-            continue
-        owners = np.unique(owner[members])
-        shared.append(_all_pairs(owners))
+    odd = np.flatnonzero((size >= 2) & left[order[begin[:-1]]])
+    shared = [
+        _all_pairs(np.unique(owner[order[begin[each] : begin[each + 1]]])) for each in odd.tolist()
+    ]
     return edges.take(left), _distinct(shared)
 
 
@@ -412,13 +411,7 @@ def _candidates(edges: _Edges, shared: Ints, near: _Near, tree: shapely.STRtree)
     at = np.flatnonzero(knotted)
     vertex = np.concatenate([edges.a[at], edges.b[at]])
     parcel = np.concatenate([owner[at], owner[at]])
-    order = np.lexsort((parcel, vertex))
-    vertex, parcel = vertex[order], parcel[order]
-    for step in range(1, len(vertex)):
-        meet = vertex[step:] == vertex[:-step]
-        if not meet.any():
-            break
-        found.append(np.column_stack([parcel[:-step][meet], parcel[step:][meet]]))
+    found += _meeting(vertex, parcel)
     # One point of each chain; each cut edge is a chain.
     ask = np.unique(_chain_of(follow))
     some = edges.take(ask)
@@ -430,20 +423,52 @@ def _candidates(edges: _Edges, shared: Ints, near: _Near, tree: shapely.STRtree)
     return _distinct(found)
 
 
-def _overlapping_pairs(polygons: Geometries, tree: shapely.STRtree, pairs: Ints) -> Ints:
-    """Return all (k, 2) pairs whose interiors meet, starting from candidates."""
+def _overlapping_pairs(
+    polygons: Geometries, tree: shapely.STRtree, pairs: Ints
+) -> tuple[Ints, Geometries]:
+    """Return all (k, 2) pairs whose interiors meet, and the regions, starting from candidates.
+
+    A region that touches one already found belongs to two parcels that touch that one too.
+    """
     shapely.prepare(polygons[np.unique(pairs)])
-    found = pairs[_interiors_meet(polygons, pairs)]
-    asked = np.empty(0, dtype=np.int64)
-    while True:
-        ask = np.setdiff1d(found, asked)
-        if not len(ask):
-            return found
-        asked = np.union1d(asked, ask)
-        i, j = tree.query(polygons[ask], predicate="intersects")
-        more = _distinct([np.column_stack([ask[i], j])])
-        more = more[_interiors_meet(polygons, more)]
-        found = _distinct([found, more])
+    tested = np.empty(0, dtype=np.int64)
+    found, regions = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=object)]
+    while len(pairs):
+        tested = np.union1d(tested, _packed(pairs))
+        pairs = pairs[_interiors_meet(polygons, pairs)]
+        region = _common(polygons[pairs[:, 0]], polygons[pairs[:, 1]])
+        found.append(pairs)
+        regions.append(region)
+        # A region computed is a region rounded: ask a millimetre around it.
+        of, parcel = tree.query(region, predicate="dwithin", distance=0.001)
+        pairs = _distinct(_meeting(of, parcel))
+        pairs = pairs[~np.isin(_packed(pairs), tested)]
+    return np.concatenate(found), np.concatenate(regions)
+
+
+def _common(one: Geometries, two: Geometries) -> Geometries:
+    """Return the common region of each pair, the same to the last bit whichever comes first."""
+    regions: Geometries = shapely.normalize(shapely.intersection(one, two, grid_size=1e-6))
+    return regions
+
+
+def _packed(pairs: Ints) -> Ints:
+    """Return each (k, 2) pair of indices as one number."""
+    packed: Ints = pairs[:, 0] << 32 | pairs[:, 1]
+    return packed
+
+
+def _meeting(place: Ints, parcel: Ints) -> list[Ints]:
+    """Return all pairs of parcels that are at the same place."""
+    order = np.argsort(place, kind="stable")
+    place, parcel = place[order], parcel[order]
+    found = []
+    for step in range(1, len(place)):
+        meet = place[step:] == place[:-step]
+        if not meet.any():
+            break
+        found.append(np.column_stack([parcel[:-step][meet], parcel[step:][meet]]))
+    return found
 
 
 def _interiors_meet(polygons: Geometries, pairs: Ints) -> Bools:
@@ -452,11 +477,13 @@ def _interiors_meet(polygons: Geometries, pairs: Ints) -> Bools:
     return meets
 
 
-def _overlaps(polygons: Geometries, pairs: Ints, limits: Limits, own: int) -> list[Overlap]:
+def _overlaps(
+    polygons: Geometries, pairs: Ints, regions: Geometries, limits: Limits, own: int
+) -> list[Overlap]:
     """Measure the overlaps of pairs; those no wider than rounding are none."""
-    pairs = pairs[pairs[:, 0] < own]
+    mine = pairs[:, 0] < own
+    pairs, regions = pairs[mine], _areal(regions[mine])
     one, two = polygons[pairs[:, 0]], polygons[pairs[:, 1]]
-    regions = _areal(shapely.intersection(one, two))
     widths = width(regions)
     found = []
     for at in np.flatnonzero(widths > limits.rounding):
@@ -503,31 +530,51 @@ def _areal(shapes: Geometries) -> Geometries:
 def width(shapes: Geometries) -> Floats:
     """Return the diameter (m) of the largest circle in each polygonal shape; 0 if empty.
 
-    Of several parts the widest counts. Exact for triangles; otherwise found by shrinking the
-    part until nothing is left, to 0.01 mm or 0.1 %, whichever is more.
+    Of several parts the widest counts. Exact for triangles; otherwise to about 0.1 %, and never
+    more than the true one: the part is shrunk until nothing is left, which tells where the
+    centre is to be looked for.
     """
     parts, of = shapely.get_parts(shapes, return_index=True)
     keep = shapely.area(parts) > 0
-    parts, of = parts[keep], of[keep]
+    parts, of = shapely.normalize(parts[keep]), of[keep]
     result = np.zeros(len(shapes))
-    if not len(parts):
-        return result
     area, around = shapely.area(parts), shapely.length(parts)
     triangle = (shapely.get_num_coordinates(parts) == 4) & (
         shapely.get_num_interior_rings(parts) == 0
     )
+    np.maximum.at(result, of[triangle], 4 * area[triangle] / around[triangle])
+    parts, of, area, around = (each[~triangle] for each in (parts, of, area, around))
+    if not len(parts):
+        return result
     # A circle of diameter 2 · area / perimeter fits in any polygon; one of the same area is
     # the largest conceivable.
-    low = 2 * area / around
-    high = 2 * np.sqrt(area / np.pi)
-    low[triangle] *= 2
-    high[triangle] = low[triangle]
-    while len(open_ := np.flatnonzero(high - low > np.maximum(1e-5, 1e-3 * low))):
+    low, high = 2 * area / around, 2 * np.sqrt(area / np.pi)
+    kernel = parts.copy()
+    while len(open_ := np.flatnonzero(high - low > np.maximum(1e-5, 2e-3 * low))):
         middle = (low[open_] + high[open_]) / 2
-        gone = shapely.is_empty(shapely.buffer(parts[open_], -middle / 2))
+        shrunk = shapely.buffer(parts[open_], -middle / 2)
+        gone = shapely.is_empty(shrunk)
         high[open_[gone]] = middle[gone]
         low[open_[~gone]] = middle[~gone]
-    np.maximum.at(result, of, low)
+        kernel[open_[~gone]] = shrunk[~gone]
+    # GEOS simplifies what it shrinks by up to 1 %: look around for the best centre.
+    rim = shapely.boundary(parts)
+    shapely.prepare(rim)
+    centre = shapely.get_coordinates(shapely.point_on_surface(kernel))
+    radius = shapely.distance(shapely.points(centre), rim)
+    step = low / 16
+    angle = np.arange(8) * np.pi / 4
+    compass = np.column_stack([np.cos(angle), np.sin(angle)])
+    for _ in range(16):
+        around_it = centre[:, None] + compass * step[:, None, None]
+        there = shapely.distance(shapely.points(around_it), rim[:, None])
+        best = there.argmax(axis=1)
+        at = np.arange(len(parts))
+        better = there[at, best] > radius
+        centre[better] = around_it[at, best][better]
+        radius[better] = there[at, best][better]
+        step[~better] /= 2
+    np.maximum.at(result, of, 2 * radius)
     return result
 
 
@@ -553,7 +600,8 @@ def _gaps(edges: _Edges, near: _Near, tree: shapely.STRtree, limits: Limits, own
     free = np.ones(len(faces), dtype=np.bool_)
     free[covered] = False
     # Doors within one gap part it into several faces.
-    regions = shapely.get_parts(shapely.union_all(faces[free]))
+    regions = shapely.get_parts(shapely.union_all(faces[free], grid_size=1e-6))
+    regions = shapely.normalize(regions)
     widths = width(regions)
     keep = (widths > limits.rounding) & (widths < limits.gap)
     regions, widths = regions[keep], widths[keep]

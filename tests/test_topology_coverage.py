@@ -1,0 +1,338 @@
+"""The coverage rules against made-up coverages with a known truth, and against brute force."""
+
+from __future__ import annotations
+
+import zipfile
+
+import coverages
+import numpy as np
+import pyogrio.raw
+import pytest
+import shapely
+import shapely.affinity
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from landdata.topology import coverage
+from landdata.topology.rules import Limits
+
+SEEDS = st.integers(0, 2**32 - 1)
+LIMITS = Limits()
+
+
+def told(defects: coverage.Defects) -> set[tuple]:
+    """Return the defects in the form of `Coverage.truth`."""
+    facts: set[tuple] = set()
+    for each in defects.overlaps:
+        rule = "duplicate-geometry" if each.equal else "overlap"
+        rule = rule if each.equal or each.inner is None else "containment"
+        facts.add((rule, frozenset((each.first, each.second))))
+    facts |= {("gap", frozenset(each.parcels[:2])) for each in defects.gaps}
+    facts |= {
+        ("unmatched-vertex", frozenset((each.parcel, each.other)), each.point)
+        for each in defects.unmatched
+    }
+    return facts
+
+
+def count(defects: coverage.Defects) -> int:
+    return len(defects.overlaps) + len(defects.gaps) + len(defects.unmatched)
+
+
+def made(seed: int, defects: int = 0, **options) -> coverages.Coverage:
+    rng = np.random.default_rng(seed)
+    columns, rows = rng.integers(5, 24, 2)
+    clean = coverages.make(rng, int(columns), int(rows), extra=int(rng.integers(0, 4)))
+    return coverages.inject(rng, clean, defects, **options) if defects else clean
+
+
+@given(SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_clean_coverage_has_no_defect(seed):
+    defects = coverage.find(made(seed).polygons)
+    assert told(defects) == set()
+
+
+@given(SEEDS)
+@settings(max_examples=60, deadline=None)
+def test_every_injected_defect_is_told_once_and_nothing_else(seed):
+    spoilt = made(seed, 25)
+    defects = coverage.find(spoilt.polygons)
+    assert told(defects) == spoilt.truth
+    assert count(defects) == len(spoilt.truth)
+
+
+@given(SEEDS)
+@settings(max_examples=20, deadline=None)
+def test_order_of_parcels_and_of_their_vertices_does_not_matter(seed):
+    spoilt = made(seed, 15)
+    rng = np.random.default_rng(seed + 1)
+    order = rng.permutation(len(spoilt))
+    turned = spoilt.polygons[order].copy()
+    flip = rng.random(len(turned)) < 0.5
+    turned[flip] = shapely.reverse(turned[flip])
+    turned = shapely.normalize(turned)
+    first, second = coverage.find(spoilt.polygons), coverage.find(turned)
+    back = {
+        (fact[0], frozenset(int(order[i]) for i in fact[1]), *fact[2:]) for fact in told(second)
+    }
+    assert back == told(first)
+    for name in ("overlaps", "gaps"):
+        one, two = (
+            sorted((round(each.area, 4), each.width) for each in getattr(run, name))
+            for run in (first, second)
+        )
+        assert np.allclose(one, two, rtol=1e-3, atol=1e-5)
+
+
+@given(SEEDS, st.floats(0.1, 0.9))
+@settings(max_examples=30, deadline=None)
+def test_the_seam_is_checked_as_the_inside(seed, share):
+    spoilt = made(seed, 15)
+    own = np.random.default_rng(seed + 1).random(len(spoilt)) < share
+    order = np.concatenate([np.flatnonzero(own), np.flatnonzero(~own)])
+    split = coverage.find(spoilt.polygons[order], own=int(own.sum()))
+    back = {(fact[0], frozenset(int(order[i]) for i in fact[1]), *fact[2:]) for fact in told(split)}
+    assert back == {fact for fact in spoilt.truth if own[list(fact[1])].any()}
+
+
+def brute_overlaps(polygons, limits=LIMITS) -> set[tuple[int, int]]:
+    """Overlay every pair."""
+    pairs = set()
+    for i in range(len(polygons)):
+        for j in range(i + 1, len(polygons)):
+            region = shapely.intersection(polygons[i], polygons[j])
+            areal = [p for p in shapely.get_parts(region) if shapely.get_dimensions(p) == 2]
+            if areal and coverage.width(np.array(areal)).max() > limits.rounding:
+                pairs.add((i, j))
+    return pairs
+
+
+@st.composite
+def crowds(draw):
+    """Polygons on a coarse lattice, so that nodes, edges and whole shapes coincide."""
+    side = draw(st.integers(2, 5))
+    shapes = []
+    for _ in range(draw(st.integers(2, 9))):
+        if draw(st.booleans()):
+            x, y = draw(st.integers(0, side - 1)), draw(st.integers(0, side - 1))
+            w, h = draw(st.integers(1, side)), draw(st.integers(1, side))
+            corners = [(x, y), (x + w, y), (x + w, y + h), (x, y + h)]
+        else:
+            corners = draw(
+                st.lists(
+                    st.tuples(st.integers(0, side), st.integers(0, side)),
+                    min_size=3,
+                    max_size=6,
+                    unique=True,
+                )
+            )
+        shape = shapely.Polygon(corners)
+        if shape.is_valid and shape.area > 0:
+            if draw(st.booleans()):
+                shape = shapely.segmentize(shape, 1.0)
+                points = shapely.get_coordinates(shape)
+                if not (points == np.rint(points)).all():
+                    continue
+            shapes.append(shapely.transform(shape, lambda xy: xy * 7.0 + coverages.ORIGIN))
+    return np.array(shapes, dtype=object)
+
+
+@given(crowds())
+@settings(max_examples=500, deadline=None)
+def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons):
+    found = {(each.first, each.second) for each in coverage.find(polygons).overlaps}
+    assert found == brute_overlaps(polygons)
+
+
+def test_two_whole_coverages_stacked_overlap_pair_by_pair():
+    # All inner edges are matched in either layer: only the rim gives the stack away.
+    square = [(i, j) for i in range(6) for j in range(6)]
+    one = [shapely.box(6 * i, 6 * j, 6 * i + 6, 6 * j + 6) for i, j in square]
+    two = [shapely.box(4 * i, 4 * j, 4 * i + 4, 4 * j + 4) for i in range(9) for j in range(9)]
+    polygons = np.array(one + two)
+    found = {(each.first, each.second) for each in coverage.find(polygons).overlaps}
+    assert found == brute_overlaps(polygons)
+    assert len(found) > 81
+
+
+def holes_of_union(polygons, limits=LIMITS):
+    """Find the narrow holes by the union of all, which is slow and knows no open gaps."""
+    parts = shapely.get_parts(shapely.union_all(polygons))
+    holes = np.array(
+        [shapely.Polygon(ring) for part in parts for ring in part.interiors],
+        dtype=object,
+    )
+    width = coverage.width(holes)
+    return holes[(width > limits.rounding) & (width < limits.gap)]
+
+
+@given(SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed):
+    rng = np.random.default_rng(seed)
+    clean = coverages.make(rng, 8, 8, extra=int(rng.integers(0, 3)), roads=False, courts=0)
+    # Vertices of all kinds, of two parcels and of four, stray by up to 0.4 m in one parcel.
+    polygons = clean.polygons.copy()
+    for at in rng.choice(len(polygons), 6, replace=False):
+        points = shapely.get_coordinates(polygons[at].exterior)[:-1]
+        points[rng.integers(len(points))] += coverages.grid(rng.uniform(-0.4, 0.4, 2))
+        spoilt = shapely.Polygon(coverages.grid(points), [h.coords for h in polygons[at].interiors])
+        polygons[at] = spoilt if spoilt.is_valid else polygons[at]
+    holes = holes_of_union(polygons)
+    gaps = np.array([gap.region for gap in coverage.find(polygons).gaps], dtype=object)
+    rim = shapely.boundary(shapely.union_all(clean.polygons))
+    for hole in holes:
+        assert shapely.area(shapely.intersection(hole, gaps)).sum() == pytest.approx(
+            hole.area, rel=1e-3
+        )
+    # What else is told opens to the outside.
+    for gap in gaps:
+        inside = len(holes) and shapely.area(shapely.intersection(gap, holes)).sum() > 0
+        assert inside or shapely.distance(gap, rim) < 0.5
+
+
+def boxes(*bounds):
+    return np.array([shapely.box(*each) for each in bounds])
+
+
+@pytest.mark.parametrize(("by", "found"), [(0.001, 0), (0.002, 1), (0.2, 1)])
+def test_overlap_begins_above_rounding(by, found):
+    defects = coverage.find(boxes((0, 0, 20, 30), (20 - by, 0, 40, 30)))
+    assert len(defects.overlaps) == found
+    if found:
+        (overlap,) = defects.overlaps
+        assert overlap.area == pytest.approx(by * 30)
+        assert overlap.width == pytest.approx(by, rel=0.002, abs=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("by", "found"), [(0.001, 0), (0.002, 1), (0.2, 1), (0.499, 1), (0.501, 0), (3, 0)]
+)
+def test_open_strip_is_a_gap_below_the_limit(by, found):
+    gaps = coverage.find(boxes((0, 0, 20, 30), (20 + by, 0, 40, 30))).gaps
+    assert len(gaps) == found
+    if found:
+        assert gaps[0].width == pytest.approx(by, rel=0.002, abs=2e-5)
+        assert gaps[0].area == pytest.approx(by * 30, rel=0.01)
+        assert set(gaps[0].parcels) == {0, 1}
+
+
+@pytest.mark.parametrize(("by", "found"), [(0.002, 1), (0.3, 1), (0.501, 0)])
+def test_enclosed_strip_is_a_gap_below_the_limit(by, found):
+    ring = shapely.difference(shapely.box(-9, -9, 49, 39), shapely.box(0, 0, 40 + by, 30))
+    defects = coverage.find(
+        np.array([ring, shapely.box(0, 0, 20, 30), shapely.box(20 + by, 0, 40 + by, 30)])
+    )
+    assert [set(gap.parcels[:2]) for gap in defects.gaps] == [{1, 2}] * found
+
+
+def test_a_narrow_hole_in_one_parcel_is_a_gap():
+    slit = shapely.Polygon([(0, 0), (20, 0), (20, 30), (0, 30)], [[(5, 5), (5, 9), (5.2, 9)]])
+    (gap,) = coverage.find(np.array([slit])).gaps
+    assert gap.parcels == (0,)
+
+
+def test_a_taper_is_no_gap_but_a_torn_seam_is():
+    # Two blocks that part at a point, with vertices on the way: the end of a road.
+    left = shapely.Polygon([(0, 0), (20, 0), (20, 2), (20, 6), (20, 30), (0, 30)])
+    right = shapely.Polygon([(20, 0), (40, 0), (40, 30), (23, 30), (20.6, 6), (20.2, 2)])
+    assert not coverage.find(np.array([left, right])).gaps
+    # The same wedge, but it ends at two corners 0.3 m apart.
+    right = shapely.Polygon([(20, 0), (40, 0), (40, 30), (20.3, 30)])
+    left = shapely.box(0, 0, 20, 30)
+    (gap,) = coverage.find(np.array([left, right])).gaps
+    assert gap.area == pytest.approx(0.5 * 30 * 0.3)
+
+
+def test_fronts_that_stand_back_are_no_gap():
+    # One front 0.3 m behind the other, the side between them slightly askew.
+    jog = np.array(
+        [
+            shapely.Polygon([(0, 0), (9, 0), (9, 20), (9.03, 20.3), (0, 20.3)]),
+            shapely.box(9, 0, 18, 20),
+        ]
+    )
+    assert not coverage.find(jog).gaps
+
+
+def test_a_vertex_on_a_side_is_unmatched_and_measured():
+    defects = coverage.find(boxes((0, 0, 20, 30), (20, 0, 40, 15), (20, 15, 40, 30)))
+    (found,) = defects.unmatched
+    assert (found.parcel, found.other, found.point) == (1, 0, (20.0, 15.0))
+    assert found.distance == 0
+    assert not defects.overlaps
+    assert not defects.gaps
+
+
+def test_rounding_of_a_vertex_on_a_slanting_side_is_neither_overlap_nor_gap():
+    rng = np.random.default_rng(5)
+    for _ in range(200):
+        a, b = coverages.grid(rng.uniform(0, 50, (2, 2)))
+        if np.hypot(*(b - a)) < 5:
+            continue
+        side = b - a
+        out = np.array([side[1], -side[0]]) / np.hypot(*side) * 20
+        middle = coverages.grid(a + side * rng.uniform(0.2, 0.8))
+        left = shapely.Polygon([a, b, coverages.grid(b - out), coverages.grid(a - out)])
+        far = coverages.grid([a + out, middle + out, b + out])
+        one = shapely.Polygon([a, far[0], far[1], middle])
+        two = shapely.Polygon([middle, far[1], far[2], b])
+        defects = coverage.find(np.array([left, one, two]))
+        assert not defects.overlaps
+        assert not defects.gaps
+        assert [each.point for each in defects.unmatched] == [tuple(middle)]
+        assert defects.unmatched[0].distance <= 0.00071
+
+
+def test_a_corner_that_stops_short_of_a_side_is_a_near_miss():
+    lone = shapely.Polygon([(20.03, 15), (35, 5), (35, 25)])
+    (found,) = coverage.find(np.array([shapely.box(0, 0, 20, 30), lone])).unmatched
+    assert found.distance == pytest.approx(0.03)
+    assert not coverage.find(
+        np.array([shapely.box(0, 0, 20, 30), shapely.affinity.translate(lone, 0.03)])
+    ).unmatched
+
+
+def test_width_is_the_largest_circle():
+    shapes = np.array(
+        [
+            shapely.box(0, 0, 30, 0.2),
+            shapely.Polygon([(0, 0), (4, 0), (0, 3)]),
+            shapely.MultiPolygon([shapely.box(0, 0, 1, 1), shapely.box(5, 5, 7, 8)]),
+            shapely.Point(0, 0).buffer(3),
+            shapely.Polygon(),
+        ]
+    )
+    assert coverage.width(shapes) == pytest.approx([0.2, 2, 2, 6, 0], rel=0.006)
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.floats(0, 9)), min_size=3, max_size=8))
+@settings(max_examples=100, deadline=None)
+def test_width_agrees_with_the_inscribed_circle_of_geos(points):
+    shape = shapely.convex_hull(shapely.MultiPoint(points))
+    if shapely.get_dimensions(shape) < 2 or shape.area < 1e-3:
+        return
+    circle = 2 * shapely.length(shapely.maximum_inscribed_circle(shape, tolerance=1e-4))
+    assert coverage.width(np.array([shape]))[0] == pytest.approx(circle, rel=0.003, abs=2e-4)
+
+
+def test_a_real_commune_agrees_with_brute_force(shared, tmp_path):
+    with zipfile.ZipFile(shared / "phu_cat_vn.zip") as archive:
+        archive.extractall(tmp_path)
+    _, _, wkb, _ = pyogrio.raw.read(tmp_path / "phu_cat.shp", columns=[])
+    polygons = shapely.from_wkb(wkb)
+    polygons = shapely.set_coordinates(polygons, coverages.grid(shapely.get_coordinates(polygons)))
+    assert shapely.is_valid(polygons).all()
+    defects = coverage.find(polygons)
+    i, j = shapely.STRtree(polygons).query(polygons, predicate="intersects")
+    i, j = i[i < j], j[i < j]
+    regions = shapely.intersection(polygons[i], polygons[j])
+    parts, of = shapely.get_parts(regions, return_index=True)
+    width = np.zeros(len(regions))
+    np.maximum.at(width, of, coverage.width(parts))
+    brute = set(zip(i[width > LIMITS.rounding], j[width > LIMITS.rounding], strict=True))
+    assert {(each.first, each.second) for each in defects.overlaps} == brute
+    gaps = shapely.union_all([gap.region for gap in defects.gaps])
+    for hole in holes_of_union(polygons):
+        assert shapely.intersection(hole, gaps).area == pytest.approx(hole.area, rel=0.01)
