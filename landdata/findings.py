@@ -195,6 +195,17 @@ _CATALOGUE = (
         "Thửa {parcel}: trường {field} có chữ chuyển mã dở dang, giữ nguyên như trong tệp.",
         "Parcel {parcel}: field {field} holds half-converted text, kept as it is in the file.",
     ),
+    # -- the file as a whole
+    Rule(
+        "no-sheet-field", "info",
+        "Tệp không có trường số tờ bản đồ: mọi thửa được xếp vào tờ 0.",
+        "The file has no field for the map sheet: all parcels are put on sheet 0.",
+    ),
+    Rule(
+        "deleted-rows", "info",
+        "Tệp có {count} dòng đã đánh dấu xoá, không được đọc.",
+        "The file has {count} rows that are marked deleted; they are not read.",
+    ),
     # -- the store
     Rule(
         "already-official", "info",

@@ -204,25 +204,34 @@ def _understand(
     textual = {n: c for n, c in raw.columns.items() if pa.types.is_string(c.type)}
     coded = {name: fields.coded(column) for name, column in textual.items()}
     distinct = {name: array.dictionary.to_pylist() for name, array in coded.items()}
-    everything = sorted(set().union(*distinct.values(), raw.columns))
+    # ASCII is the same in all encodings, and most of a file.
+    everything = list(
+        {
+            text: None
+            for texts in (*distinct.values(), raw.columns)
+            for text in texts
+            if text is not None and not text.isascii()
+        }
+    )
     choice = encodings.detect(everything, cpg=dataset.cpg, option=encoding)
     decoded, mended = encodings.decode(everything, choice.name)
     meaning = dict(zip(everything, decoded, strict=True))
-    damaged = dict(zip(everything, encodings.mangled(decoded), strict=True))
+    flags = encodings.mangled(decoded)
+    damaged = {value for value, flag in zip(everything, flags, strict=True) if flag}
     columns: dict[str, pa.ChunkedArray] = {}
     mangled: dict[str, pa.ChunkedArray] = {}
     for name, column in raw.columns.items():
-        known = meaning[name]
-        if name not in coded:
-            columns[known] = column
+        known = meaning.get(name, name)
+        columns[known] = column
+        texts = distinct.get(name, [])
+        if all(map(str.isascii, texts)):
             continue
-        values = pa.array([meaning[value] for value in distinct[name]], pa.string())
-        columns[known] = pa.chunked_array([values.take(coded[name].indices)])
-        flags = [damaged[value] for value in distinct[name]]
-        if any(flags):
-            mangled[known] = pa.chunked_array(
-                [pc.fill_null(pa.array(flags, pa.bool_()).take(coded[name].indices), False)]
-            )
+        places = coded[name].indices
+        values = pa.array([meaning.get(text, text) for text in texts], pa.string())
+        columns[known] = pa.chunked_array([values.take(places)])
+        if not damaged.isdisjoint(texts):
+            bad = pa.array([text in damaged for text in texts], pa.bool_())
+            mangled[known] = pa.chunked_array([pc.fill_null(bad.take(places), False)])
     filled = {name: fields.count_filled(column) for name, column in columns.items()}
     return _Text(
         columns=columns,
@@ -307,7 +316,8 @@ def _shapes(
     """Build the polygons; a row without a usable one becomes a finding, never an error."""
     clock.stage("shapes")
     wkb = raw.wkb.to_numpy(zero_copy_only=False) if len(raw.wkb) else np.empty(0, object)
-    geometry = shapely.from_wkb(wkb, on_invalid="ignore")
+    with np.errstate(invalid="ignore"):  # a NaN in the file is a finding, below, no warning
+        geometry = shapely.from_wkb(wkb, on_invalid="ignore")
     if dataset.shape == "Polygon Z":
         geometry = shapely.force_2d(geometry)
     shapes = _Shapes(geometry=geometry, coordinates=np.empty((0, 2)), rows=raw.rows, findings=[])

@@ -229,10 +229,12 @@ def candidates(bounds: Bounds, srid: int) -> tuple[tuple[int, str], ...]:
     codes = dict.fromkeys((srid, *_COMMON, *ZONES, VN_2000)) if is_vn2000(srid) else {srid: None}
     for code in codes:
         place = _place(bounds, code)
-        if place is None or not _inside(place, code):
+        home = _inside(place, srid, 0)
+        # A province is surveyed in one 3° zone whole, also where that zone's own area ends.
+        if place is None or not _inside(place, code, 1.0 if home and code in _COMMON else _MARGIN):
             continue
         where = f"{place[0]:.2f}°E {place[1]:.2f}°N"
-        if _inside(place, srid, 0):
+        if home:
             at_home.append((code, f"the parcels lie at {where}, {_AT_HOME}"))
         else:
             elsewhere.append((code, f"the parcels lie at {where}, in the area of this CRS"))
@@ -366,7 +368,9 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None) -> None:
             hint="Correct the .prj, or give the projected CRS with --crs.",
             code="crs-metres",
         )
-    vietnamese = is_vn2000(epsg if epsg is not None else srid) or epsg in _WGS84_UTM
+    vietnamese = is_vn2000(epsg if epsg is not None else srid) or (
+        is_vn2000(srid) and (crs.is_geographic or epsg in _WGS84_UTM)
+    )
     turned = bounds.within(_NORTHING, _EASTING) and not bounds.within(_EASTING, _NORTHING)
     turned_degrees = degrees and bounds.within(_LAT, _LON)
     if vietnamese and (turned or turned_degrees):

@@ -59,6 +59,12 @@ _REMNANT_TABLE = str.maketrans(_REMNANTS)
 
 _WORD = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])+")
 _ACCENTED = re.compile(r"[^\x00-\x7f]")
+_ACCENTED_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f](?:[A-Za-z]|[^\x00-\x7f])*")
+# A word with accents and no small plain letter: its case may have been lost.
+_UNSURE = re.compile(
+    r"(?<![A-Za-z])(?<![^\x00-\x7f])[A-Z]*[^\x00-\x7f](?:[A-Z]|[^\x00-\x7f])*(?![a-z])"
+)
+_REMNANT = re.compile(f"[{re.escape(''.join(_REMNANTS))}]")
 _REMNANT_WORD = re.compile(
     rf"(?:[A-Za-z]|[^\x00-\x7f])*[{re.escape(''.join(_REMNANTS))}](?:[A-Za-z]|[^\x00-\x7f])*"
 )
@@ -193,16 +199,30 @@ def _decode_utf8(value: str) -> str | None:
         return None
 
 
-def _words(text: str) -> Counter[str]:
-    """Count the words that bear accents."""
-    return Counter(word for word in _WORD.findall(text) if _ACCENTED.search(word))
+def _words(texts: Iterable[str]) -> Counter[str]:
+    """Count the words that bear accents; of raw text, those that have bytes above 127."""
+    return Counter(_ACCENTED_WORD.findall(_JOINT.join(texts)))
 
 
-def _score(words: Counter[str]) -> float:
-    """Return the share of valid syllables among accented words."""
-    total = sum(words.values())
-    good = sum(n for word, n in words.items() if all(map(is_syllable, _CASE_EDGE.split(word))))
-    return good / total if total else 0.0
+def _score(words: Counter[str], decode: Callable[[str], str]) -> float:
+    """Return the share of valid syllables among raw words, once decoded."""
+    # All words in one call; a high byte never ends a word, so decoded words stay whole.
+    decoded = _bulk(list(words), decode)
+    good = sum(
+        count
+        for word, count in zip(decoded, words.values(), strict=True)
+        if is_syllable(word) or all(map(is_syllable, _CASE_EDGE.split(word)))
+    )
+    return good / words.total() if words else 0.0
+
+
+def _utf8_share(values: Sequence[str]) -> float:
+    """Return the share of values that are UTF-8."""
+    try:
+        _bulk(values, _utf8)
+    except UnicodeDecodeError:
+        return sum(_decode_utf8(value) is not None for value in values) / len(values)
+    return 1.0
 
 
 def canonical(name: str) -> str:
@@ -233,10 +253,9 @@ def detect(
     scores: dict[str, float] = {}
     if accented:
         # A letter cut in two at the end of a field is no sign against UTF-8.
-        fits = [value for value in map(_decode_utf8, accented) if value is not None]
-        scores["UTF-8"] = len(fits) / len(accented)
-        for name in ENCODINGS[1:]:
-            scores[name] = _score(_words(" ".join(_bulk(accented, _DECODERS[name]))))
+        scores["UTF-8"] = _utf8_share(accented)
+        words = _words(accented)
+        scores |= {name: _score(words, _DECODERS[name]) for name in ENCODINGS[1:]}
         if scores["UTF-8"] < 1 and max(scores.values()) > scores["UTF-8"] - 0.05:
             scores["UTF-8"] *= 0.5  # bytes that happen to fit are common in short words
     ranked = sorted(scores.items(), key=lambda item: (-item[1], ENCODINGS.index(item[0])))
@@ -278,31 +297,33 @@ def decode(values: Sequence[str], name: str) -> tuple[list[str], int]:
     else:
         texts = _bulk(values, _DECODERS[name])
         if name == "TCVN3":
-            texts = [text if text.isascii() else _mend_case(text) for text in texts]
+            texts = [_mend_case(text) if _UNSURE.search(text) else text for text in texts]
     return _bulk(texts, lambda text: unicodedata.normalize("NFC", text)), mended
 
 
 def _convert_remnants(texts: list[str]) -> tuple[list[str], int]:
     """Finish a conversion from TCVN3 that somebody began; return the texts and their number."""
-    found = [
-        (index, words)
-        for index, text in enumerate(texts)
-        if not text.isascii()
-        and (words := [w for w in _REMNANT_WORD.findall(text) if any(map(str.isalpha, w))])
+    if not _REMNANT.search(_JOINT.join(texts)):
+        return texts, 0
+    found = [index for index, text in enumerate(texts) if _REMNANT.search(text)]
+    words = [
+        word
+        for index in found
+        for word in _REMNANT_WORD.findall(texts[index])
+        if re.search(r"[A-Za-zÀ-ỹ]", word)
     ]
-    words = [word for _, many in found for word in many if re.search(r"[A-Za-zÀ-ỹ]", word)]
     good = sum(is_syllable(word.translate(_REMNANT_TABLE)) for word in words)
     # Few and meaningless: a degree sign or a trade mark, not a half conversion.
     if not words or good * 2 < len(words):
         return texts, 0
     mended = list(texts)
-    for index, _ in found:
+    for index in found:
         mended[index] = _REMNANT_WORD.sub(
             lambda match: match[0].translate(_REMNANT_TABLE) if len(match[0]) > 1 else match[0],
             texts[index],
         )
     # The same conversion lost the case of the letters that it did convert.
-    mended = [text if text.isascii() else _mend_case(text) for text in mended]
+    mended = [_mend_case(text) if _UNSURE.search(text) else text for text in mended]
     return mended, sum(new != old for new, old in zip(mended, texts, strict=True))
 
 
@@ -331,8 +352,7 @@ def _mend_case(text: str) -> str:
 
 def mangled(texts: Sequence[str]) -> list[bool]:
     """Tell of each decoded text whether it is half converted: broken letters or words."""
-    words = _words(" ".join(text for text in texts if not text.isascii()))
-    bad = {word for word in words if is_mangled(word)}
+    bad = {word for word in _words(texts) if is_mangled(word)}
     if not bad:
         return [False] * len(texts)
     return [not text.isascii() and not bad.isdisjoint(_WORD.findall(text)) for text in texts]

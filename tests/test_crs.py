@@ -1,0 +1,179 @@
+import numpy as np
+import pyproj
+import pytest
+
+from landdata.errors import BadRequest
+from landdata.survey import crs
+
+HOME = crs.Bounds(550_000, 1_280_000, 556_000, 1_285_000)  # Bình Phước in EPSG:9212
+MERGED = crs.Bounds(380_000, 1_280_000, 385_000, 1_285_000)  # there in EPSG:5899
+UTM = crs.Bounds(700_000, 1_280_000, 705_000, 1_285_000)  # there in EPSG:5897 and 3405
+DEGREES = crs.Bounds(106.7, 11.5, 106.8, 11.6)
+
+
+def wkt(epsg, version="WKT1_ESRI"):
+    return pyproj.CRS.from_epsg(epsg).to_wkt(version)
+
+
+def code(text, bounds, srid=9212, option=None):
+    choice, refusal = crs.choose(text, bounds, srid, option)
+    if refusal is not None:
+        assert refusal.hint
+        return refusal.code
+    return choice.epsg
+
+
+# -- what a .prj says
+
+
+@pytest.mark.parametrize("epsg", [*crs.ZONES, 4756, 4326, 32648, 3740])
+@pytest.mark.parametrize("version", ["WKT1_ESRI", "WKT1_GDAL", "WKT2_2019"])
+def test_every_zone_in_every_wkt(epsg, version):
+    assert crs.identify(wkt(epsg, version)) == epsg
+
+
+def test_zones_are_those_of_epsg():
+    for epsg, (meridian, scale) in crs.ZONES.items():
+        known = pyproj.CRS.from_epsg(epsg)
+        values = {p.name: p.value for p in known.coordinate_operation.params}
+        assert values["Longitude of natural origin"] == pytest.approx(meridian, abs=1e-9)
+        assert values["Scale factor at natural origin"] == scale
+        assert values["False easting"] == 500_000
+        assert [a.direction for a in known.axis_info] == ["east", "north"]
+
+
+def test_names_of_esri_and_mapinfo_and_a_bound_crs():
+    esri = wkt(9212).replace(wkt(9212).split('"')[1], "VN_2000_TM-3_zone_106_15")
+    assert crs.identify(esri) == 9212
+    mapinfo = (
+        'PROJCS["unnamed",GEOGCS["unnamed",DATUM["unknown",'
+        'SPHEROID["WGS 84",6378137,298.257223563],'
+        "TOWGS84[-191.90441429,-39.30318279,-111.45032835,0.00928836,-0.01975479,0.00427372,"
+        '0.252906278]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],'
+        'PROJECTION["Transverse_Mercator"],PARAMETER["latitude_of_origin",0],'
+        'PARAMETER["central_meridian",106.25],PARAMETER["scale_factor",0.9999],'
+        'PARAMETER["false_easting",500000],PARAMETER["false_northing",0],UNIT["Meter",1]]'
+    )
+    assert crs.identify(mapinfo) == 9212
+    assert code(mapinfo, HOME) == 9212
+    utm = mapinfo.replace("106.25", "105").replace("0.9999]", "0.9996]")
+    assert code(utm, UTM) == "crs-ambiguous-datum"
+    assert code(utm, UTM, option=3405) == 3405
+
+
+def test_datum_shift_that_is_missing():
+    assert code(wkt(9212).replace("D_Vietnam_2000", "D_WGS_1984"), HOME) == "crs-datum"
+
+
+def test_wgs84_utm_is_asked_for():
+    assert code(wkt(32648), UTM) == "crs-ambiguous-datum"
+    assert code(wkt(32648), UTM, option=32648) == 32648
+    assert code(wkt(32648), UTM, option=3405) == 3405
+
+
+def test_nonsense():
+    assert code("nonsense", HOME) == "unknown-crs"
+    assert code("nonsense", HOME, option=9212) == 9212
+    with pytest.raises(BadRequest):
+        crs.choose(None, HOME, 9212, 1)
+
+
+# -- what the coordinates say
+
+
+def test_no_prj_is_asked_for_with_the_likeliest_first():
+    for bounds, first in ((HOME, 9212), (MERGED, 5899), (UTM, 5897)):
+        choice, refusal = crs.choose(None, bounds, 9212)
+        assert refusal is not None
+        assert refusal.code == "no-crs"
+        assert choice.candidates[0][0] == first
+        assert f"fit {first}" in refusal.hint
+        assert choice.epsg is None
+        assert code(None, bounds, option=first) == first
+    assert crs.choose(None, HOME, 9212)[0].detected == 9212
+
+
+@pytest.mark.parametrize("declared", [5897, 5899])
+def test_a_prj_that_lies(declared):
+    assert code(wkt(declared), HOME) == "crs-contradicted"
+    assert code(wkt(declared), HOME, option=9212) == 9212
+
+
+def test_true_zones_are_taken():
+    assert code(wkt(9212), HOME) == 9212
+    assert code(wkt(5899), MERGED) == 5899
+    assert code(wkt(5897), UTM) == 5897
+    assert code(wkt(3405), UTM) == 3405
+    assert code(wkt(4326), DEGREES) == 4326
+    assert code(wkt(4756), DEGREES) == 4756
+    hanoi = crs.Bounds(550_000, 2_320_000, 556_000, 2_325_000)
+    assert code(wkt(5897), hanoi) == 5897
+
+
+def test_swapped_axes_degrees_and_metres():
+    turned = crs.Bounds(1_280_000, 550_000, 1_285_000, 556_000)
+    for text in (None, wkt(9212)):
+        assert code(text, turned) == "crs-swapped-axes"
+    assert code(wkt(9212), turned, option=9212) == "crs-swapped-axes"
+    assert code(wkt(4326), crs.Bounds(11.5, 106.7, 11.6, 106.8)) == "crs-swapped-axes"
+    assert code(wkt(9212), DEGREES) == "crs-degrees"
+    assert code(wkt(4326), HOME) == "crs-metres"
+
+
+def test_places_where_the_crs_is_not_used():
+    assert code(wkt(9212), crs.Bounds(0, 0, 100, 100)) == "crs-contradicted"
+    assert code(wkt(9212), crs.Bounds(5e6, 5e6, 6e6, 6e6)) == "crs-contradicted"
+
+
+def test_outside_the_deployment():
+    there = crs.Bounds(583_000, 4_195_000, 584_000, 4_196_000)
+    assert code(wkt(3740), there) == "crs-outside-deployment"
+    assert code(wkt(3740), there, option=3740) == "crs-outside-deployment"
+    assert code(wkt(3740), there, srid=3740) == 3740
+    assert code(wkt(9212), HOME, srid=3740) == "crs-outside-deployment"
+
+
+def test_stray_vertices_do_not_count():
+    points = np.vstack([np.full((1000, 2), (553_000.0, 1_282_000.0)), [[0.0, 0.0]]])
+    assert crs.Bounds.of(points) == crs.Bounds(553_000, 1_282_000, 553_000, 1_282_000)
+
+
+# -- from one CRS to another
+
+
+def vietnam():
+    """Biên Hòa (in the box of operation 5194, but for its north) and Đồng Xoài, lon and lat."""
+    return [(106.82, 10.95), (106.90, 11.53), (106.9, 10.99), (107.0, 11.05)]
+
+
+@pytest.mark.parametrize("epsg", [*crs.ZONES, 4756])
+def test_one_datum_operation_everywhere(epsg):
+    pinned = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::6960")
+    assert crs._HELMERT in crs.pipeline(epsg, 4326)
+    assert crs._HELMERT in crs.pipeline(4326, epsg)
+    for lon, lat in vietnam():
+        x, y = crs.transformer(4756, epsg).transform(lon, lat)
+        there = crs.transformer(epsg, 4326).transform(x, y)
+        expected = pinned.transform(lat, lon)[::-1]
+        assert there == pytest.approx(expected, abs=1e-9)
+        assert crs.transformer(4326, epsg).transform(*there) == pytest.approx(
+            (x, y), abs=1e-3 if epsg != 4756 else 1e-9
+        )
+
+
+def test_the_other_operation_is_eight_tenths_of_a_metre_away():
+    other = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::5194")
+    lat, lon = other.transform(10.95, 106.82)
+    ours = crs.transformer(4756, 4326).transform(106.82, 10.95)
+    distance = pyproj.Geod(ellps="WGS84").inv(lon, lat, *ours)[2]
+    assert 0.7 < distance < 0.9
+
+
+def test_zones_of_one_datum_need_no_datum_operation():
+    for target in (5899, 5897, 3405, 4756):
+        assert "helmert" not in crs.pipeline(9212, target)
+    x, y = crs.transformer(9212, 5899).transform(573_000.0, 1_275_000.0)
+    assert crs.transformer(5899, 9212).transform(x, y) == pytest.approx(
+        (573_000, 1_275_000), abs=1e-6
+    )
+    assert crs.transformer(9212, 9212).transform(1.0, 2.0) == (1.0, 2.0)
