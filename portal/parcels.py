@@ -157,7 +157,7 @@ def parcel(id: uuid.UUID) -> str | Response:  # noqa: A002  # the name of the UR
         figure=drawing.parcel(shown.geometry),
         corners=list(drawing.corners(shown.geometry)),
         as_of=request.args.get("as_of", ""),
-        day=day,
+        days=days,
     )
 
 
@@ -181,10 +181,14 @@ def uses() -> dict[str, str]:
     return names | {code: known[g.language] for code, known in land_use.CURRENT.items()}
 
 
-def day(time: dt.datetime) -> str:
-    """Write the day of a time as people of the language do, in Vietnam's time."""
-    local = time.astimezone(store_parcels.VIETNAM)
-    return local.strftime("%d/%m/%Y") if g.language == "vi" else local.strftime("%-d %b %Y")
+def days(state: ParcelState) -> tuple[str, str | None]:
+    """Write the first and last day of a state in Vietnam; with the hour where it is one day."""
+    first = state.valid_from.astimezone(store_parcels.VIETNAM)
+    last = state.valid_to.astimezone(store_parcels.VIETNAM) if state.valid_to else None
+    form = "%d/%m/%Y" if g.language == "vi" else "%-d %b %Y"
+    if last and first.date() == last.date():
+        form = "%H:%M " + form
+    return first.strftime(form), last.strftime(form) if last else None
 
 
 def _store() -> Store:

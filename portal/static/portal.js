@@ -193,7 +193,7 @@
   const overlay = (style) => new ol.layer.Vector({ source: new ol.source.Vector(), style });
   const hovered = overlay(outlined("rgba(23, 70, 61, .85)", "rgba(0, 0, 0, 0)"));
   const chosen = overlay(outlined(colour("warm"), "rgba(196, 81, 29, .08)"));
-  const former = overlay(outlined(colour("warm"), "rgba(0, 0, 0, 0)", [6, 6]));
+  const former = overlay(outlined(INK, "rgba(0, 0, 0, 0)", [2, 7]));
 
   const extent = config.extent || projection.getExtent() || [300000, 1000000, 700000, 2500000];
   const view = new ol.View({
@@ -266,9 +266,14 @@
     return made;
   };
   const area = (value) => (value == null ? "–" : `${value.toFixed(1)} m²`);
-  const day = (stamp) => new Date(stamp).toLocaleDateString(vi ? "vi-VN" : "en-GB", {
-    timeZone: "Asia/Ho_Chi_Minh", day: "2-digit", month: vi ? "2-digit" : "short", year: "numeric",
+  const day = (stamp, time = {}) => new Date(stamp).toLocaleString(vi ? "vi-VN" : "en-GB", {
+    timeZone: "Asia/Ho_Chi_Minh", day: "2-digit", month: vi ? "2-digit" : "short", year: "numeric", ...time,
   });
+  const period = ({ valid_from: from, valid_to: to }) => {
+    if (!to) return `${day(from)} – ${say("nay", "now")}`;
+    const time = day(from) === day(to) ? { hour: "2-digit", minute: "2-digit" } : {};
+    return `${day(from, time)} – ${day(to, time)}`;
+  };
   const geometryOf = (told) => geojson.readGeometry(told); // the portal's own answers are E, N always
   const only = (layer, geometry) => {
     layer.getSource().clear(true);
@@ -337,7 +342,7 @@
           only(former, on ? geometryOf(state.geometry) : null);
         },
       },
-      `${day(state.valid_from)} – ${state.valid_to ? day(state.valid_to) : say("nay", "now")}`,
+      period(state),
       element("small", {}, `${state.commune}/${state.sheet}/${state.number} · ${area(state.area)} · ${say("lô", "batch")} ${state.batch}`));
       return element("li", { class: state.version === parcel.version ? "now" : undefined, "data-version": state.version }, button);
     });
