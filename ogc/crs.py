@@ -136,7 +136,7 @@ def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
     if west > east:
         raise _bad_box(text, "its west is east of its east")
     if asked.srid == storage:
-        return shapely.box(west, south, east, north)
+        return _valid(shapely.box(west, south, east, north))
     limits = (500_000 - _REACH_METRES, 500_000 + _REACH_METRES)
     west, east = np.clip([west, east], *limits)
     south, north = np.clip([south, north], -_POLAR_METRES, _POLAR_METRES)
@@ -191,7 +191,11 @@ def _moved(
         y = np.concatenate([np.full(along.size, south), up, np.full(along.size, north), up[::-1]])
         parts.append(shapely.Polygon(np.column_stack(move(x, y))))
     made: BaseGeometry = shapely.MultiPolygon(parts) if len(parts) != 1 else parts[0]
-    # a box of no width is a line or a point; the two sides of a huge one may touch
+    return _valid(made)
+
+
+def _valid(made: BaseGeometry) -> BaseGeometry:
+    """A box of no width is a line or a point; the two sides of a huge one may touch."""
     return made if shapely.is_valid(made) else shapely.make_valid(made)
 
 
