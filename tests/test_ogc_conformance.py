@@ -1,0 +1,354 @@
+"""The abstract tests of OGC API - Features 1 (core) and 2 (CRS), walked as a client walks.
+
+Beginning at the landing page, only links that were given are followed. Each test names what of
+the standard it holds. Schemas are those of our own API definition, which is itself validated.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime as dt
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import served
+import stored
+from openapi_spec_validator import OpenAPIV30SpecValidator
+
+from landdata import db
+from landdata.settings import Settings
+from ogc import config
+
+CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
+
+
+@pytest.fixture(scope="module")
+def client(make_store):
+    settings = make_store()
+    engine = db.engine(settings)
+    stored.lattice(engine)
+    with served.client(settings, engine) as opened:
+        yield opened
+    engine.dispose()
+
+
+def follow(client, document, rel, media=None):
+    """The answer at the link of this relation."""
+    links = [
+        link
+        for link in document["links"]
+        if link["rel"] == rel and (media is None or link["type"].startswith(media))
+    ]
+    assert links, f"no link {rel} ({media}) in {document['links']}"
+    answer = client.get(links[0]["href"], headers={"Accept": links[0]["type"]})
+    assert answer.status_code == 200, answer.text
+    assert answer.mimetype == links[0]["type"].partition(";")[0]
+    return answer
+
+
+@pytest.fixture(scope="module")
+def landing(client):
+    answer = client.get("/ogc/")
+    assert answer.status_code == 200
+    return answer.json
+
+
+@pytest.fixture(scope="module")
+def definition(client, landing):
+    return json.loads(follow(client, landing, "service-desc").data)
+
+
+@pytest.fixture(scope="module")
+def collections(client, landing):
+    return follow(client, landing, "data").json
+
+
+@pytest.fixture(scope="module", params=["parcels", "communes"])
+def collection(request, client, collections):
+    told = next(each for each in collections["collections"] if each["id"] == request.param)
+    return follow(client, told, "self").json
+
+
+def items(client, collection, **query):
+    href = next(
+        link["href"]
+        for link in collection["links"]
+        if link["rel"] == "items" and link["type"] == "application/geo+json"
+    )
+    return client.get(href.partition("?")[0], query_string={**query, "f": "json"})
+
+
+def checked(definition, name, value):
+    """Validate against a schema of the definition, read as JSON Schema."""
+
+    def plain(node):
+        if isinstance(node, list):
+            return [plain(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        made = {key: plain(each) for key, each in node.items() if key != "nullable"}
+        if node.get("nullable"):
+            made = {"anyOf": [made, {"type": "null"}]}
+        return made
+
+    whole = plain(copy.deepcopy(definition))
+    whole["$ref"] = f"#/components/schemas/{name}"
+    validator = jsonschema.Draft7Validator
+    validator(whole, format_checker=validator.FORMAT_CHECKER).validate(value)
+
+
+# -- landing page, definition, conformance (A.2.2 to A.2.4)
+
+
+def test_the_landing_page_leads_to_all_parts(client, landing, definition):
+    checked(definition, "LandingPage", landing)
+    assert {"service-desc", "service-doc", "conformance", "data", "self"} <= {
+        link["rel"] for link in landing["links"]
+    }
+    for link in landing["links"]:
+        answer = client.get(link["href"], headers={"Accept": link["type"]})
+        assert answer.status_code == 200, link
+        assert answer.mimetype == link["type"].partition(";")[0], link
+    assert client.get("/ogc").json == landing
+
+
+def test_the_definition_is_valid_and_whole(definition):
+    OpenAPIV30SpecValidator(definition).validate()
+    text = json.dumps(definition)
+    references = [part.split('"')[0] for part in text.split('"$ref": "')[1:]]
+    assert references
+    assert all(each.startswith("#/") for each in references)
+
+
+def test_every_path_of_the_definition_answers_as_it_says(client, definition, collections):
+    base = definition["servers"][0]["url"]
+    for path, methods in definition["paths"].items():
+        assert list(methods) == ["get"]
+        url = base + path
+        if "{featureId}" in path:
+            first = client.get(url.replace("/{featureId}", "?limit=1")).json["features"][0]
+            url = url.replace("{featureId}", first["id"])
+        content = methods["get"]["responses"]["200"]["content"]
+        for media, body in content.items():
+            answer = client.get(url, headers={"Accept": media})
+            assert answer.status_code == 200, (url, media, answer.text)
+            assert answer.headers["Content-Type"].startswith(media)
+            reference = body["schema"].get("$ref")
+            if reference:
+                checked(definition, reference.rpartition("/")[2], json.loads(answer.data))
+
+
+def test_errors_are_as_the_definition_says(client, definition):
+    for url, status in (
+        ("/ogc/collections/parcels/items?limit=x", 400),
+        ("/ogc/collections/parcels/items/x", 404),
+        ("/ogc?x=1", 400),
+        ("/ogc/collections?limit=1", 400),
+        ("/ogc/conformance?f=xml", 400),
+        ("/ogc/collections/parcels/items/x?limit=1", 400),
+    ):
+        answer = client.get(url)
+        assert answer.status_code == status, url
+        checked(definition, "Exception", answer.json)
+
+
+def test_what_is_claimed_is_what_is_claimed_every_time(client, landing, definition):
+    answers = [follow(client, landing, "conformance").json for _ in range(3)]
+    checked(definition, "Conformance", answers[0])
+    assert answers[0] == answers[1] == answers[2] == {"conformsTo": list(config.CONFORMANCE)}
+    for part in ("core", "geojson", "html", "oas30"):
+        uri = f"http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/{part}"
+        assert uri in answers[0]["conformsTo"]
+
+
+# -- collections (A.2.5, A.2.6)
+
+
+def test_collections_tell_what_there_is(client, collections, definition):
+    checked(definition, "Collections", collections)
+    assert [each["id"] for each in collections["collections"]] == ["parcels", "communes"]
+    assert {"self", "alternate"} <= {link["rel"] for link in collections["links"]}
+    for each in collections["collections"]:
+        assert {"items", "self"} <= {link["rel"] for link in each["links"]}
+        assert all(link["type"] for link in each["links"])
+
+
+def test_a_collection_says_the_same_alone(client, collections, collection, definition):
+    checked(definition, "Collection", collection)
+    listed = next(e for e in collections["collections"] if e["id"] == collection["id"])
+    assert listed == collection
+    for link in collection["links"]:
+        answer = client.get(link["href"], headers={"Accept": link["type"]})
+        assert (answer.status_code, answer.mimetype) == (200, link["type"]), link
+
+
+def test_extents_hold_what_is_there(client, collection):
+    west, south, east, north = collection["extent"]["spatial"]["bbox"][0]
+    begins, ends = collection["extent"]["temporal"]["interval"][0]
+    assert dt.datetime.fromisoformat(begins).utcoffset() == dt.timedelta(0)
+    assert ends is None
+    told = items(client, collection, limit=100).json
+    inside = items(client, collection, limit=100, bbox=f"{west},{south},{east},{north}").json
+    assert len(told["features"]) == len(inside["features"]) > 0
+
+
+# -- items (A.2.7)
+
+
+def test_items_are_a_valid_collection(client, collection, definition):
+    answer = items(client, collection)
+    assert (answer.status_code, answer.mimetype) == (200, "application/geo+json")
+    told = answer.json
+    checked(
+        definition,
+        {"parcels": "Parcel", "communes": "Commune"}[collection["id"]] + "Collection",
+        told,
+    )
+    assert {"self", "alternate"} <= {link["rel"] for link in told["links"]}
+    assert told["numberReturned"] == len(told["features"]) <= 10
+    assert dt.datetime.fromisoformat(told["timeStamp"]).tzinfo
+    assert answer.headers["Content-Crs"] == f"<{CRS84}>"
+
+
+@pytest.mark.parametrize("limit", [1, 5, 10_000, 10_001, 10**15])
+def test_a_limit_is_kept(client, collection, limit):
+    told = items(client, collection, limit=limit).json
+    assert told["numberReturned"] == len(told["features"]) <= limit
+
+
+def test_the_parameters_are_defined_as_the_standard_defines_them(definition, collection):
+    path = definition["paths"][f"/collections/{collection['id']}/items"]["get"]["parameters"]
+    known = {}
+    for each in path:
+        reference = each.get("$ref", "").rpartition("/")[2]
+        found = definition["components"]["parameters"][reference] if reference else each
+        known[found["name"]] = found
+    for name in ("limit", "bbox", "datetime", "crs", "bbox-crs"):
+        assert known[name]["in"] == "query"
+        assert known[name]["required"] is False
+        assert (known[name]["style"], known[name]["explode"]) == ("form", False)
+    limit = known["limit"]["schema"]
+    assert (limit["type"], limit["minimum"], limit["maximum"], limit["default"]) == (
+        "integer",
+        1,
+        10_000,
+        10,
+    )
+    box = known["bbox"]["schema"]
+    assert (box["type"], box["minItems"], box["maxItems"]) == ("array", 4, 6)
+    assert box["items"] == {"type": "number"}
+    assert known["datetime"]["schema"]["type"] == "string"
+    queryables = config.collections(Settings(home=Path()))[collection["id"]].queryables
+    assert set(queryables) <= set(known)
+
+
+def test_a_box_chooses_what_it_meets(client, collection):
+    every = items(client, collection, limit=100).json["features"]
+    for feature in every[:4]:
+        ring = feature["geometry"]["coordinates"][0][0]
+        west, south = min(p[0] for p in ring), min(p[1] for p in ring)
+        east, north = max(p[0] for p in ring), max(p[1] for p in ring)
+        box = f"{west},{south},{east},{north}"
+        with_height = f"{west},{south},-5,{east},{north},5"
+        told = items(client, collection, limit=100, bbox=box).json
+        assert feature["id"] in [each["id"] for each in told["features"]]
+        again = items(client, collection, limit=100, **{"bbox": box, "bbox-crs": CRS84}).json
+        third = items(client, collection, limit=100, bbox=with_height).json
+        assert told["features"] == again["features"] == third["features"]
+
+
+def test_datetime_takes_instants_and_intervals(client, collection):
+    begins = collection["extent"]["temporal"]["interval"][0][0].replace("+00:00", "Z")
+    later = "2026-05-01T12:30:00.25+07:00"
+    for text in (
+        later,
+        f"{begins}/{later}",
+        f"{begins}/..",
+        f"{begins}/",
+        f"../{later}",
+        f"/{later}",
+        "../..",
+    ):
+        answer = items(client, collection, datetime=text, limit=100)
+        assert answer.status_code == 200, (text, answer.text)
+        assert answer.json["features"], text
+    before = items(client, collection, datetime="1900-01-01T00:00:00Z").json
+    assert before["features"] == []
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"limit": "0"},
+        {"limit": "x"},
+        {"bbox": "1,2,3"},
+        {"bbox": "a,b,c,d"},
+        {"datetime": "x"},
+        {"datetime": "2026-01-01T00:00:00Z/x"},
+        {"noSuchParameter": "x"},
+        {"crs": "http://www.opengis.net/def/crs/OGC/0/unknown"},
+        {"bbox": "1,2,3,4", "bbox-crs": "unknown"},
+    ],
+)
+def test_bad_parameters_are_400(client, collection, query):
+    assert items(client, collection, **query).status_code == 400
+
+
+# -- one feature (A.2.8)
+
+
+def test_a_feature_is_the_one_of_the_list(client, collection, definition):
+    for listed in items(client, collection).json["features"][:3]:
+        base = next(link["href"] for link in collection["links"] if link["rel"] == "self")
+        answer = client.get(base.partition("?")[0] + f"/items/{listed['id']}")
+        assert (answer.status_code, answer.mimetype) == (200, "application/geo+json")
+        feature = answer.json
+        assert {"self", "alternate", "collection"} <= {link["rel"] for link in feature["links"]}
+        for link in feature["links"]:
+            assert client.get(link["href"]).status_code == 200
+        del feature["links"]
+        assert feature == listed
+
+
+# -- part 2: reference systems
+
+
+def test_every_crs_that_is_listed_is_given(client, collection):
+    assert collection["crs"][0] == CRS84
+    assert collection["storageCrs"] in collection["crs"]
+    plain = items(client, collection, limit=2).json["features"]
+    for uri in collection["crs"]:
+        answer = items(client, collection, limit=2, crs=uri)
+        assert answer.headers["Content-Crs"] == f"<{uri}>"
+        assert [each["id"] for each in answer.json["features"]] == [each["id"] for each in plain]
+        one = client.get(
+            f"/ogc/collections/{collection['id']}/items/{plain[0]['id']}", query_string={"crs": uri}
+        )
+        assert one.headers["Content-Crs"] == f"<{uri}>"
+        assert one.json["geometry"] == answer.json["features"][0]["geometry"]
+        if uri == CRS84:
+            assert answer.json["features"] == plain
+
+
+def test_queryables_and_schema_tell_the_properties(client, collection):
+    relation = "http://www.opengis.net/def/rel/ogc/1.0/"
+    schema = json.loads(follow(client, collection, f"{relation}schema").data)
+    queryables = json.loads(follow(client, collection, f"{relation}queryables").data)
+    feature = items(client, collection, limit=1).json["features"][0]
+    assert set(schema["properties"]) == {"geometry", *feature["properties"]}
+    assert queryables["additionalProperties"] is False
+    assert set(queryables["properties"]) <= set(schema["properties"])
+    assert "address" not in queryables["properties"]
+    for told in (schema, queryables):
+        assert told["$schema"].startswith("http")
+        assert told["$id"].startswith("http://localhost/ogc/")
+        assert told["properties"]["geometry"]["x-ogc-role"] == "primary-geometry"
+    for name in set(queryables["properties"]) - {"geometry"}:
+        value = feature["properties"][name]
+        if value is None:
+            continue
+        text = value[0]["code"] if isinstance(value, list) else str(value)
+        told = items(client, collection, limit=100, **{name: text}).json
+        assert feature["id"] in [each["id"] for each in told["features"]], name
