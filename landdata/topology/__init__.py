@@ -107,6 +107,8 @@ def check(
     stays = np.ones(len(official.geometry), dtype=np.bool_)
     stays[replaces[within][replaces[within] >= 0]] = False
     around = np.flatnonzero(stays & official.usable)
+    # By key, so that findings do not depend on the order in which the neighbours came.
+    around = around[np.argsort(official.parcels[around], kind="stable")]
     defects = coverage.find(
         np.concatenate([survey.geometry[within], official.geometry[around]]),
         limits,

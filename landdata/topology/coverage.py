@@ -19,9 +19,10 @@ end of a road and no gap; neither is a nook that is wider than deep.
 
 *unmatched vertex*: a vertex of one parcel on the boundary of another (within
 `Limits.rounding`) that is not a vertex of it too, T-junctions included. Further off, but within
-`Limits.snap`, it is a near miss, and told too, unless it bounds an overlap or gap that is told
-already, or is only the next vertex after a common one where the boundaries part (further off
-than half its distance from the common vertex). One finding for each vertex and other parcel.
+`Limits.snap`, it is a near miss, and told too, unless it is only the next vertex after a common
+one where the boundaries part (further off than half its distance from the common vertex). Not
+told are corners of an overlap of the two parcels, and near misses along a gap between them:
+they are that defect. One finding for each vertex and other parcel.
 
 How it is found, and why nothing is missed
 ------------------------------------------
@@ -727,39 +728,55 @@ def _unmatched_vertices(
     xy, of = shapely.get_coordinates(polygons[asked], return_index=True)
     grid = np.rint(xy * _PER_METRE).astype(np.int64)
     has = set(zip(asked[of].tolist(), grid[:, 0].tolist(), grid[:, 1].tolist(), strict=True))
-    # By vertex and other parcel the nearest, and of several owners a row under examination.
-    best: dict[tuple[int, int, int], tuple[float, int]] = {}
+    # By other parcel and vertex: the distance and the owners.
+    best: dict[tuple[int, int, int], tuple[float, set[int]]] = {}
     for p, q, d, u, v in zip(
         mine.tolist(), theirs.tolist(), far.tolist(), x.tolist(), y.tolist(), strict=True
     ):
         if (q, u, v) in has or min(p, q) >= own:
             continue
-        known = best.get((q, u, v))
-        if known is None:
-            best[q, u, v] = (d, p)
-        else:
-            best[q, u, v] = (min(d, known[0]), min(p, known[1]))
-    keys = list(best)
-    near_miss = [k for k, key in enumerate(keys) if best[key][0] > limits.rounding]
-    told: set[int] = set()
-    if near_miss:
-        regions: list[tuple[BaseGeometry, tuple[int, ...]]] = [
-            (each.region, (each.first, each.second)) for each in overlaps
-        ]
-        regions += [(each.region, each.parcels) for each in gaps]
-        points = shapely.points(np.array([keys[k][1:] for k in near_miss]) / _PER_METRE)
-        shapes = np.array([shape for shape, _ in regions], dtype=object)
-        at, region = shapely.STRtree(shapes).query(
-            points, predicate="dwithin", distance=limits.rounding
-        )
-        for k, r in zip(at.tolist(), region.tolist(), strict=True):
-            if keys[near_miss[k]][0] in regions[r][1]:
-                told.add(near_miss[k])
+        nearest, owners = best.setdefault((q, u, v), (d, set()))
+        owners.add(p)
+        best[q, u, v] = (min(d, nearest), owners)
+    told = _told_already(best, overlaps, gaps, limits)
     return [
-        Unmatched(best[key][1], key[0], best[key][0], (key[1] / _PER_METRE, key[2] / _PER_METRE))
-        for k, key in enumerate(keys)
-        if k not in told
+        Unmatched(min(owners), q, d, (u / _PER_METRE, v / _PER_METRE))
+        for (q, u, v), (d, owners) in best.items()
+        if (q, u, v) not in told
     ]
+
+
+def _told_already(
+    vertices: dict[tuple[int, int, int], tuple[float, set[int]]],
+    overlaps: list[Overlap],
+    gaps: list[Gap],
+    limits: Limits,
+) -> set[tuple[int, int, int]]:
+    """Return the vertices that are but corners of an overlap, or of a gap, of their parcels.
+
+    A vertex right on the boundary along a gap is told beside it: closing the gap would not
+    give it its counterpart.
+    """
+    regions: list[tuple[BaseGeometry, tuple[int, ...], bool]] = [
+        (each.region, (each.first, each.second), True) for each in overlaps
+    ]
+    regions += [(each.region, each.parcels, False) for each in gaps]
+    if not regions or not vertices:
+        return set()
+    keys = list(vertices)
+    points = shapely.points(np.array(keys)[:, 1:] / _PER_METRE)
+    shapes = np.array([shape for shape, _, _ in regions], dtype=object)
+    at, region = shapely.STRtree(shapes).query(
+        points, predicate="dwithin", distance=limits.rounding
+    )
+    told = set()
+    for k, r in zip(at.tolist(), region.tolist(), strict=True):
+        distance, owners = vertices[keys[k]]
+        _, parcels, overlapped = regions[r]
+        both = keys[k][0] in parcels and not owners.isdisjoint(parcels)
+        if both and (overlapped or distance > limits.rounding):
+            told.add(keys[k])
+    return told
 
 
 def _at(origin: Floats, defects: Defects) -> Defects:
