@@ -9,6 +9,8 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -20,6 +22,7 @@ from landdata.cluster import Cluster
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SAMPLES = Path(__file__).parents[1] / "sample_parcels"
 STOP_SECONDS = 30
 
@@ -31,9 +34,24 @@ class Stopped(BaseException):
 def stop(_: int, __: FrameType | None) -> NoReturn:
     """End at once, tidying up."""
     # A second signal must not break the tidying up that the first one began.
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for name in SIGNALS:
         signal.signal(name, signal.SIG_IGN)
     raise Stopped
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put a signal off until the block is done: what has half started can't be stopped."""
+    noted: list[int] = []
+    for name in SIGNALS:
+        signal.signal(name, lambda number, _: noted.append(number))
+    try:
+        yield
+    finally:
+        for name in SIGNALS:
+            signal.signal(name, stop)
+        if noted:
+            stop(noted[0], None)
 
 
 def landdata(*words: str) -> None:
@@ -49,12 +67,13 @@ def landdata(*words: str) -> None:
 def start(settings: Settings) -> None:
     """Bring the store up with its samples, and serve it until told to stop."""
     cluster = None if settings.database_url else Cluster(settings.home)
-    started = False
+    ours = bool(cluster and not cluster.status().running)
     server = None
     try:
         if cluster:
             click.echo(f"Starting PostGIS in {settings.home}")
-            started = cluster.up()
+            with uninterrupted():
+                cluster.up()
         landdata("migrate")
         load_samples()
         # Our death is the server's too, whatever kills us.
@@ -73,7 +92,7 @@ def start(settings: Settings) -> None:
                 server.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
                 server.kill()
-        if cluster and started:
+        if cluster and ours:
             cluster.down()
 
 
@@ -91,7 +110,7 @@ def load_samples() -> None:
 
 
 if __name__ == "__main__":
-    for wanted in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for wanted in SIGNALS:
         signal.signal(wanted, stop)
     try:
         start(Settings.load())

@@ -7,11 +7,21 @@ import fcntl
 import json
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from landdata.cluster import Cluster
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [*(ROOT / "script").iterdir(), ROOT / ".ci" / "run"]
@@ -137,6 +147,100 @@ def test_a_second_run_at_once_is_told_so_in_one_sentence(tmp_path: Path) -> None
     assert done.stderr.count("\n") == 1
     assert "running already" in done.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def running() -> Iterator[Running]:
+    """`script/run` in a data folder and on a port of its own, stopped at the end."""
+    # Not tmp_path, whose parents are 0700: root's cluster runs as `postgres`, who must get in.
+    home = Path(tempfile.mkdtemp(prefix="ld-run-"))
+    home.chmod(0o755)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    made = Running(home, port)
+    yield made
+    made.stop()
+    shutil.rmtree(home)
+
+
+class Running:
+    def __init__(self, home: Path, port: int) -> None:
+        self.home, self.port = home, port
+        self.said = ""
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [str(ROOT / "script" / "run")],
+            env={**os.environ, "LANDDATA_HOME": str(self.home), "LANDDATA_PORT": str(self.port)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+
+    def start(self) -> None:
+        self.process = self.run()
+        end = time.monotonic() + 240
+        while time.monotonic() < end and self.process.poll() is None:
+            try:
+                self.get("/healthz")
+            except OSError:
+                time.sleep(0.1)
+            else:
+                return
+        self.process.kill()
+        pytest.fail(f"script/run did not serve: {self.process.communicate()[0]}")
+
+    def get(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return json.loads(answer.read())
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        if self.process is None:
+            return 0
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        self.said = self.process.communicate(timeout=60)[0]
+        return self.process.returncode
+
+
+def test_run_serves_the_samples_and_stops_all_that_it_started(running: Running) -> None:
+    parcels = "/ogc/collections/parcels/items?limit=5000"
+    running.start()
+    first = running.get(parcels)["features"]
+    assert len(first) > 2000
+
+    second = running.run()
+    said = second.communicate(timeout=60)[0]
+    assert second.returncode == 2
+    assert said.count("\n") == 1
+
+    assert running.stop(signal.SIGINT) == 0
+    assert not Cluster(running.home).status().running
+    with pytest.raises(OSError, match="refused"):
+        running.get("/healthz")
+    folders = [f for f in (ROOT / "sample_parcels").iterdir() if (f / "expected.json").exists()]
+    for folder in folders:
+        assert folder.name in running.said
+
+    running.start()
+    assert running.get(parcels)["features"] == first
+    assert running.stop(signal.SIGTERM) == 0
+    assert not Cluster(running.home).status().running
+
+
+def test_run_leaves_a_cluster_alone_that_it_did_not_start(running: Running) -> None:
+    cluster = Cluster(running.home)
+    cluster.up()
+    try:
+        running.process = running.run()
+        while "Starting PostGIS" not in (line := running.process.stdout.readline()) and line:
+            pass
+        assert running.stop() == 0
+        assert cluster.status().running
+    finally:
+        cluster.down()
 
 
 # -- image -----------------------------------------------------------------------------------
