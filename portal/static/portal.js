@@ -213,6 +213,7 @@
       new ol.control.ScaleLine({ minWidth: 90 }),
     ],
   });
+  for (const button of place.querySelectorAll(".ol-zoom button")) button.ariaLabel = button.title;
   const padding = () => {
     const panel = find("panel");
     if (panel.hidden) return [40, 40, 40, 40];
@@ -314,7 +315,9 @@
         view.fit(room, { padding: padding(), minResolution: 0.05, duration: still ? 0 : 350 });
       }
     } catch (error) {
-      if (mine === asking) notice([missing(error), error.status === 404 ? "" : error.hint].join(" ").trim(), true);
+      if (mine !== asking) return;
+      if (address.endsWith(selected)) close(); // it was not there then: what is shown must not say so
+      notice([missing(error), error.status === 404 ? "" : error.hint].join(" ").trim(), true);
     }
   };
 
@@ -424,9 +427,9 @@
     era += 1;
     find("as-of").value = value;
     find("as-of").parentElement.classList.toggle("past", Boolean(value));
-    notice("");
     parcels.clear(true);
     parcels.refresh();
+    notice("");
   };
   find("as-of").addEventListener("change", (event) => {
     setAsOf(event.target.value);
