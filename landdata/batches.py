@@ -77,19 +77,21 @@ def receive(
         _keep(bundled, _place(settings, sha256, bundled.name))
         source = bundled.name
     given = (options or ReadOptions()).as_dict()
-    number = session.scalar(
-        insert(Batch)
-        .values(sha256=sha256, source=source, commune=commune, options=given, received_by=by)
-        .on_conflict_do_nothing()
-        .returning(Batch.id)
+    same = sa.select(Batch).where(
+        Batch.sha256 == sha256, Batch.commune == commune, Batch.options == given
     )
-    if number is not None:
-        return get(session, number), True
-    return session.scalars(
-        sa.select(Batch).where(
-            Batch.sha256 == sha256, Batch.commune == commune, Batch.options == given
+    found = session.scalar(same)
+    if found is None:
+        number = session.scalar(
+            insert(Batch)
+            .values(sha256=sha256, source=source, commune=commune, options=given, received_by=by)
+            .on_conflict_do_nothing()  # somebody else may send it at this moment
+            .returning(Batch.id)
         )
-    ).one(), False
+        if number is not None:
+            return get(session, number), True
+        found = session.scalars(same).one()
+    return found, False
 
 
 def take(

@@ -10,6 +10,7 @@ import datetime as dt
 import getpass
 import json
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -50,6 +51,9 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left: nothing to tell
         sys.exit(0)
+    except Exception as error:
+        traceback.print_exc()
+        _say(LandDataError(f"This is our fault: {error!r}.", hint="Please report it."), as_json)
 
 
 def _say(error: LandDataError, as_json: bool) -> None:

@@ -11,9 +11,15 @@ from rich.text import Text
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
+def _console() -> Console:
+    """A console as wide as the terminal; as wide as it takes where a file or pipe reads."""
+    console = Console(soft_wrap=True, highlight=False)
+    return console if console.is_terminal else Console(width=300, highlight=False)
+
+
 def print_report(result: dict[str, Any], language: str) -> None:
     """Print what `Report.as_dict` or `batches.show` gives: findings first, the balance last."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     summary = result["summary"]
     if result["findings"]:
         table = Table(box=None, pad_edge=False)
@@ -54,7 +60,7 @@ def print_report(result: dict[str, Any], language: str) -> None:
 
 def print_inspection(found: dict[str, Any]) -> None:
     """Print what `Inspection.as_dict` gives."""
-    console = Console(soft_wrap=True, highlight=False)
+    console = _console()
     console.print(
         f"{found['source']}: layer {found['layer']} of {len(found['layers'])},"
         f" {found['rows']} rows, {found['geometry_type']}"
@@ -94,7 +100,7 @@ def print_batches(found: list[dict[str, Any]]) -> None:
             batch["received_at"][:16],
             batch["received_by"],
         )
-    Console(soft_wrap=True, highlight=False).print(table)
+    _console().print(table)
 
 
 def print_parcel(found: dict[str, Any]) -> None:
@@ -102,7 +108,7 @@ def print_parcel(found: dict[str, Any]) -> None:
     for key, value in found.items():
         if value is not None:
             shown = _land_use(value) if key == "land_use" else value
-            Console(soft_wrap=True, highlight=False).print(Text(f"{key:>12}  {shown}"))
+            _console().print(Text(f"{key:>12}  {shown}"))
 
 
 def print_history(found: list[dict[str, Any]]) -> None:
@@ -116,7 +122,7 @@ def print_history(found: list[dict[str, Any]]) -> None:
             f"{state['commune']}/{state['sheet']}/{state['number']}",
             str(state["area"]),
         )
-    Console(soft_wrap=True, highlight=False).print(table)
+    _console().print(table)
 
 
 def _land_use(uses: list[dict[str, Any]]) -> str:
