@@ -52,6 +52,9 @@ TITLES: dict[str, tuple[str, str]] = {
     "replaces-official": ("Thay thửa chính thức", "Replaces official parcel"),
 }
 
+#: Rules whose defect can be too small to be seen beside the whole parcels.
+CLOSE = frozenset({"invalid-ring", "containment", "overlap", "gap", "unmatched-vertex"})
+
 
 def report_format(path: Path) -> Format:
     """Return the format that the suffix of `path` names; `BadRequest` for another suffix."""
@@ -281,7 +284,7 @@ def _parcels(frame: Frame, shapes: list[tuple[int, BaseGeometry]]) -> str:
 
 def _window(finding: Finding, defect: BaseGeometry | None) -> float | None:
     """Return how many metres a close-up should show across, so that the defect can be seen."""
-    if defect is None:
+    if defect is None or finding.rule not in CLOSE:
         return None
     if defect.geom_type in ("Polygon", "MultiPolygon") and defect.length > 0:
         return max(float(24 * defect.area / defect.length), 0.3)
