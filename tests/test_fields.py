@@ -1,5 +1,6 @@
 import datetime
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -198,3 +199,9 @@ def test_stars_and_nul_bytes_of_a_dbf(tmp_path):
     read = survey.read(zipped(tmp_path / "a.zip", made), SETTINGS)
     assert read.attributes["area"].to_pylist() == [None, 400.0]
     assert read.attributes["number"].to_pylist() == ["1", "2"]
+
+
+def test_docs_hold_the_table_of_fields():
+    page = (Path(__file__).parents[1] / "docs" / "survey-files.md").read_text(encoding="utf-8")
+    for attribute, names in fields.NAMES.items():
+        assert f"| `{attribute}` | {', '.join(names)} |" in page
