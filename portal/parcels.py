@@ -7,6 +7,7 @@ with all its states, is the JSON form of that parcel's own page.
 from __future__ import annotations
 
 import datetime as dt
+import time
 import uuid
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, g, jsonify, redirect, render_template, request
 from flask import url_for as address_of
 from pyproj import CRS
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
 from landdata import db, land_use
@@ -45,12 +47,25 @@ THEMES: Final[tuple[tuple[str, str, str, str], ...]] = (
 OTHER: Final = ("public", "Công cộng, kinh doanh", "Public and business")
 
 
-@dataclass(frozen=True)
+EXTENT_SECONDS: Final = 60.0
+
+
+@dataclass
 class Store:
     """What the views stand on; kept in `app.extensions`."""
 
     settings: Settings
     engine: sa.Engine
+    _extent: tuple[float, drawing.Box] | None = None
+
+    def extent(self, session: Session) -> drawing.Box | None:
+        """Return the extent of the parcels, read anew once a minute: it is a scan of them all."""
+        if self._extent is None or self._extent[0] < time.monotonic():
+            found = store_parcels.extent(session)
+            if found is None:
+                return None
+            self._extent = (time.monotonic() + EXTENT_SECONDS, found)
+        return self._extent[1]
 
     @cached_property
     def crs(self) -> dict[str, Any]:
@@ -78,7 +93,7 @@ def index() -> str:
     """Show the map."""
     store = _store()
     with db.session(store.engine) as session:
-        extent = store_parcels.extent(session)
+        extent = store.extent(session)
         today = dt.datetime.now(store_parcels.VIETNAM).date()
         rows = session.execute(
             sa.select(Commune.code, Commune.name, sa.func.ST_AsBinary(Commune.geom))
@@ -223,7 +238,7 @@ def _public(state: ParcelState, settings: Settings) -> dict[str, Any]:
     return state.as_dict(publish_address=settings.publish_address)
 
 
-def _commune_name(session: Any, state: ParcelState) -> str | None:
+def _commune_name(session: Session, state: ParcelState) -> str | None:
     """Return the name that the code stood for at the state's beginning; a code is used again."""
     began = state.valid_from.astimezone(store_parcels.VIETNAM).date()
     name: str | None = session.scalar(

@@ -48,6 +48,8 @@ TITLES: dict[str, tuple[str, str]] = {
     "unknown-land-use": ("Mã loại đất lạ", "Unknown land use"),
     "bad-value": ("Giá trị không đọc được", "Value not understood"),
     "half-converted-text": ("Chữ chuyển mã dở dang", "Half-converted text"),
+    "no-sheet-field": ("Không có trường số tờ", "No sheet field"),
+    "deleted-rows": ("Dòng đã đánh dấu xóa", "Rows marked deleted"),
     "already-official": ("Đã là chính thức", "Official already"),
     "replaces-official": ("Thay thửa chính thức", "Replaces official parcel"),
 }

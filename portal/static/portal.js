@@ -161,7 +161,7 @@
         }),
       );
       if (code) drawn.push(text(code, new ol.geom.Point([x - half, at[1]]), "11px", { offsetX: -4, textAlign: "right", fill: soft }));
-    } else if (room > 8 && across / resolution > number.length * 6.6 + 3) {
+    } else if (room > 10 && across / resolution > number.length * 6.6 + 3) {
       drawn.push(text(number, new ol.geom.Point(at), "11px", {}));
     }
     return drawn;
