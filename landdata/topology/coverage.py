@@ -55,6 +55,7 @@ import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
+from landdata.errors import BadSurvey
 from landdata.topology.rules import Limits
 
 Ints = NDArray[np.int64]
@@ -118,6 +119,7 @@ class Defects:
 class _Edges:
     """Directed edges, the owner on the left. Coordinates in millimetres from `origin`."""
 
+    origin: Ints  # (2,), millimetres
     owner: Ints
     ax: Ints
     ay: Ints
@@ -128,7 +130,18 @@ class _Edges:
         return len(self.owner)
 
     def take(self, which: Ints | Bools) -> _Edges:
-        return _Edges(*(getattr(self, name)[which] for name in ("owner", "ax", "ay", "bx", "by")))
+        return _Edges(
+            self.origin,
+            self.owner[which],
+            self.ax[which],
+            self.ay[which],
+            self.bx[which],
+            self.by[which],
+        )
+
+    def metres(self, x: Ints | Floats, y: Ints | Floats) -> Floats:
+        """Return places as (k, 2) coordinates in the CRS; on the grid, to the last bit."""
+        return np.asarray((np.column_stack([x, y]) + self.origin) / _PER_METRE, dtype=np.float64)
 
     @property
     def a(self) -> Ints:
@@ -147,9 +160,9 @@ class _Edges:
         return length
 
     def lines(self) -> Geometries:
-        """Return the edges as lines in metres from the origin."""
-        xy = np.column_stack([self.ax, self.ay, self.bx, self.by]).reshape(-1, 2, 2)
-        return np.asarray(shapely.linestrings(xy / _PER_METRE), dtype=object)
+        """Return the edges as lines in the CRS."""
+        ends = np.stack([self.metres(self.ax, self.ay), self.metres(self.bx, self.by)], axis=1)
+        return np.asarray(shapely.linestrings(ends), dtype=object)
 
 
 def find(
@@ -170,22 +183,21 @@ def find(
     tell = progress or (lambda stage, share: None)
     if own == 0:
         return Defects([], [], [])
-    # Near the origin, where floating point resolves far below the grid.
-    origin = np.floor(shapely.total_bounds(polygons)[:2])
-    local = _moved(polygons, -origin)
-    edges, touched = _unmatched_edges(local)
+    edges, touched = _unmatched_edges(polygons)
     tell("coverage", 1 / 5)
-    tree = shapely.STRtree(local)
+    tree = shapely.STRtree(polygons)
     near = _near_pairs(edges, 2 * limits.gap)
     tell("coverage", 2 / 5)
-    pairs, regions = _overlapping_pairs(local, tree, _candidates(edges, touched, near, tree))
-    overlaps = _overlaps(local, pairs, regions, limits, own)
+    chains = _follow(edges)
+    candidates = _candidates(edges, touched, near, chains, tree)
+    pairs, regions = _overlapping_pairs(polygons, tree, candidates)
+    overlaps = _overlaps(polygons, pairs, regions, limits, own)
     tell("coverage", 3 / 5)
-    gaps = _gaps(edges, near, tree, limits, own)
+    gaps = _gaps(edges, near, chains[0], tree, limits, own)
     tell("coverage", 4 / 5)
-    unmatched = _unmatched_vertices(local, edges, near, overlaps, gaps, limits, own)
+    unmatched = _unmatched_vertices(polygons, edges, near, overlaps, gaps, limits, own)
     tell("coverage", 5 / 5)
-    return _at(origin, Defects(overlaps, gaps, unmatched))
+    return Defects(overlaps, gaps, unmatched)
 
 
 def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:
@@ -197,32 +209,30 @@ def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> l
     polygons = np.concatenate([one, two])
     if not len(one) or not len(two):
         return []
-    origin = np.floor(shapely.total_bounds(polygons)[:2])
-    local = _moved(polygons, -origin)
-    j, i = shapely.STRtree(local[: len(one)]).query(local[len(one) :], predicate="intersects")
+    j, i = shapely.STRtree(one).query(two, predicate="intersects")
     pairs = _distinct([np.column_stack([i, j + len(one)])])
-    pairs = pairs[_interiors_meet(local, pairs)]
-    regions = _common(local[pairs[:, 0]], local[pairs[:, 1]])
-    return _at(origin, Defects(_overlaps(local, pairs, regions, limits, len(one)), [], [])).overlaps
+    pairs = pairs[_interiors_meet(polygons, pairs)]
+    regions = _common(polygons[pairs[:, 0]], polygons[pairs[:, 1]])
+    return _overlaps(polygons, pairs, regions, limits, len(one))
 
 
 # -- the sieve
 
 
-def _moved(polygons: Geometries, by: Floats) -> Geometries:
-    """Return the polygons, moved by whole metres and set on the grid again."""
-    xy = np.rint((shapely.get_coordinates(polygons) + by) * _PER_METRE) / _PER_METRE
-    copies: Geometries = shapely.set_coordinates(np.array(polygons, dtype=object), xy)
-    return copies
-
-
 def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
     """Return the unmatched edges, and (k, 2) pairs of owners of one and the same edge."""
-    parts, owner_of = shapely.get_parts(polygons, return_index=True)
-    rings, part = shapely.get_rings(parts, return_index=True)
-    xy, ring = shapely.get_coordinates(rings, return_index=True)
-    grid = np.rint(xy * _PER_METRE).astype(np.int64)
-    del xy
+    size, ring_owner, shell = _rings(polygons)
+    grid = np.rint(shapely.get_coordinates(polygons) * _PER_METRE).astype(np.int64)
+    origin = grid.min(axis=0)
+    grid -= origin
+    if grid.max() >= 2**31:
+        # Two such numbers must fit into one.
+        raise BadSurvey(
+            "The parcels lie more than 2,000 km apart, which no survey does.",
+            hint="Look for a parcel with coordinates of another zone or with swapped axes.",
+            code="far-apart",
+        )
+    ring = np.repeat(np.arange(len(size)), size)
     # From each coordinate to the next, but not from a ring's end to the next ring's start, nor
     # from a vertex to itself: a repeated point is no edge.
     same = ring[1:] == ring[:-1]
@@ -236,12 +246,12 @@ def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
     start = np.flatnonzero(np.diff(ring, prepend=-1))
     area = np.add.reduceat(cross, start)
     of = ring[start]
-    shell = np.diff(part, prepend=-1)[of] != 0
-    flip = np.zeros(len(rings), dtype=np.bool_)
-    flip[of] = (area > 0) != shell
+    flip = np.zeros(len(size), dtype=np.bool_)
+    flip[of] = (area > 0) != shell[of]
     turn = flip[ring]
-    owner = owner_of[part[ring]].astype(np.int64)
+    owner = ring_owner[ring]
     edges = _Edges(
+        origin,
         owner,
         np.where(turn, bx, ax),
         np.where(turn, by, ay),
@@ -272,6 +282,28 @@ def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
         _all_pairs(np.unique(owner[order[begin[each] : begin[each + 1]]])) for each in odd.tolist()
     ]
     return edges.take(left), _distinct(shared)
+
+
+def _rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
+    """Return each ring's number of coordinates, its owner, and whether it is a shell.
+
+    In the order of `shapely.get_coordinates`. Taking rings out costs several times as much as
+    counting, so only polygons of more than one ring are taken apart.
+    """
+    size = shapely.get_num_coordinates(polygons).astype(np.int64)
+    owner = np.arange(len(polygons))
+    one = shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON
+    one &= shapely.get_num_interior_rings(polygons) == 0
+    if one.all():
+        return size, owner, one
+    many = owner[~one]
+    parts, part_of = shapely.get_parts(polygons[many], return_index=True)
+    rings, ring_of = shapely.get_rings(parts, return_index=True)
+    size = np.concatenate([size[one], shapely.get_num_coordinates(rings)])
+    shell = np.concatenate([one[one], np.diff(ring_of, prepend=-1) != 0])
+    owner = np.concatenate([owner[one], many[part_of[ring_of]]])
+    order = np.argsort(owner, kind="stable")
+    return size[order], owner[order], shell[order]
 
 
 def _all_pairs(members: Ints) -> Ints:
@@ -308,17 +340,25 @@ class _Near:
 
 def _near_pairs(edges: _Edges, reach: float) -> _Near:
     """Return the pairs of edges within `reach` (m), those that merely follow each other not."""
-    lines = edges.lines()
-    tree = shapely.STRtree(lines)
+    # Boxes alone, without a predicate: the distances follow below, for all at once.
+    half = reach / 2
+    boxes = shapely.box(
+        np.minimum(edges.ax, edges.bx) / _PER_METRE - half,
+        np.minimum(edges.ay, edges.by) / _PER_METRE - half,
+        np.maximum(edges.ax, edges.bx) / _PER_METRE + half,
+        np.maximum(edges.ay, edges.by) / _PER_METRE + half,
+    )
+    tree = shapely.STRtree(boxes)
+    tree.query(boxes[:1])  # builds the tree, before the threads share it
 
     def ask(begin: int) -> NDArray[np.int64]:
-        found = tree.query(lines[begin : begin + _CHUNK], predicate="dwithin", distance=reach)
+        found = tree.query(boxes[begin : begin + _CHUNK])
         found = found[:, found[0] + begin < found[1]]
         found[0] += begin
         return found
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = list(pool.map(ask, range(0, len(lines), _CHUNK)))
+        found = list(pool.map(ask, range(0, len(boxes), _CHUNK)))
     i, j = np.concatenate(found, axis=1) if found else np.empty((2, 0), dtype=np.int64)
     e, f = edges.take(i), edges.take(j)
     ea, eb, fa, fb = e.a, e.b, f.a, f.b
@@ -338,7 +378,7 @@ def _near_pairs(edges: _Edges, reach: float) -> _Near:
     )  # fmt: skip
     # Within a millimetre is meeting: an exact overlay decides.
     touch = crossing | same | (distance.min(axis=1) <= 0.001)
-    keep = touch | (distance.min(axis=1) <= reach) | ~joined
+    keep = touch | (distance.min(axis=1) <= reach)
     return _Near(i[keep], j[keep], distance[keep], touch[keep], joined[keep])
 
 
@@ -360,31 +400,33 @@ def _to_edge(x: Ints, y: Ints, edge: _Edges) -> tuple[Floats, Floats]:
 # -- overlaps
 
 
-def _chains(edges: _Edges, cut: Bools) -> tuple[Ints, Bools]:
+def _follow(edges: _Edges) -> tuple[Ints, Bools]:
     """Join the edges that follow each other through simple vertices.
 
-    `cut` are edges that are chains of their own. Returns each edge's following edge (itself
-    where the chain ends) and which edges have a vertex that is not simple.
+    Returns each edge's following edge (itself where a chain ends), and which edges have a
+    vertex that is not simple.
     """
     a, b = edges.a, edges.b
-    by_start = np.argsort(a, kind="stable")
-    starts = a[by_start]
-    into = np.sort(b)
-
-    def degree(vertex: Ints) -> tuple[Ints, Ints]:
-        out = np.searchsorted(starts, vertex, "right") - np.searchsorted(starts, vertex, "left")
-        back = np.searchsorted(into, vertex, "right") - np.searchsorted(into, vertex, "left")
-        return out, back
-
-    out, back = degree(b)
-    simple_end = (out == 1) & (back == 1)
-    out, back = degree(a)
-    simple_start = (out == 1) & (back == 1)
+    by_start, by_end = np.argsort(a), np.argsort(b)
+    starts, ends = a[by_start], b[by_end]
+    once = _once(starts) & (
+        np.searchsorted(ends, starts, "right") - np.searchsorted(ends, starts) == 1
+    )
+    before = by_end[np.searchsorted(ends, starts[once])]
+    after = by_start[once]
     follow = np.arange(len(edges))
-    follow[simple_end] = by_start[np.searchsorted(starts, b[simple_end])]
-    stop = cut | cut[follow]
-    follow[stop] = np.flatnonzero(stop)
-    return follow, ~(simple_start & simple_end)
+    follow[before] = after
+    loose = np.ones((2, len(edges)), dtype=np.bool_)
+    loose[0, before] = False
+    loose[1, after] = False
+    return follow, loose[0] | loose[1]
+
+
+def _once(values: Ints) -> Bools:
+    """Tell which of sorted values stand only once."""
+    fresh = np.concatenate([[True], values[1:] != values[:-1], [True]])
+    once: Bools = fresh[:-1] & fresh[1:]
+    return once
 
 
 def _chain_of(follow: Ints) -> Ints:
@@ -399,7 +441,13 @@ def _chain_of(follow: Ints) -> Ints:
     return chain
 
 
-def _candidates(edges: _Edges, shared: Ints, near: _Near, tree: shapely.STRtree) -> Ints:
+def _candidates(
+    edges: _Edges,
+    shared: Ints,
+    near: _Near,
+    chains: tuple[Ints, Bools],
+    tree: shapely.STRtree,
+) -> Ints:
     """Return (k, 2) pairs of parcels, among them one of each overlapping region's border."""
     found = [shared]
     owner = edges.owner
@@ -407,7 +455,9 @@ def _candidates(edges: _Edges, shared: Ints, near: _Near, tree: shapely.STRtree)
     cut = np.zeros(len(edges), dtype=np.bool_)
     cut[near.i[near.touch]] = True
     cut[near.j[near.touch]] = True
-    follow, knotted = _chains(edges, cut)
+    follow, knotted = chains
+    stop = cut | cut[follow]
+    follow = np.where(stop, np.arange(len(edges)), follow)
     # At a vertex that is not simple, every two parcels that have unmatched edges there.
     at = np.flatnonzero(knotted)
     vertex = np.concatenate([edges.a[at], edges.b[at]])
@@ -416,9 +466,7 @@ def _candidates(edges: _Edges, shared: Ints, near: _Near, tree: shapely.STRtree)
     # One point of each chain; each cut edge is a chain.
     ask = np.unique(_chain_of(follow))
     some = edges.take(ask)
-    middle = shapely.points(
-        (some.ax + some.bx) / 2 / _PER_METRE, (some.ay + some.by) / 2 / _PER_METRE
-    )
+    middle = shapely.points(some.metres((some.ax + some.bx) / 2, (some.ay + some.by) / 2))
     point, parcel = tree.query(middle, predicate="intersects")
     found.append(np.column_stack([some.owner[point], parcel]))
     return _distinct(found)
@@ -486,29 +534,30 @@ def _overlaps(
     pairs, regions = pairs[mine], _areal(regions[mine])
     one, two = polygons[pairs[:, 0]], polygons[pairs[:, 1]]
     widths = width(regions)
-    found = []
-    for at in np.flatnonzero(widths > limits.rounding):
-        i, j = (int(each) for each in pairs[at])
-        # Wholly inside: nothing of it wider than rounding remains outside.
-        rest = _remains(one[at], two[at], limits)
-        equal = bool(shapely.equals(one[at], two[at]))
-        smaller = i if one[at].area <= two[at].area else j
-        inner = None
-        if rest[0] and rest[1]:
-            inner = smaller
-        elif rest[0]:
-            inner = i
-        elif rest[1]:
-            inner = j
-        found.append(Overlap(i, j, regions[at].area, float(widths[at]), regions[at], inner, equal))
-    return found
-
-
-def _remains(one: BaseGeometry, two: BaseGeometry, limits: Limits) -> tuple[bool, bool]:
-    """Tell whether nothing of `one` remains without `two`, and the other way round."""
-    rest = np.array([shapely.difference(one, two), shapely.difference(two, one)])
-    gone = width(_areal(rest)) <= limits.rounding
-    return bool(gone[0]), bool(gone[1])
+    wide = np.flatnonzero(widths > limits.rounding)
+    pairs, regions, widths = pairs[wide], regions[wide], widths[wide]
+    one, two = one[wide], two[wide]
+    # Wholly inside: nothing of it wider than rounding remains outside.
+    inside, around = (
+        shapely.is_empty(shapely.buffer(shapely.difference(*order), -limits.rounding / 2))
+        for order in ((one, two), (two, one))
+    )
+    first_smaller = shapely.area(one) <= shapely.area(two)
+    inner = np.where(
+        inside & (first_smaller | ~around), pairs[:, 0], np.where(around, pairs[:, 1], -1)
+    )
+    return [
+        Overlap(i, j, area, wide_, region, within if within >= 0 else None, equal)
+        for (i, j), area, wide_, region, within, equal in zip(
+            pairs.tolist(),
+            shapely.area(regions).tolist(),
+            widths.tolist(),
+            regions,
+            inner.tolist(),
+            shapely.equals(one, two).tolist(),
+            strict=True,
+        )
+    ]
 
 
 def _areal(shapes: Geometries) -> Geometries:
@@ -550,6 +599,9 @@ def width(shapes: Geometries) -> Floats:
     # A circle of diameter 2 · area / perimeter fits in any polygon; one of the same area is
     # the largest conceivable.
     low, high = 2 * area / around, 2 * np.sqrt(area / np.pi)
+    # Near the origin, where floating point resolves far below what is left of a sliver.
+    origin = np.floor(shapely.total_bounds(parts)[:2])
+    parts = shapely.transform(parts, lambda xy: xy - origin)
     kernel = parts.copy()
     while len(open_ := np.flatnonzero(high - low > np.maximum(1e-5, 2e-3 * low))):
         middle = (low[open_] + high[open_]) / 2
@@ -582,16 +634,24 @@ def width(shapes: Geometries) -> Floats:
 # -- gaps
 
 
-def _gaps(edges: _Edges, near: _Near, tree: shapely.STRtree, limits: Limits, own: int) -> list[Gap]:
+def _gaps(
+    edges: _Edges,
+    near: _Near,
+    follow: Ints,
+    tree: shapely.STRtree,
+    limits: Limits,
+    own: int,
+) -> list[Gap]:
     """Find the narrow regions that no parcel covers."""
     use = edges.length <= 2 * limits.gap
     use[near.i] = True
     use[near.j] = True
     if not use.any():
         return []
+    doors = _doors(edges, near, follow, limits)
+    edges = edges.take(use)
     lines = edges.lines()
-    doors = _doors(edges, near, limits)
-    noded = shapely.union_all(np.concatenate([lines[use], doors]))
+    noded = shapely.union_all(np.concatenate([lines, doors]))
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
     # What is surely wider than the limit is a road.
     faces = faces[2 * shapely.area(faces) < limits.gap * shapely.length(faces)]
@@ -641,9 +701,9 @@ def _gaps(edges: _Edges, near: _Near, tree: shapely.STRtree, limits: Limits, own
     return found
 
 
-def _doors(edges: _Edges, near: _Near, limits: Limits) -> Geometries:
+def _doors(edges: _Edges, near: _Near, follow: Ints, limits: Limits) -> Geometries:
     """Return the lines that may shut a gap: from a corner to the nearest point across."""
-    corner = _corners(edges, limits)
+    corner = _corners(edges, follow, limits)
     xs, ys, tx, ty = [], [], [], []
     for column, (vertex, across) in enumerate(
         ((near.i, near.j), (near.i, near.j), (near.j, near.i), (near.j, near.i))
@@ -670,13 +730,12 @@ def _doors(edges: _Edges, near: _Near, limits: Limits) -> Geometries:
     # A tenth of a millimetre further, lest rounding leaves the door ajar.
     over = 0.1 / np.hypot(u - x, v - y)
     u, v = u + (u - x) * over, v + (v - y) * over
-    ends = np.column_stack([x, y, u, v]).reshape(-1, 2, 2)
-    return np.asarray(shapely.linestrings(ends / _PER_METRE), dtype=object)
+    ends = np.stack([edges.metres(x, y), edges.metres(u, v)], axis=1)
+    return np.asarray(shapely.linestrings(ends), dtype=object)
 
 
-def _corners(edges: _Edges, limits: Limits) -> tuple[Bools, Bools]:
+def _corners(edges: _Edges, follow: Ints, limits: Limits) -> tuple[Bools, Bools]:
     """Tell for each edge's start and end whether the boundary turns away there."""
-    follow, _ = _chains(edges, np.zeros(len(edges), dtype=np.bool_))
     index = np.arange(len(edges))
     dx, dy = edges.bx - edges.ax, edges.by - edges.ay
     heading = np.arctan2(dy, dx)
@@ -726,7 +785,7 @@ def _unmatched_vertices(
     # Not if the other parcel has that vertex after all, on an edge that is matched.
     asked = np.unique(theirs)
     xy, of = shapely.get_coordinates(polygons[asked], return_index=True)
-    grid = np.rint(xy * _PER_METRE).astype(np.int64)
+    grid = np.rint(xy * _PER_METRE).astype(np.int64) - edges.origin
     has = set(zip(asked[of].tolist(), grid[:, 0].tolist(), grid[:, 1].tolist(), strict=True))
     # By other parcel and vertex: the distance and the owners.
     best: dict[tuple[int, int, int], tuple[float, set[int]]] = {}
@@ -738,21 +797,28 @@ def _unmatched_vertices(
         nearest, owners = best.setdefault((q, u, v), (d, set()))
         owners.add(p)
         best[q, u, v] = (min(d, nearest), owners)
-    told = _told_already(best, overlaps, gaps, limits)
-    return [
-        Unmatched(min(owners), q, d, (u / _PER_METRE, v / _PER_METRE))
-        for (q, u, v), (d, owners) in best.items()
-        if (q, u, v) not in told
+    keys = np.array(list(best), dtype=np.int64).reshape(-1, 3)
+    found = [
+        Unmatched(min(owners), q, d, (px, py))
+        for q, (px, py), (d, owners) in zip(
+            keys[:, 0].tolist(),
+            edges.metres(keys[:, 1], keys[:, 2]).tolist(),
+            best.values(),
+            strict=True,
+        )
     ]
+    told = _told_already(found, [owners for _, owners in best.values()], overlaps, gaps, limits)
+    return [each for at, each in enumerate(found) if at not in told]
 
 
 def _told_already(
-    vertices: dict[tuple[int, int, int], tuple[float, set[int]]],
+    vertices: list[Unmatched],
+    owners: list[set[int]],
     overlaps: list[Overlap],
     gaps: list[Gap],
     limits: Limits,
-) -> set[tuple[int, int, int]]:
-    """Return the vertices that are but corners of an overlap, or of a gap, of their parcels.
+) -> set[int]:
+    """Return which vertices are but corners of an overlap, or of a gap, of their parcels.
 
     A vertex right on the boundary along a gap is told beside it: closing the gap would not
     give it its counterpart.
@@ -763,36 +829,15 @@ def _told_already(
     regions += [(each.region, each.parcels, False) for each in gaps]
     if not regions or not vertices:
         return set()
-    keys = list(vertices)
-    points = shapely.points(np.array(keys)[:, 1:] / _PER_METRE)
+    points = shapely.points(np.array([each.point for each in vertices]))
     shapes = np.array([shape for shape, _, _ in regions], dtype=object)
     at, region = shapely.STRtree(shapes).query(
         points, predicate="dwithin", distance=limits.rounding
     )
     told = set()
     for k, r in zip(at.tolist(), region.tolist(), strict=True):
-        distance, owners = vertices[keys[k]]
         _, parcels, overlapped = regions[r]
-        both = keys[k][0] in parcels and not owners.isdisjoint(parcels)
-        if both and (overlapped or distance > limits.rounding):
-            told.add(keys[k])
+        both = vertices[k].other in parcels and not owners[k].isdisjoint(parcels)
+        if both and (overlapped or vertices[k].distance > limits.rounding):
+            told.add(k)
     return told
-
-
-def _at(origin: Floats, defects: Defects) -> Defects:
-    """Return the defects in the coordinates that were given."""
-
-    def shift(shape: BaseGeometry) -> BaseGeometry:
-        return shapely.transform(shape, lambda xy: xy + origin)
-
-    def moved(point: tuple[float, float]) -> tuple[float, float]:
-        return (round(point[0] + origin[0], 3), round(point[1] + origin[1], 3))
-
-    return Defects(
-        [
-            Overlap(o.first, o.second, o.area, o.width, shift(o.region), o.inner, o.equal)
-            for o in defects.overlaps
-        ],
-        [Gap(g.parcels, g.area, g.width, shift(g.region)) for g in defects.gaps],
-        [Unmatched(u.parcel, u.other, u.distance, moved(u.point)) for u in defects.unmatched],
-    )
