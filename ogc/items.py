@@ -371,8 +371,8 @@ def page(reader: Reader, query: Query) -> Page:
         matched = query.offset + len(rows)
     return Page(
         features=[row[0] for row in rows],
-        next=Cursor("next", str(rows[-1][1]), str(rows[-1][2])) if has_next else None,
-        prev=Cursor("prev", str(rows[0][1]), str(rows[0][2])) if has_prev else None,
+        next=Cursor("next", rows[-1][1], rows[-1][2]) if has_next else None,
+        prev=Cursor("prev", rows[0][1], rows[0][2]) if has_prev else None,
         matched=matched,
     )
 
@@ -450,9 +450,11 @@ def page_statement(query: Query, *, one: bool = False) -> tuple[str, dict[str, A
         bare = tail if one else f" ORDER BY {order} LIMIT {query.limit + 1 + query.offset:d}"
         inner = " UNION ALL ".join(f"({each}{bare})" for each in picked) + tail
     text = _feature(query)
-    outer = "" if one else f" ORDER BY {order}"
-    statement = f"SELECT {text}, {of.key}, {of.order} FROM ({inner}) AS picked{outer}"  # noqa: S608
-    return statement, parameters
+    if one:
+        return f"SELECT {text} FROM ({inner}) AS picked", parameters  # noqa: S608
+    # names of their own, else ORDER BY would take the text, in which '10' is before '9'
+    columns = f"{text}, {of.key}::text AS after_key, {of.order}::text AS after_order"
+    return f"SELECT {columns} FROM ({inner}) AS picked ORDER BY {order}", parameters  # noqa: S608
 
 
 def count_statement(query: Query) -> tuple[str, dict[str, Any]]:
@@ -519,7 +521,8 @@ def _feature(query: Query) -> str:
     """SQL that writes a row as a GeoJSON feature."""
     of = query.collection
     identifier = f"'\"' || {of.key} || '\"'" if of.key_kind == "uuid" else f"to_json({of.key})"
-    geometry = crs.outgoing("geom", query.storage, query.crs)
+    # RFC 7946 wants exterior rings counterclockwise; shapefiles have them clockwise
+    geometry = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
     pairs = [f"'\"{each.name}\":' || {each.json}" for each in of.properties]
     return " || ".join(
         [

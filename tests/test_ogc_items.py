@@ -11,6 +11,7 @@ import uuid
 import psycopg
 import pytest
 import served
+import shapely
 import sqlalchemy as sa
 import stored
 from hypothesis import HealthCheck, given
@@ -242,6 +243,33 @@ def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine,
                     valid_from=now,
                 )
     assert len(seen) == len(set(seen)) == 16
+
+
+def test_states_are_in_the_order_of_their_numbers(client, engine, made):
+    batch = stored.batch(engine, "c")
+    for version in range(3, 14):
+        begins = stored.SECOND - dt.timedelta(days=3000 - 100 * version)
+        values = {"valid_from": begins, "valid_to": begins + dt.timedelta(days=100)}
+        square = stored.square(3, 2)
+        stored.parcel(engine, batch, square, of=made["12"], version=version, **values)
+    for limit in (1, 4, 100):
+        pages = follow(client, f"{ITEMS}?id={made['12']}&datetime=../..&limit={limit}")
+        versions = [f["properties"]["version"] for page in pages for f in page["features"]]
+        assert versions == [*range(1, 14)]
+
+
+def test_rings_turn_as_geojson_wants_them(client, engine, made):
+    """A shapefile's exterior rings are clockwise, RFC 7946's counterclockwise."""
+    ring = stored.square(9, 9).split("(((")[1].removesuffix(")))").split(", ")
+    hole = "548185 1281185, 548190 1281185, 548190 1281190, 548185 1281190, 548185 1281185"
+    clockwise = f"SRID=9212;MULTIPOLYGON((({', '.join(reversed(ring))}), ({hole})))"
+    key = stored.parcel(engine, stored.batch(engine, "c"), clockwise, number="99")
+    for uri in ("OGC/1.3/CRS84", "EPSG/0/9212", "EPSG/0/5899"):
+        query = {"crs": f"http://www.opengis.net/def/crs/{uri}"}
+        told = client.get(f"{ITEMS}/{key}", query_string=query).json
+        outer, inner = (shapely.LinearRing(each) for each in told["geometry"]["coordinates"][0])
+        assert outer.is_ccw
+        assert not inner.is_ccw
 
 
 def test_an_offset_is_answered_and_leads_on_by_key(still):
