@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 import re
 from html.parser import HTMLParser
@@ -11,7 +12,7 @@ import pytest
 import shapely
 from shapely.geometry import LineString, Point, Polygon, box
 
-from landdata.check import summarise
+from landdata.check import check, summarise
 from landdata.documents.report import (
     TITLES,
     report_format,
@@ -21,6 +22,7 @@ from landdata.documents.report import (
 )
 from landdata.errors import BadRequest, Unavailable
 from landdata.findings import RULES, Finding
+from landdata.settings import Settings
 from landdata.survey.model import SCHEMA, CrsChoice, EncodingChoice, FieldMatch, Survey
 from landdata.topology import Checked
 
@@ -274,3 +276,13 @@ def test_a_format_that_is_none_and_a_place_that_is_none_are_refused(made, tmp_pa
         report_format(Path("r.docx"))
     with pytest.raises(Unavailable, match="can't be written to"):
         write_report(tmp_path / "no" / "r.json", summarise(survey, checked), survey, checked)
+
+
+def test_the_report_of_a_real_survey_holds_no_name_and_every_finding(shared: Path):
+    report = check(shared / "phu_cat_vn.zip", Settings(srid=5897), commune="09922")
+    text = report_html(report.summary, report.survey, report.checked)
+    owners = set(report.survey.attributes["owner"].drop_null().to_pylist())
+    assert len(owners) > 1000
+    plain = html.unescape(text)
+    assert not [owner for owner in owners if len(owner) > 6 and owner in plain]
+    assert text.count('<tr id="f') == len(report.checked.findings)
