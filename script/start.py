@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,9 +34,10 @@ class Stopped(BaseException):
 
 def stop(_: int, __: FrameType | None) -> NoReturn:
     """End at once, tidying up."""
-    # A second signal must not break the tidying up that the first one began.
+    # A second signal must not break the tidying up that the first one began. Not SIG_IGN, of
+    # which Python complains where that second one has come already.
     for name in SIGNALS:
-        signal.signal(name, signal.SIG_IGN)
+        signal.signal(name, lambda *_: None)
     raise Stopped
 
 
@@ -82,7 +84,10 @@ def start(settings: Settings) -> None:
              "serve"],
             start_new_session=True,
         )  # fmt: skip
-        sys.exit(server.wait())
+        # Not server.wait(): a signal that misses the moment would be heard only with the next.
+        while server.poll() is None:
+            time.sleep(0.2)
+        sys.exit(server.returncode)
     except Stopped:
         click.echo("Stopping")
     finally:
