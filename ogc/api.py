@@ -538,7 +538,8 @@ def _show(value: Any) -> str:
 def _is_ours(link: dict[str, Any]) -> bool:
     """Tell whether a link of pygeoapi's leads to something that is served here."""
     ends = ("/processes", "/job-list", "/tiling-schemes")
-    return link.get("type") != "application/ld+json" and not link["rel"].endswith(ends)
+    served = (JSON, GEOJSON, HTML, OPENAPI, SCHEMA)
+    return link.get("type") in served and not link["rel"].endswith(ends)
 
 
 def _role(schema: dict[str, Any]) -> dict[str, Any]:
