@@ -2,7 +2,8 @@
 
 A commune, batch or parcel is found by its key; every state of a parcel is a row of
 `parcel_versions` with its time range, never overwritten. Names follow ISO 19152 (LADM) where
-it has one. Geometry is in the deployment's storage CRS (`Settings.srid`); `migrations/env.py`
+it has one. Rows that come by the million name their batch without a foreign key: a batch is
+never deleted, and the check of each row would cost a third of an import. Geometry is in the deployment's storage CRS (`Settings.srid`); `migrations/env.py`
 gives the columns below its number.
 """
 
@@ -139,9 +140,7 @@ class StagedParcel(Base):
         ),
     )
 
-    batch_id: Mapped[int] = mapped_column(
-        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True
-    )
+    batch_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     status: Mapped[int] = mapped_column(SmallInteger)
     id: Mapped[uuid.UUID] = mapped_column(Uuid)
@@ -185,7 +184,7 @@ class Parcel(Base):
     __tablename__ = "parcels"
 
     id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
-    created_by_batch: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    created_by_batch: Mapped[int] = mapped_column(BigInteger)
 
 
 class ParcelVersion(Base):
@@ -212,6 +211,18 @@ class ParcelVersion(Base):
             "number",
             unique=True,
             postgresql_where=text("valid_to IS NULL"),
+        ),
+        Index(
+            "ix_parcel_versions_number_past",
+            "commune",
+            "sheet",
+            "number",
+            postgresql_where=text("valid_to IS NOT NULL"),
+        ),
+        Index(
+            "ix_parcel_versions_national_id",
+            "national_id",
+            postgresql_where=text("national_id IS NOT NULL"),
         ),
         # one index for today and one for the past, so that years of history don't slow today
         Index(
@@ -248,7 +259,7 @@ class ParcelVersion(Base):
     national_id: Mapped[str | None]
     surveyed_on: Mapped[dt.date | None] = mapped_column(Date)
     geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=SRID, spatial_index=False))
-    batch_id: Mapped[int] = mapped_column(ForeignKey("batches.id"))
+    batch_id: Mapped[int] = mapped_column(BigInteger)
     batch_row: Mapped[int] = mapped_column(BigInteger)
 
 

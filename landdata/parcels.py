@@ -236,9 +236,13 @@ def _at(as_of: dt.datetime | None) -> sa.ColumnElement[bool]:
     """Say which states hold at a time; "now" in the words of the partial indexes."""
     if as_of is None:
         return ParcelVersion.valid_to.is_(None)
-    return sa.and_(
-        ParcelVersion.valid_from <= as_of,
-        sa.or_(ParcelVersion.valid_to.is_(None), ParcelVersion.valid_to > as_of),
+    return sa.or_(
+        sa.and_(ParcelVersion.valid_to.is_(None), ParcelVersion.valid_from <= as_of),
+        sa.and_(
+            ParcelVersion.valid_to.is_not(None),
+            ParcelVersion.valid_from <= as_of,
+            ParcelVersion.valid_to > as_of,
+        ),
     )
 
 

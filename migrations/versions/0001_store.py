@@ -168,9 +168,6 @@ def upgrade() -> None:
         "parcels",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("created_by_batch", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["created_by_batch"], ["batches.id"], name=op.f("fk_parcels_created_by_batch_batches")
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_parcels")),
     )
     op.create_geospatial_table(
@@ -204,12 +201,6 @@ def upgrade() -> None:
                 name="geometry",
             ),
             nullable=True,
-        ),
-        sa.ForeignKeyConstraint(
-            ["batch_id"],
-            ["batches.id"],
-            name=op.f("fk_staged_parcels_batch_id_batches"),
-            ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("batch_id", "row", name=op.f("pk_staged_parcels")),
     )
@@ -258,9 +249,6 @@ def upgrade() -> None:
         sa.Column("batch_row", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_parcel_versions_valid")),
         sa.ForeignKeyConstraint(
-            ["batch_id"], ["batches.id"], name=op.f("fk_parcel_versions_batch_id_batches")
-        ),
-        sa.ForeignKeyConstraint(
             ["parcel_id"], ["parcels.id"], name=op.f("fk_parcel_versions_parcel_id_parcels")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_parcel_versions")),
@@ -299,6 +287,18 @@ def upgrade() -> None:
         ["commune", "sheet", "number"],
         unique=True,
         postgresql_where=sa.text("valid_to IS NULL"),
+    )
+    op.create_index(
+        "ix_parcel_versions_number_past",
+        "parcel_versions",
+        ["commune", "sheet", "number"],
+        postgresql_where=sa.text("valid_to IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_parcel_versions_national_id",
+        "parcel_versions",
+        ["national_id"],
+        postgresql_where=sa.text("national_id IS NOT NULL"),
     )
     op.create_table(
         "holders",
