@@ -462,6 +462,8 @@ def _keep(file: Path, place: Path) -> None:
     """Copy a file to where it is kept: whole or not at all, even if the power fails."""
     if place.exists():
         return
+    place.parents[2].mkdir(parents=True, exist_ok=True)
+    place.parents[2].chmod(0o700)  # survey files name people
     place.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=place.parent)
     try:

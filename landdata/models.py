@@ -3,8 +3,8 @@
 A commune, batch or parcel is found by its key; every state of a parcel is a row of
 `parcel_versions` with its time range, never overwritten. Names follow ISO 19152 (LADM) where
 it has one. Rows that come by the million name their batch without a foreign key: a batch is
-never deleted, and the check of each row would cost a third of an import. Geometry is in the deployment's storage CRS (`Settings.srid`); `migrations/env.py`
-gives the columns below its number.
+never deleted, and the check of each row would cost a third of an import. Geometry is in the
+deployment's storage CRS (`Settings.srid`); `migrations/env.py` gives the columns its number.
 """
 
 from __future__ import annotations

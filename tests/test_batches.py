@@ -89,6 +89,7 @@ def test_the_same_file_is_the_same_batch(
     with db.session(engine) as session:
         kept = batches.kept_file(settings, batches.get(session, first))
     assert kept.read_bytes() == path.read_bytes()
+    assert (settings.home / "surveys").stat().st_mode & 0o077 == 0  # it names people
     check(engine, settings, first)
     accept(engine, settings, first)
     assert accept(engine, settings, first)["accepted"] == 1  # asked twice, done once
