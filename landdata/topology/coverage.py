@@ -701,10 +701,13 @@ def _gaps(
     return found
 
 
+_DOORS = 3  # from one corner to one parcel
+
+
 def _doors(edges: _Edges, near: _Near, follow: Ints, limits: Limits) -> Geometries:
     """Return the lines that may shut a gap: from a corner to the nearest point across."""
     corner = _corners(edges, follow, limits)
-    xs, ys, tx, ty = [], [], [], []
+    xs, ys, tx, ty, owner = [], [], [], [], []
     for column, (vertex, across) in enumerate(
         ((near.i, near.j), (near.i, near.j), (near.j, near.i), (near.j, near.i))
     ):
@@ -721,11 +724,19 @@ def _doors(edges: _Edges, near: _Near, follow: Ints, limits: Limits) -> Geometri
         ys.append(y)
         tx.append(f.ax + along * (f.bx - f.ax))
         ty.append(f.ay + along * (f.by - f.ay))
+        owner.append(f.owner)
     x, y = np.concatenate(xs).astype(float), np.concatenate(ys).astype(float)
-    u, v = np.concatenate(tx), np.concatenate(ty)
+    u, v, beyond = np.concatenate(tx), np.concatenate(ty), np.concatenate(owner)
     if not len(x):
         return np.empty(0, dtype=object)
     _, only = np.unique(np.column_stack([x, y, u, v]), axis=0, return_index=True)
+    x, y, u, v, beyond = (each[only] for each in (x, y, u, v, beyond))
+    # The nearest few from a corner to a parcel: an arc of short edges would get dozens.
+    order = np.lexsort((v, u, np.hypot(u - x, v - y), beyond, y, x))
+    door = np.column_stack([x, y, beyond])[order]
+    far = np.ones(len(order), dtype=np.bool_)
+    far[_DOORS:] = (door[_DOORS:] != door[:-_DOORS]).any(axis=1)
+    only = order[far]
     x, y, u, v = x[only], y[only], u[only], v[only]
     # A tenth of a millimetre further, lest rounding leaves the door ajar.
     over = 0.1 / np.hypot(u - x, v - y)
