@@ -132,7 +132,7 @@ def check(
         left = np.flatnonzero((status == ACCEPTABLE) & usable)
         overlaps = coverage.between(survey.geometry[left], official.geometry[fresh], limits)
         who = _Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
-        findings += [_overlap(each, who, limits) for each in overlaps]
+        findings += [_overlap(each, who) for each in overlaps]
 
     unchanged = _unchanged(survey, official, replaces, usable)
     findings += _replaced(
@@ -195,7 +195,7 @@ class _Who:
 
 
 def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> list[Finding]:
-    findings = [_overlap(each, who, limits) for each in defects.overlaps]
+    findings = [_overlap(each, who) for each in defects.overlaps]
     own = int(np.count_nonzero(who.index >= 0))
     for gap in defects.gaps:
         # The row that has most of the border, and of all others the one that has most.
@@ -238,7 +238,7 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
     return findings
 
 
-def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:
+def _overlap(overlap: coverage.Overlap, who: _Who) -> Finding:
     first, second = overlap.first, overlap.second
     rule = "overlap"
     if overlap.equal:
@@ -258,7 +258,7 @@ def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:
         parcel=who.parcel(first),
         other_parcel=who.parcel(second),
         measured=round(overlap.area, 4),
-        limit=None if rule == "duplicate-geometry" else limits.rounding,
+        limit=0.0,  # m²; what is thinner than the rounding limit never gets here
         source=SOURCES.get(rule),
         point=_inside(overlap.region),
         geometry=overlap.region,

@@ -66,9 +66,12 @@ def _numbers(
     findings = []
     rows = survey.rows
     table = survey.attributes
+    counted = r"^[1-9][^/]*$"
+    # A file that knows no sheets, as other countries', has all its parcels on sheet 0.
+    sheetless = any(found.rule == "no-sheet-field" for found in survey.findings)
     well = [
-        pc.fill_null(pc.match_substring_regex(table[name], r"^[1-9][^/]*$"), False)
-        for name in ("sheet", "number")
+        pc.fill_null(pc.match_substring_regex(table[name], pattern), False)
+        for name, pattern in (("sheet", "^0$" if sheetless else counted), ("number", counted))
     ]
     good = pc.and_(*well).to_numpy()
     # Without a commune there is no key either.

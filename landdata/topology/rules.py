@@ -44,8 +44,9 @@ class Limits:
 
 #: By rule, where its limit comes from; shown with every finding.
 SOURCES = {
-    "overlap": "landdata: twice the rounding to the 1 mm grid",
-    "containment": "landdata: twice the rounding to the 1 mm grid",
+    "overlap": "parcels never overlap; landdata lets pass what is thinner than 1.5 mm, rounding",
+    "containment": "parcels never overlap",
+    "duplicate-geometry": "parcels never overlap",
     "gap": "landdata: default gap width, docs/topology.md",
     "unmatched-vertex": "Circular 25/2014/TT-BTNMT, art. 7: 5 cm at 1:200",
 }
