@@ -1,0 +1,368 @@
+"""The command line as a surveyor and an officer use it: what it prints and how it exits."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+import pyogrio
+import pytest
+import shapely
+import sqlalchemy as sa
+from surveys import parcel, plot, write
+
+from landdata import db
+from landdata.cli import cli, main
+from landdata.settings import Settings
+
+SAMPLES = Path(__file__).parents[1] / "sample_parcels"
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def landdata(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Result]:
+    """Runs a command in this process, with no store unless `store` gives one."""
+    monkeypatch.setenv("LANDDATA_LANGUAGE", "en")
+
+    def run(*words: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["landdata", *map(str, words)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        printed = capsys.readouterr()
+        code = stop.value.code
+        return Result(code if isinstance(code, int) else 1, printed.out, printed.err)
+
+    return run
+
+
+@pytest.fixture
+def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.Engine]:
+    """A store with the sample commune, for the commands."""
+    monkeypatch.setenv("LANDDATA_DATABASE_URL", settings.database_url or "")
+    monkeypatch.setenv("LANDDATA_HOME", str(settings.home))
+    engine = db.engine(settings)
+    yield engine
+    engine.dispose()
+
+
+def stored(engine: sa.Engine) -> dict[str, int]:
+    tables = ("batches", "staged_parcels", "findings", "parcels", "parcel_versions")
+    with engine.connect() as connection:
+        return {
+            table: int(connection.scalar(sa.text(f"SELECT count(*) FROM {table}")))
+            for table in tables
+        }
+
+
+def test_the_sample_commune_from_file_to_official(
+    landdata: Callable[..., Result], store: sa.Engine
+) -> None:
+    assert landdata("communes", "import", SAMPLES / "communes.geojson").code == 0
+    official = 0
+    for folder in sorted(path.parent for path in SAMPLES.glob("*/expected.json")):
+        expected = json.loads((folder / "expected.json").read_text("utf-8"))
+        (file,) = folder.glob("*.zip")
+        words = ["import", file, "--commune", expected["commune"], "--json"]
+        result = landdata(*words, *(["--accept"] if expected["accept"] else []))
+        summary = result.json["summary"]
+        done = "accepted" if expected["accept"] else "acceptable"
+        assert summary["read"] == expected["read"]
+        assert summary[done] == expected["acceptable"]
+        assert summary["rejected"] == expected["rejected"]
+        assert summary["duplicate"] == expected["duplicate"]
+        assert summary["crs"]["epsg"] == expected["crs"]
+        assert summary["encoding"]["name"] == expected["encoding"]
+        found = sorted((f["rule"], f["parcel"] or "") for f in result.json["findings"])
+        assert found == sorted((f["rule"], f["parcel"] or "") for f in expected["findings"])
+        assert result.code == (1 if expected["rejected"] else 0)
+        if expected["accept"]:
+            official += summary["accepted"]
+            assert landdata(*words).json["batch"]["state"] == "accepted"  # again: the same batch
+    assert stored(store)["parcel_versions"] == official
+    listed = landdata("batches", "--json").json
+    assert len(listed) == len({batch["sha256"] for batch in listed}) == 6
+    shown = landdata("parcel", "show", "99901/1/1", "--json").json
+    assert shown["commune"] == "99901"
+    assert "owner" not in shown
+    assert landdata("parcel", "history", shown["id"], "--json").json[-1]["version"] == 1
+
+
+def test_a_batch_is_looked_at_and_decided_on(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu")
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))])
+    batch = landdata("import", path, "--commune", "99901", "--json").json["batch"]
+    assert batch["state"] == "checked"
+    shown = landdata("batch", "show", batch["id"])
+    assert "2 read = 2 acceptable + 0 rejected + 0 duplicate" in shown.out
+    accepted = landdata("batch", "accept", batch["id"], "--reason", "seen")
+    assert "2 accepted" in accepted.out
+    assert landdata("batch", "reject", batch["id"]).code == 2
+    assert landdata("batch", "show", 99).code == 3
+
+
+def test_check_needs_no_store_and_tells_what_it_found(
+    landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LANDDATA_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
+    bow_tie = shapely.Polygon([(548100, 1281000), (548120, 1281020), (548120, 1281000),
+                               (548100, 1281020)])  # fmt: skip
+    rows = [parcel(1, plot(0, 0)), parcel(2, plot(0.5, 0)), parcel(3, bow_tie)]
+    path = write(tmp_path / "a.zip", rows)
+    result = landdata("check", path, "--commune", "99901", "--json")
+    assert result.code == 1
+    summary = result.json["summary"]
+    assert (summary["read"], summary["acceptable"], summary["rejected"]) == (3, 0, 3)
+    assert set(summary["findings"]["error"]) == {"overlap", "invalid-ring"}
+    overlap = next(f for f in result.json["findings"] if f["rule"] == "overlap")
+    assert set(overlap) == {
+        "rule", "severity", "row", "other_row", "parcel", "other_parcel", "measured", "limit",
+        "unit", "source", "point", "geometry", "message",
+    }  # fmt: skip
+    assert overlap["measured"] == pytest.approx(200.0)
+    assert set(overlap["message"]) == {"vi", "en"}
+    table = landdata("check", path, "--commune", "99901").out
+    assert "99901/1/3" in table
+    assert "invalid-ring" in table
+    for suffix in ("html", "geojson", "json"):
+        out = tmp_path / f"report.{suffix}"
+        assert landdata("check", path, "--commune", "99901", "--report", out).code == 1
+        assert "99901/1/1" in out.read_text("utf-8")
+    assert landdata("check", path, "--report", tmp_path / "report.docx").code == 2
+
+
+def test_check_against_the_store_sees_the_seam(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu")
+    first = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    assert landdata("import", first, "--commune", "99901", "--accept").code == 0
+    second = write(tmp_path / "b.zip", [parcel(2, plot(0.5, 0))])
+    assert landdata("check", second, "--commune", "99901").code == 0
+    seen = landdata("check", second, "--commune", "99901", "--against", "store", "--json")
+    assert seen.code == 1
+    assert seen.json["findings"][0]["other_parcel"] == "99901/1/1"
+    assert stored(store)["batches"] == 1
+
+
+# -- what is refused: one sentence, exit 2, nothing stored ---------------------------------
+
+
+def members(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def rezip(path: Path, parts: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return path
+
+
+def corrupt(path: Path, good: Path) -> None:
+    path.write_bytes(good.read_bytes()[:-100])
+
+
+def bomb(path: Path, good: Path) -> None:
+    rezip(path, {**members(good), "good.dbf": bytes(300_000_000)})
+
+
+def no_index(path: Path, good: Path) -> None:
+    rezip(path, {k: v for k, v in members(good).items() if not k.endswith(".shx")})
+
+
+def short_table(path: Path, good: Path) -> None:
+    parts = members(good)
+    parts["good.dbf"] = parts["good.dbf"][:-40]
+    rezip(path, parts)
+
+
+def boastful_table(path: Path, good: Path) -> None:
+    parts = members(good)
+    parts["good.dbf"] = parts["good.dbf"][:4] + struct.pack("<I", 2**31 - 1) + parts["good.dbf"][8:]
+    rezip(path, parts)
+
+
+def empty(path: Path, good: Path) -> None:
+    layer(path, "Polygon", [])
+
+
+def points(path: Path, good: Path) -> None:
+    layer(path, "Point", [shapely.Point(548000, 1281000)])
+
+
+def layer(path: Path, kind: str, shapes: list[Any]) -> None:
+    folder = path.with_suffix("")
+    folder.mkdir()
+    pyogrio.raw.write(
+        folder / "good.shp",
+        geometry=shapely.to_wkb(np.array(shapes, dtype=object)),
+        field_data=[np.array(["1"] * len(shapes), dtype=object)],
+        fields=["SHTHUA"],
+        geometry_type=kind,
+        crs="EPSG:9212",
+    )
+    rezip(path, {member.name: member.read_bytes() for member in folder.iterdir()})
+
+
+def elsewhere(path: Path, good: Path) -> None:
+    write(path, [parcel(1, shapely.box(582400, 4196000, 582420, 4196020))], srid=3740)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (corrupt, "zip"),
+        (bomb, "200 times its size"),
+        (no_index, r"\.shx"),
+        (short_table, r"\.dbf"),
+        (boastful_table, r"\.dbf"),
+        (empty, "empty|no parcels|no rows"),
+        (points, "[Pp]oint"),
+        (elsewhere, "EPSG:3740"),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_a_file_that_cannot_be_read_is_one_sentence(
+    landdata: Callable[..., Result],
+    store: sa.Engine,
+    settings: Settings,
+    tmp_path: Path,
+    spoil: Callable[[Path, Path], None],
+    told: str,
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu")
+    good = write(tmp_path / "good.zip", [parcel(n, plot(n, 0)) for n in range(1, 9)])
+    path = tmp_path / "spoilt.zip"
+    spoil(path, good)
+    result = landdata("import", path, "--commune", "99901", "--accept")
+    assert (result.code, result.out) == (2, "")
+    said = result.err.strip().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("landdata: ")
+    assert re.search(told, said[0]), said[0]
+    assert set(stored(store).values()) == {0}
+    assert not [p for p in settings.home.rglob("*") if p.is_file()]
+    as_json = landdata("check", path, "--json")
+    assert as_json.code == 2
+    assert set(json.loads(as_json.err)["error"]) == {"code", "message", "hint"}
+
+
+def test_a_file_for_an_unknown_commune_is_refused(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    result = landdata("import", path, "--commune", "12345", "--accept", "--json")
+    assert result.code == 2
+    assert json.loads(result.err)["error"]["code"] == "unknown-commune"
+    assert set(stored(store).values()) == {0}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["check", "nowhere.zip"], 3),
+        (["chekc"], 2),
+        (["batch", "show", "one"], 2),
+        (["parcel", "show", "?"], 2),
+        (["parcel", "show", "99901/1/1"], 3),
+        (["communes", "add", "1", "x"], 2),
+        (["communes", "import", "nowhere.geojson"], 2),
+    ],
+)
+def test_each_outcome_has_its_exit_code(
+    landdata: Callable[..., Result], store: sa.Engine, words: list[str], code: int
+) -> None:
+    result = landdata(*words)
+    assert result.code == code
+    assert len(result.err.strip().splitlines()) == 1
+
+
+def test_a_setting_that_makes_no_sense_is_told(
+    landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LANDDATA_PORT", "many")
+    result = landdata("status")
+    assert result.code == 2
+    assert "LANDDATA_PORT" in result.err
+
+
+def test_every_command_has_its_help() -> None:
+    def walk(command: click.Command, name: str) -> None:
+        assert command.help, f"{name} is missing its help"
+        for sub, child in getattr(command, "commands", {}).items():
+            walk(child, f"{name} {sub}")
+
+    walk(cli, "landdata")
+
+
+# -- real files ----------------------------------------------------------------------------
+
+
+def test_a_real_commune_and_its_legacy_twin_are_one(
+    landdata: Callable[..., Result],
+    make_store: Callable[..., Settings],
+    monkeypatch: pytest.MonkeyPatch,
+    shared: Path,
+) -> None:
+    monkeypatch.setenv("LANDDATA_SRID", "5897")
+    monkeypatch.setenv("LANDDATA_DATABASE_URL", "")
+    plain, twin = (
+        landdata("check", shared / name, "--commune", "09922", "--json")
+        for name in ("phu_cat_vn.zip", "phu_cat_vn_tcvn3.zip")
+    )
+    assert plain.code == twin.code == 1
+    assert plain.json["findings"] == twin.json["findings"]
+    doubled = [f for f in plain.json["findings"] if f["rule"] == "duplicate-number"]
+    assert {f["parcel"] for f in doubled} == {
+        "09922/11/-1", "09922/15/74", "09922/34/88", "09922/34/124", "09922/5/-1",
+    }  # fmt: skip
+
+    settings = make_store(5897)
+    monkeypatch.setenv("LANDDATA_DATABASE_URL", settings.database_url or "")
+    monkeypatch.setenv("LANDDATA_HOME", str(settings.home))
+    landdata("communes", "add", "09922", "Phú Cát")
+    words = ("--commune", "09922", "--accept", "--json")
+    first = landdata("import", shared / "phu_cat_vn.zip", *words).json["summary"]
+    assert first["read"] == 4323 == first["accepted"] + first["rejected"] + first["duplicate"]
+    # names, addresses and all: what the twin holds is official already, to the letter
+    again = landdata("import", shared / "phu_cat_vn_tcvn3.zip", *words).json["summary"]
+    assert again["encoding"]["name"] == "TCVN3"
+    assert (again["accepted"], again["duplicate"]) == (0, first["accepted"])
+
+
+def test_a_foreign_file_is_understood_and_belongs_to_its_own_deployment(
+    landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, shared: Path
+) -> None:
+    path = shared / "walnut_creek_us.zip"
+    seen = landdata("inspect", path, "--json").json
+    assert seen["rows"] == 7432
+    assert seen["crs"]["declared_epsg"] == 3740
+    refused = landdata("check", path)
+    assert refused.code == 2
+    assert "EPSG:3740" in refused.err
+    monkeypatch.setenv("LANDDATA_SRID", "3740")
+    taken = landdata("check", path, "--commune", "00001", "--json").json["summary"]
+    assert taken["read"] == 7432
+    assert taken["acceptable"] > 7000
