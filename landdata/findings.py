@@ -197,6 +197,16 @@ _CATALOGUE = (
     ),
     # -- the file as a whole
     Rule(
+        "unreadable-row", "error",
+        "Dòng {row} của tệp bị hỏng, không đọc được.",
+        "Row {row} of the file is damaged and cannot be read.",
+    ),
+    Rule(
+        "stale-count", "info",
+        "Tệp tự ghi có {stated} dòng, nhưng thực có {count} dòng; đã đọc hết.",
+        "The file states {stated} rows, but it has {count}; all of them are read.",
+    ),
+    Rule(
         "no-sheet-field", "info",
         "Tệp không có trường số tờ bản đồ: mọi thửa được xếp vào tờ 0.",
         "The file has no field for the map sheet: all parcels are put on sheet 0.",

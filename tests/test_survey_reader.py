@@ -14,7 +14,7 @@ from shapefiles import NULL, ORIGIN, parts, polygon, sound, square, wkt, zipped
 from landdata import survey
 from landdata.errors import BadSurvey, LandDataError
 from landdata.settings import Settings
-from landdata.survey import archive, reader
+from landdata.survey import archive, formats, reader
 
 SETTINGS = Settings(srid=9212)
 
@@ -156,13 +156,16 @@ def dataset(tmp_path):
 
 
 def test_the_child_has_one_driver_and_none_other():
-    skipped = reader._skipped().split(",")
-    assert "OGR_VRT" in skipped
-    assert not set(skipped) & set(reader.DRIVERS)
+    for engine in reader.ENGINES:
+        for driver in formats.DRIVERS:
+            skipped = reader._skipped(engine, driver).split(",")
+            assert "CSV" in skipped
+            assert set(formats.DRIVERS) - set(skipped) == {driver}
+    assert "OGR_VRT" in reader._skipped("pyogrio", "GPKG").split(",")
 
 
 def test_a_driver_too_many_stops_everything(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "_skipped", lambda: "OGR_VRT")
+    monkeypatch.setattr(reader, "_skipped", lambda *_: "OGR_VRT")
     with pytest.raises(LandDataError) as caught:
         reader.read(dataset(tmp_path), SETTINGS)
     assert caught.value.code == "drivers"
@@ -171,7 +174,8 @@ def test_a_driver_too_many_stops_everything(tmp_path, monkeypatch):
 def test_the_child_is_killed_at_the_time_limit(tmp_path, monkeypatch):
     slow = tmp_path / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
-    reader._skipped()
+    for engine in reader.ENGINES:
+        reader._drivers(engine)
     monkeypatch.setattr(reader, "_CHILD", slow)
     with pytest.raises(BadSurvey) as caught:
         reader.read(dataset(tmp_path), Settings(srid=9212, read_seconds=1))
@@ -182,7 +186,8 @@ def test_the_child_is_killed_at_the_time_limit(tmp_path, monkeypatch):
 def test_a_crash_is_one_sentence(tmp_path, monkeypatch, end):
     crash = tmp_path / "crash.py"
     crash.write_text(f"import os\n{end}\n")
-    reader._skipped()
+    for engine in reader.ENGINES:
+        reader._drivers(engine)
     monkeypatch.setattr(reader, "_CHILD", crash)
     with pytest.raises(BadSurvey) as caught:
         reader.read(dataset(tmp_path), SETTINGS)

@@ -49,6 +49,8 @@ TITLES: dict[str, tuple[str, str]] = {
     "bad-value": ("Giá trị không đọc được", "Value not understood"),
     "half-converted-text": ("Chữ chuyển mã dở dang", "Half-converted text"),
     "no-sheet-field": ("Không có trường số tờ", "No sheet field"),
+    "unreadable-row": ("Dòng không đọc được", "Unreadable row"),
+    "stale-count": ("Số dòng ghi sai", "Stale row count"),
     "deleted-rows": ("Dòng đã đánh dấu xóa", "Rows marked deleted"),
     "already-official": ("Đã là chính thức", "Official already"),
     "replaces-official": ("Thay thửa chính thức", "Replaces official parcel"),

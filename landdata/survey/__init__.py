@@ -1,7 +1,7 @@
 """A stranger's file becomes a `Survey`, or one clear `BadSurvey`.
 
-Room for more formats: `archive` makes a file safe, `reader` returns its `Layer` (WKB and raw
-columns); all that follows is the same for each.
+`formats` tells what a file is, `archive` makes it safe, `reader` returns its `Layer` (WKB and
+raw columns); all that follows is the same for each format.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import archive, crs, encodings, fields, reader
+from landdata.survey import archive, crs, encodings, fields, formats, reader
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -46,6 +46,7 @@ __all__ = [
 Progress = Callable[[str, float], None]
 
 _SAMPLE = 10  # rows that an inspection shows
+_POLYGONAL = (int(shapely.GeometryType.POLYGON), int(shapely.GeometryType.MULTIPOLYGON))
 _DIGITS = 3  # coordinates live on a grid of 1 mm
 
 
@@ -57,12 +58,14 @@ def read(
     encoding: str | None = None,
     crs: int | None = None,
     fields: Mapping[str, str] | None = None,
+    engine: str | None = None,
     progress: Progress | None = None,
 ) -> Survey:
     """Read a survey file into the storage CRS (`settings.srid`).
 
     `layer`, `encoding`, `crs` (EPSG) and `fields` (attribute → field, or → `=constant`)
-    overrule what the file says or what is detected. Every row of the file is a row of the
+    overrule what the file says or what is detected. `engine` is 'pyogrio' (in bulk) or 'fiona'
+    (row by row; tried by itself where the first fails). Every row of the file is a row of the
     survey: one without a usable shape has None, and a finding. Raises `BadSurvey` for a file
     that cannot be read as a whole, `BadRequest` for an option that makes no sense, `NotFound`
     where there is no file.
@@ -70,14 +73,14 @@ def read(
     clock = _Clock(progress)
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
-        dataset, raw = _load(path, Path(scratch), settings, layer, clock)
+        dataset, raw = _load(path, Path(scratch), settings, layer, engine, clock)
         text = _understand(dataset, raw, encoding, fields, clock)
         shapes = _shapes(dataset, raw, settings, clock)
         choice, refusal = _choose_crs(dataset, shapes, settings, crs)
         if refusal is not None:
             raise refusal
         assert choice.epsg is not None  # no refusal without a code
-        attributes, findings = _attributes(dataset, text, raw.rows, clock)
+        attributes, findings = _attributes(text, raw.rows, clock)
         geometry, measured = _store(shapes, choice.epsg, settings.srid, clock)
     return Survey(
         source=path.name,
@@ -90,7 +93,7 @@ def read(
         crs=choice,
         encoding=text.encoding,
         fields=text.matches,
-        findings=(*shapes.findings, *findings),
+        findings=(*_of_file(dataset, raw), *shapes.findings, *findings),
         seconds=clock.end(),
     )
 
@@ -103,6 +106,7 @@ def inspect(
     encoding: str | None = None,
     crs: int | None = None,
     fields: Mapping[str, str] | None = None,
+    engine: str | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Tell what a file holds and how it would be read; nothing is stored.
@@ -113,13 +117,13 @@ def inspect(
     clock = _Clock(progress)
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
-        dataset, raw = _load(path, Path(scratch), settings, layer, clock)
+        dataset, raw = _load(path, Path(scratch), settings, layer, engine, clock)
         text = _understand(dataset, raw, encoding, fields, clock)
         shapes = _shapes(dataset, raw, settings, clock)
         choice, refusal = _choose_crs(dataset, shapes, settings, crs)
         if refusal is None:
             try:
-                _attributes(dataset, text, raw.rows, clock)
+                _attributes(text, raw.rows, clock)
             except BadSurvey as error:
                 refusal = error
         sample = _sample(text.columns)
@@ -171,12 +175,38 @@ class _Clock:
 
 
 def _load(
-    path: Path, scratch: Path, settings: Settings, layer: str | None, clock: _Clock
+    path: Path,
+    scratch: Path,
+    settings: Settings,
+    layer: str | None,
+    engine: str | None,
+    clock: _Clock,
 ) -> tuple[archive.Dataset, reader.Layer]:
     clock.stage("unpack")
     dataset = archive.unpack(path, scratch, settings, layer=layer)
     clock.stage("read")
-    return dataset, reader.read(dataset, settings)
+    raw = reader.read(dataset, settings, engine=engine)
+    if dataset.format is formats.SHAPEFILE:
+        return dataset, raw
+    alone = len(dataset.layers) == 1
+    return replace(
+        dataset,
+        layer=raw.layer if alone and raw.layer else dataset.layer,
+        layers=raw.layers if alone else dataset.layers,
+        shape=raw.shape,
+        prj=raw.crs,
+    ), raw
+
+
+def _of_file(dataset: archive.Dataset, raw: reader.Layer) -> list[Finding]:
+    """Tell what is to be known of the file as a whole, and of rows that could not be read."""
+    found = [Finding("unreadable-row", row=row, detail={"row": str(row)}) for row in raw.unread]
+    if dataset.deleted:
+        found.append(Finding("deleted-rows", detail={"count": str(dataset.deleted)}))
+    if raw.stated is not None:
+        counts = {"stated": str(raw.stated), "count": str(len(raw.rows))}
+        found.append(Finding("stale-count", detail=counts))
+    return found
 
 
 # -- text
@@ -213,8 +243,11 @@ def _understand(
             if text is not None and not text.isascii()
         }
     )
-    choice = encodings.detect(everything, cpg=dataset.cpg, option=encoding)
-    decoded, mended = encodings.decode(everything, choice.name)
+    if raw.unicode:
+        choice, decoded, mended = encodings.recover(everything, option=encoding)
+    else:
+        choice = encodings.detect(everything, cpg=dataset.cpg, option=encoding)
+        decoded, mended = encodings.decode(everything, choice.name)
     meaning = dict(zip(everything, decoded, strict=True))
     flags = encodings.mangled(decoded)
     damaged = {value for value, flag in zip(everything, flags, strict=True) if flag}
@@ -242,7 +275,7 @@ def _understand(
 
 
 def _attributes(
-    dataset: archive.Dataset, text: _Text, rows: NDArray[np.int64], clock: _Clock
+    text: _Text, rows: NDArray[np.int64], clock: _Clock
 ) -> tuple[pa.Table, list[Finding]]:
     clock.stage("attributes")
     table, findings = fields.read(text.columns, text.matches, rows)
@@ -256,8 +289,6 @@ def _attributes(
         Finding("half-converted-text", row=int(rows[index]), detail={"field": ", ".join(names)})
         for index, names in sorted(by_row.items())
     ]
-    if dataset.deleted:
-        findings.append(Finding("deleted-rows", detail={"count": str(dataset.deleted)}))
     return table, findings
 
 
@@ -287,6 +318,7 @@ _WHY = {
     ),
     "nan": ("có toạ độ không phải là số hữu hạn", "it has a coordinate that is no finite number"),
     "vertices": ("có quá nhiều đỉnh", "it has more vertices than are allowed"),
+    "type": ("hình không phải là vùng", "its shape is no polygon"),
     "outside": ("có toạ độ ngoài phạm vi của hệ toạ độ", "it has a coordinate beyond the CRS"),
 }
 
@@ -318,7 +350,7 @@ def _shapes(
     wkb = raw.wkb.to_numpy(zero_copy_only=False) if len(raw.wkb) else np.empty(0, object)
     with np.errstate(invalid="ignore"):  # a NaN in the file is a finding, below, no warning
         geometry = shapely.from_wkb(wkb, on_invalid="ignore")
-    if dataset.shape == "Polygon Z":
+    if dataset.shape not in ("Polygon", "MultiPolygon"):  # heights and measures are not kept
         geometry = shapely.force_2d(geometry)
     shapes = _Shapes(geometry=geometry, coordinates=np.empty((0, 2)), rows=raw.rows, findings=[])
     absent = raw.wkb.is_null().to_numpy()
@@ -330,13 +362,18 @@ def _shapes(
     not_finite = np.zeros_like(absent)
     unread = empty & ~absent
     not_finite[unread] = [_has_nan(wkb[index]) for index in np.flatnonzero(unread)]
+    kinds = shapely.get_type_id(geometry)
+    other = ~empty & ~np.isin(kinds, _POLYGONAL)
+    geometry[other] = None
     counts = shapely.get_num_coordinates(geometry)
     coordinates = shapely.get_coordinates(geometry)
     finite = np.isfinite(coordinates).all(axis=1)
     if not finite.all():
         owner = np.repeat(np.arange(len(geometry)), counts)
         not_finite[owner[~finite]] = True
+    null &= ~np.isin(raw.rows, raw.unread)  # those have a finding already
     shapes.lose(null, "null")
+    shapes.lose(other, "type")
     shapes.lose(damaged | (unread & ~not_finite), "damaged")
     shapes.lose(not_finite, "nan")
     shapes.lose(counts > settings.max_vertices, "vertices")

@@ -1,4 +1,4 @@
-"""A stranger's zip or shapefile becomes a safe folder of datasets, or one clear error.
+"""A stranger's zip or file becomes a safe folder with one dataset, or one clear error.
 
 Nothing of the sender's names or folders reaches the disk, sizes are counted while unpacking
 and not believed, and the headers of .shp, .shx and .dbf are held against each other before
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from landdata.errors import BadSurvey, NotFound
 from landdata.settings import Settings
+from landdata.survey import formats
+from landdata.survey.formats import Format
 
 _PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _NEEDED = (".shp", ".shx", ".dbf")
@@ -41,31 +43,35 @@ _OTHERS = {
 class Dataset:
     """One layer, safe to read: its parts bear names of our own and agree with each other.
 
-    `rows` counts the records of the .dbf; `deleted` those of them that are marked deleted,
-    which no reader returns. `widths` are the fields' widths in bytes.
+    Of a shapefile all is known before it is read: `rows` counts the records of the .dbf,
+    `deleted` those of them that are marked deleted, which no reader returns, and `widths` are
+    the fields' widths in bytes. Of other formats `layer`, `layers`, `shape` and `prj` are what
+    reading tells, and `rows` is null; `inner` is the layer that is asked for within the file.
     """
 
     layer: str
     layers: tuple[str, ...]  # all that the file has
     folder: Path
-    rows: int
-    deleted: int
-    shape: str
+    format: Format = formats.SHAPEFILE
+    inner: str | None = None
+    rows: int | None = None
+    deleted: int = 0
+    shape: str = ""
     prj: str | None = None
     cpg: str | None = None
     widths: dict[str, int] = field(default_factory=dict)
 
     @property
-    def shp(self) -> Path:
-        """The .shp."""
-        return self.folder / "survey.shp"
+    def file(self) -> Path:
+        """The file that a driver opens."""
+        return self.folder / f"survey{self.format.suffix}"
 
 
 def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = None) -> Dataset:
-    """Unpack a zip, or gather a shapefile's parts, below the folder `into`.
+    """Unpack a zip, gather a shapefile's parts or take a file, below the folder `into`.
 
     A zip of several layers needs the name of one. Raises `NotFound` where there is no such
-    file, and `BadSurvey` for anything that is not a sound shapefile of polygons.
+    file, and `BadSurvey` for what is of no format that is read.
     """
     path = Path(path)
     if not path.is_file():
@@ -79,14 +85,21 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
     elif path.suffix.lower() == ".shp":
         layers = {path.stem: _gather(path, into)}
     else:
-        raise BadSurvey(
-            f"{path.name} is neither a zip nor a shapefile.",
-            hint="Send a zip that holds .shp, .shx, .dbf and .prj.",
-            code="unknown-format",
-        )
+        found = formats.recognise(path, path.name)
+        folder = into / "0"
+        folder.mkdir()
+        target = folder / f"survey{found.suffix}"
+        if found is formats.GEOPACKAGE:  # SQLite may leave journals, which it puts beside the file
+            shutil.copyfile(path, target)
+        else:
+            target.symlink_to(path.resolve())
+        layers = {path.stem: folder}
     names = tuple(sorted(layers))
-    chosen = _pick(names, layer, path.name)
-    return _sound(chosen, names, layers[chosen], settings)
+    chosen, inner = _pick(names, layers, layer, path.name)
+    folder = layers[chosen]
+    if (folder / "survey.shp").is_file():
+        return _sound(chosen, names, folder, settings)
+    return _bare(chosen, names, folder, inner)
 
 
 def bundle(path: Path, into: Path) -> Path:
@@ -134,7 +147,7 @@ def _gather(path: Path, into: Path) -> Path:
 
 
 def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
-    """Unpack the parts of the shapefiles in a zip; return layer → folder."""
+    """Unpack the datasets of a zip; return layer → folder."""
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -199,45 +212,64 @@ def _extract(
     settings: Settings,
     name: str,
 ) -> dict[str, Path]:
-    """Write the parts of shapefiles under names of our own; all else stays packed."""
-    found: dict[tuple[str, str], dict[str, zipfile.ZipInfo]] = {}
-    for member, path in _parts(members):
-        group = found.setdefault((str(path.parent).lower(), path.stem.lower()), {})
-        if path.suffix.lower() in group:
-            raise BadSurvey(
-                f"{name} holds {path.name} twice.", hint="Keep one.", code="duplicate-member"
-            )
-        group[path.suffix.lower()] = member
-    groups = {key: parts for key, parts in found.items() if ".shp" in parts}
-    if not groups:
-        nested = any(m.filename.lower().endswith(_ARCHIVES) for m in members)
-        raise BadSurvey(
-            f"{name} holds no shapefile" + (", only another archive." if nested else "."),
-            hint="Send a zip that holds .shp, .shx, .dbf and .prj.",
-            code="no-layer",
-        )
-    stems = [stem for _, stem in groups]
+    """Write the parts of the datasets under names of our own; all else stays packed."""
+    groups = _groups(members, name)
+    stems = [stem for _, stem, _ in groups]
+    places = [(parent, stem) for parent, stem, _ in groups]
     layers: dict[str, Path] = {}
     budget = settings.max_file_mb << 20
-    for index, ((parent, stem), parts) in enumerate(groups.items()):
-        shp = PurePosixPath(_readable(parts[".shp"]))
-        layer = shp.stem if stems.count(stem) == 1 else f"{parent}/{shp.stem}"
+    for index, ((parent, stem, kind), parts) in enumerate(groups.items()):
+        main = PurePosixPath(_readable(parts[kind]).replace("\\", "/"))
+        layer = main.stem if stems.count(stem) == 1 else f"{parent}/{main.stem}"
+        if places.count((parent, stem)) > 1:
+            layer += kind
         folder = into / str(index)
         folder.mkdir()
         for suffix, member in parts.items():
-            budget -= _write(archive, member, folder / f"survey{suffix}", budget)
+            target = folder / f"survey{suffix}"
+            budget -= _write(archive, member, target, budget)
             if budget < 0:
                 raise _too_large(name, settings)
+            if kind != ".shp":
+                target.rename(folder / f"survey{formats.recognise(target, main.name).suffix}")
         layers[layer] = folder
     return layers
 
 
+def _groups(
+    members: list[zipfile.ZipInfo], name: str
+) -> dict[tuple[str, str, str], dict[str, zipfile.ZipInfo]]:
+    """Gather the members that belong together: (folder, stem, suffix) → suffix → member."""
+    found: dict[tuple[str, str, str], dict[str, zipfile.ZipInfo]] = {}
+    for member, path in _parts(members):
+        suffix = path.suffix.lower()
+        kind = ".shp" if suffix in _PARTS else suffix
+        group = found.setdefault((str(path.parent).lower(), path.stem.lower(), kind), {})
+        if suffix in group:
+            raise BadSurvey(
+                f"{name} holds {path.name} twice.", hint="Keep one.", code="duplicate-member"
+            )
+        group[suffix] = member
+    whole = {key: parts for key, parts in found.items() if key[2] in parts}
+    better = {k: parts for k, parts in whole.items() if k[2] not in formats.COMMON_SUFFIXES}
+    groups = better or whole  # a readme.txt beside a survey is no layer
+    if not groups:
+        nested = any(m.filename.lower().endswith(_ARCHIVES) for m in members)
+        raise BadSurvey(
+            f"{name} holds no survey" + (", only another archive." if nested else "."),
+            hint="Send a zip that holds .shp, .shx, .dbf and .prj.",
+            code="no-layer",
+        )
+    return groups
+
+
 def _parts(members: list[zipfile.ZipInfo]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Go through the members that are parts of shapefiles."""
+    """Go through the members that are parts of datasets."""
     for member in members:
         path = PurePosixPath(_readable(member).replace("\\", "/"))
         hidden = path.name.startswith("._") or "__MACOSX" in path.parts
-        if path.suffix.lower() in _PARTS and not member.is_dir() and not hidden:
+        known = path.suffix.lower() in _PARTS or path.suffix.lower() in formats.SUFFIXES
+        if known and not member.is_dir() and not hidden:
             yield member, path
 
 
@@ -271,24 +303,55 @@ def _too_large(name: str, settings: Settings) -> BadSurvey:
 # -- the parts against each other
 
 
-def _pick(names: tuple[str, ...], layer: str | None, source: str) -> str:
-    """Choose the layer, or say which there are."""
+def _pick(
+    names: tuple[str, ...], folders: dict[str, Path], layer: str | None, source: str
+) -> tuple[str, str | None]:
+    """Choose the dataset and the layer within it, or say which there are."""
     listed = ", ".join(names)
     if layer is not None:
-        if layer not in names:
-            raise BadSurvey(
-                f"{source} has no layer {layer!r}; it has {listed}.",
-                hint="Give one of them with --layer.",
-                code="unknown-layer",
-            )
-        return layer
+        if layer in names:
+            return layer, None
+        for name in names:
+            if layer.startswith(f"{name}/"):
+                return name, layer.removeprefix(f"{name}/")
+        if len(names) == 1 and not (folders[names[0]] / "survey.shp").is_file():
+            return names[0], layer
+        raise BadSurvey(
+            f"{source} has no layer {layer!r}; it has {listed}.",
+            hint="Give one of them with --layer.",
+            code="unknown-layer",
+        )
     if len(names) > 1:
         raise BadSurvey(
             f"{source} has {len(names)} layers: {listed}.",
             hint="Say which with --layer.",
             code="several-layers",
         )
-    return names[0]
+    return names[0], None
+
+
+def _bare(layer: str, layers: tuple[str, ...], folder: Path, inner: str | None) -> Dataset:
+    """Describe a dataset of one file."""
+    (file,) = folder.glob("survey.*")
+    found = formats.recognise(file, layer)
+    if found is formats.GML:
+        _forget_schema(file)
+    return Dataset(layer=layer, layers=layers, folder=folder, format=found, inner=inner)
+
+
+def _forget_schema(file: Path) -> None:
+    """Take the names of schemas out of a GML: the driver would read whatever file they name."""
+    place = file.with_suffix(".new")
+    with file.open("rb") as source, place.open("wb") as copy:
+        kept = b""
+        while chunk := source.read(_CHUNK):
+            # A word may straddle two chunks; the new one is as long as the old.
+            kept = (kept + chunk).replace(b"schemaLocation", b"schemaDisregarded"[:14])
+            kept = kept.replace(b"SchemaLocation", b"SchemaDisregarded"[:14])
+            copy.write(kept[:-16])
+            kept = kept[-16:]
+        copy.write(kept)
+    place.replace(file)
 
 
 def _sound(layer: str, layers: tuple[str, ...], folder: Path, settings: Settings) -> Dataset:
@@ -419,10 +482,12 @@ def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, int]]:
 
 def null_shapes(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell of rows for which no shape was read whether the file itself says that there is none."""
+    if dataset.format is not formats.SHAPEFILE:
+        return np.ones(len(rows), np.bool_)
     index = np.fromfile(dataset.folder / "survey.shx", ">i4", offset=100).reshape(-1, 2)
     result = np.zeros(len(rows), np.bool_)
-    size = dataset.shp.stat().st_size
-    with dataset.shp.open("rb") as file:
+    size = dataset.file.stat().st_size
+    with dataset.file.open("rb") as file:
         for place, row in enumerate(rows.tolist()):
             start = int(index[row, 0]) * 2 + 8
             if 100 <= start <= size - 4:

@@ -1,20 +1,36 @@
 """The process that lets GDAL at a stranger's file: no network, no new rights, limited means.
 
 Run by its path, apart from the package and with an environment of its own: so it imports
-nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry as WKB,
-text as latin-1, one character a byte. Without arguments it names GDAL's drivers.
+nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry as WKB; text
+of a shapefile as latin-1, one character a byte, other text as it is. `names ENGINE` instead of
+a task names the drivers of that engine's GDAL.
+
+Two engines, and never both in one process, since each brings a GDAL of its own: `pyogrio` reads
+in bulk, `fiona` row by row, and tells which rows it could not read.
 """
 
 from __future__ import annotations
 
 import ctypes
+import datetime
 import json
 import os
+import re
 import resource
+import struct
 import sys
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
 
 _NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
 _NO_NEW_PRIVS = 38
+_BATCH = 65_536  # rows
+_POLYGONAL = re.compile(r"Polygon|Surface|Unknown|Collection|Geometry$")
+
+
+class RefusedError(Exception):
+    """The file is sound, but not read as asked: `{"refused": code, …}`."""
 
 
 def confine(limits: dict[str, int]) -> str:
@@ -35,50 +51,379 @@ def confine(limits: dict[str, int]) -> str:
     return network
 
 
-def main() -> int:
-    """Read as the parent's one argument says, or list the drivers."""
-    if len(sys.argv) == 1:
-        import pyogrio  # noqa: PLC0415
+# -- what the file says of itself, asked without GDAL
 
-        sys.stdout.write(json.dumps(sorted(pyogrio.list_drivers())))
-        return 0
-    task = json.loads(sys.argv[1])
-    network = confine(task["limits"])
 
+def count(task: dict[str, Any], layer: str) -> dict[str, Any]:
+    """Count the rows of a layer independently of GDAL: `rows`, null where nothing tells."""
+    counters = {"GPKG": _count_table, "GML": _count_members, "GeoJSON": _count_features}
+    counter = counters.get(task["driver"])
+    return counter(task["source"], layer) if counter else {"rows": task["rows"]}
+
+
+def _count_table(source: str, layer: str) -> dict[str, Any]:
+    """Count a GeoPackage's rows; its stored count is often stale."""
+    import sqlite3  # noqa: PLC0415
+
+    store = sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)
+    store.execute("PRAGMA trusted_schema = OFF")
+    kind = store.execute("SELECT type FROM sqlite_master WHERE name = ?", (layer,)).fetchone()
+    if kind != ("table",):
+        raise RefusedError({"refused": "not-a-table", "layer": layer})
+    quoted = layer.replace('"', '""')
+    rows = store.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]  # noqa: S608
+    stated = None
+    if store.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_ogr_contents'").fetchone():
+        told = store.execute(
+            "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", (layer,)
+        ).fetchone()
+        stated = told[0] if told else None
+    store.close()
+    return {"rows": rows, "stated": stated}
+
+
+def _count_members(source: str, layer: str) -> dict[str, Any]:
+    """Count a GML's features, and see that it is whole, and defines nothing."""
+    from xml.parsers import expat  # noqa: PLC0415
+
+    seen: Counter[str] = Counter()
+    path: list[str] = []
+
+    def begin(name: str, _: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if path and re.fullmatch(r"(?:feature)?[mM]embers?", path[-1]):
+            seen[name] += 1
+        path.append(name)
+
+    def refuse(*_: object) -> None:
+        raise RefusedError({"refused": "unsafe-xml"})
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = lambda _: path.pop()
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
+    with open(source, "rb") as file:
+        parser.ParseFile(file)
+    return {"rows": seen.get(layer)}
+
+
+def _count_features(source: str, _: str) -> dict[str, Any]:
+    """Count a GeoJSON's features, holding one of them in memory at a time."""
+    with open(source, encoding="utf-8-sig") as file:
+        text = file.read()
+    space = re.compile(r"[\s,]*")
+    decoder = json.JSONDecoder()
+    rows, kind, at = 0, None, text.index("{") + 1
+    while text[at := space.match(text, at).end()] != "}":  # type: ignore[union-attr]
+        name, at = decoder.raw_decode(text, at)
+        at = re.compile(r"\s*:\s*").match(text, at).end()  # type: ignore[union-attr]
+        if name == "features" and text[at] == "[":
+            at += 1
+            while text[at := space.match(text, at).end()] != "]":  # type: ignore[union-attr]
+                _, at = decoder.raw_decode(text, at)
+                rows += 1
+            at += 1
+        else:
+            value, at = decoder.raw_decode(text, at)
+            kind = value if name == "type" else kind
+    return {"rows": rows if kind == "FeatureCollection" else 1}
+
+
+def choose(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
+    """Choose the layer of parcels; refuse where that is not one."""
+    names = [name for name, kind in layers if kind is not None]
+    fitting = [name for name, kind in layers if kind is not None and _POLYGONAL.search(kind)]
+    if wanted is not None:
+        if wanted not in names:
+            raise RefusedError({"refused": "unknown-layer", "layers": names})
+        return wanted
+    if not names or not fitting:
+        kinds = sorted({kind for _, kind in layers if kind is not None})
+        raise RefusedError({"refused": "not-polygons" if names else "no-layer", "kinds": kinds})
+    if len(fitting) > 1:
+        raise RefusedError({"refused": "several-layers", "layers": fitting})
+    return fitting[0]
+
+
+# -- pyogrio
+
+
+def bulk(task: dict[str, Any]) -> dict[str, Any]:
+    """Read a layer in bulk."""
     import pyarrow as pa  # noqa: PLC0415
     import pyogrio  # noqa: PLC0415
     from pyogrio.raw import open_arrow  # noqa: PLC0415
 
-    drivers = sorted(pyogrio.list_drivers())
-    if drivers != task["drivers"]:
+    if sorted(pyogrio.list_drivers()) != [task["driver"]]:
+        sys.stderr.write(f"drivers: {', '.join(sorted(pyogrio.list_drivers()))}")
+        sys.exit(3)
+    layers = [tuple(pair) for pair in pyogrio.list_layers(task["source"]).tolist()]
+    layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
+    told = count(task, layer)
+    with open_arrow(
+        task["source"],
+        layer=layer,
+        encoding=task["encoding"],
+        return_fids=True,
+        use_pyarrow=True,
+        batch_size=_BATCH,
+        **task["options"],
+    ) as (meta, reader):
+        geometry, fid = meta["geometry_name"] or "wkb_geometry", meta["fid_column"] or "OGC_FID"
+        fields = [_plain(field) for field in reader.schema]
+        rows = 0
+        with (
+            pa.OSFile(task["target"], "wb") as sink,
+            pa.ipc.new_stream(sink, pa.schema(fields)) as writer,
+        ):
+            for batch in reader:
+                columns = [_cast(c, f.type) for c, f in zip(batch.columns, fields, strict=True)]
+                writer.write_batch(pa.record_batch(columns, pa.schema(fields)))
+                rows += batch.num_rows
+        if task["driver"] == "FlatGeobuf":
+            told["rows"] = pyogrio.read_info(task["source"], layer=layer)["features"]
+    return {
+        "rows": rows,
+        "expected": told["rows"],
+        "stated": told.get("stated"),
+        "geometry": geometry,
+        "fid": fid,
+        "layers": [name for name, kind in layers if kind is not None],
+        "layer": layer,
+        "crs": meta["crs"],
+        "shape": meta["geometry_type"],
+    }
+
+
+def _plain(field: Any) -> Any:
+    """Return the field as it is handed on: lists, JSON and the like as text."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    kind = field.type
+    simple = (
+        pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_date(kind)
+        or pa.types.is_timestamp(kind)
+    )  # fmt: skip
+    return pa.field(field.name, kind if simple else pa.string())
+
+
+def _cast(column: Any, kind: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if column.type == kind:
+        return column
+    return pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)
+
+
+# -- fiona
+
+
+def by_row(task: dict[str, Any]) -> dict[str, Any]:
+    """Read a layer row by row; rows that cannot be read are told, and empty in the stream."""
+    import fiona  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+    from fiona.errors import FionaError  # noqa: PLC0415
+
+    driver = task["driver"]
+    with fiona.Env() as environment:
+        drivers = sorted(environment.drivers())
+    if drivers != [driver]:
         sys.stderr.write(f"drivers: {', '.join(drivers)}")
-        return 3
-    rows = 0
+        sys.exit(3)
+    names = fiona.listlayers(task["source"])
+    layers: list[tuple[str, str | None]] = []
+    for name in names:
+        with fiona.open(task["source"], layer=name, enabled_drivers=[driver]) as one:
+            kind = one.schema["geometry"]
+            layers.append((name, None if kind == "None" else kind))
+    layer = choose(layers, task["layer"]) if task["choose"] else names[0]
+    told = count(task, layer)
+    unread: list[int] = []
+    rows, lost = 0, None
+    place = os.open(task["progress"], os.O_WRONLY | os.O_CREAT, 0o600)
     with (
-        open_arrow(
+        fiona.open(
             task["source"],
-            encoding="ISO-8859-1",
-            return_fids=True,
-            use_pyarrow=True,
-            batch_size=65_536,
-        ) as (meta, reader),
+            layer=layer,
+            enabled_drivers=[driver],
+            encoding=task["encoding"],
+            **task["options"],
+        ) as source,
         pa.OSFile(task["target"], "wb") as sink,
-        pa.ipc.new_stream(sink, reader.schema) as writer,
     ):
-        for batch in reader:
-            writer.write_batch(batch)
-            rows += batch.num_rows
-    sys.stdout.write(
-        json.dumps(
-            {
-                "rows": rows,
-                "network": network,
-                "geometry": meta["geometry_name"] or "wkb_geometry",
-                "fid": meta["fid_column"] or "OGC_FID",
-                "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            }
+        fields = {name: _arrow(kind) for name, kind in source.schema["properties"].items()}
+        schema = pa.schema([("fid", pa.int64()), *fields.items(), ("wkb", pa.binary())])
+        if driver == "FlatGeobuf":
+            told["rows"] = len(source)
+        with pa.ipc.new_stream(sink, schema) as writer:
+            block: list[tuple[Any, ...]] = []
+
+            def write() -> None:
+                columns = list(zip(*block, strict=True)) if block else [()] * len(schema)
+                arrays = [pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)]
+                writer.write_batch(pa.record_batch(arrays, schema))
+                block.clear()
+
+            for fid, feature in _features(task, source, layer):
+                os.pwrite(place, struct.pack("<q", fid), 0)
+                if isinstance(feature, FionaError | KeyError | ValueError | SystemError):
+                    if fid < 0:  # the reader stopped: what follows is out of reach
+                        lost = rows
+                        break
+                    unread.append(fid)
+                    block.append((fid, *[None] * len(fields), None))
+                else:
+                    values = [_value(feature.properties[n], t) for n, t in fields.items()]
+                    block.append((fid, *values, _wkb(feature.geometry)))
+                rows += 1
+                if len(block) == _BATCH:
+                    write()
+            write()
+        crs, shape = source.crs_wkt or None, source.schema["geometry"]
+    os.close(place)
+    return {
+        "rows": rows,
+        "expected": told["rows"],
+        "stated": told.get("stated"),
+        "geometry": "wkb",
+        "fid": "fid",
+        "layers": [name for name, kind in layers if kind is not None],
+        "layer": layer,
+        "crs": crs,
+        "shape": shape,
+        "unread": unread,
+        "lost": lost,
+    }
+
+
+def _features(task: dict[str, Any], source: Any, layer: str) -> Iterator[tuple[int, Any]]:
+    """Go through the features: `(fid, feature or error)`; `(-1, error)` where that ends early.
+
+    By their ids where the file tells them, so that one bad row does not hide those behind it.
+    """
+    ids = _ids(task, layer)
+    if ids is not None:
+        for fid in ids:
+            try:
+                yield fid, source.get(fid)
+            except Exception as error:
+                yield fid, error if isinstance(error, KeyError) else ValueError(str(error))
+        return
+    features = iter(source)
+    while True:
+        try:
+            feature = next(features)
+        except StopIteration:
+            return
+        except Exception as error:
+            yield -1, ValueError(str(error))
+            return
+        yield int(feature.id), feature
+
+
+def _ids(task: dict[str, Any], layer: str) -> Any:
+    """Return the ids of a layer's rows, where they are known without GDAL."""
+    if task["driver"] == "ESRI Shapefile":
+        with open(task["source"][:-4] + ".dbf", "rb") as file:
+            rows, head, size = struct.unpack("<IHH", file.read(12)[4:])
+            marks = (file.seek(head + row * size) and file.read(1) for row in range(rows))
+            return [row for row, mark in enumerate(marks) if mark != b"*"]
+    if task["driver"] == "GPKG":
+        import sqlite3  # noqa: PLC0415
+
+        store = sqlite3.connect(f"file:{task['source']}?mode=ro&immutable=1", uri=True)
+        store.execute("PRAGMA trusted_schema = OFF")
+        quoted = layer.replace('"', '""')
+        ids = [row[0] for row in store.execute(f'SELECT rowid FROM "{quoted}"')]  # noqa: S608
+        store.close()
+        return ids
+    return None
+
+
+def _arrow(kind: str) -> Any:
+    """Return the Arrow type of one of fiona's."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    kinds = {
+        "int32": pa.int32(), "int64": pa.int64(), "int": pa.int64(), "int16": pa.int32(),
+        "float": pa.float64(), "float32": pa.float64(), "bool": pa.bool_(),
+        "date": pa.date32(), "datetime": pa.timestamp("ms"),
+    }  # fmt: skip
+    return kinds.get(kind.partition(":")[0], pa.string())
+
+
+def _value(value: Any, kind: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if value is None or not isinstance(value, str):
+        return str(value) if value is not None and pa.types.is_string(kind) else value
+    if pa.types.is_date(kind):
+        return datetime.date.fromisoformat(value)
+    if pa.types.is_timestamp(kind):
+        return datetime.datetime.fromisoformat(value).replace(tzinfo=None)
+    return value
+
+
+_CODES = {
+    "Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5,
+    "MultiPolygon": 6, "GeometryCollection": 7,
+}  # fmt: skip
+
+
+def _wkb(geometry: Any) -> bytes | None:
+    """Write a geometry as WKB in two dimensions, whatever it is: to judge it is not ours."""
+    if geometry is None:
+        return None
+    head = struct.pack("<BI", 1, _CODES[geometry.type])
+    if geometry.type == "GeometryCollection":
+        parts = [_wkb(part) or b"" for part in geometry.geometries]
+        return head + struct.pack("<I", len(parts)) + b"".join(parts)
+    return head + _body(geometry.type, geometry.coordinates)
+
+
+def _body(kind: str, coordinates: Any) -> bytes:
+    if kind == "Point":
+        return struct.pack("<2d", *coordinates[:2])
+    if kind == "LineString":
+        points = [number for point in coordinates for number in point[:2]]
+        return struct.pack(f"<I{len(points)}d", len(points) // 2, *points)
+    if kind == "Polygon":
+        return struct.pack("<I", len(coordinates)) + b"".join(
+            _body("LineString", ring) for ring in coordinates
         )
+    part = kind.removeprefix("Multi")
+    head = struct.pack("<BI", 1, _CODES[part])
+    return struct.pack("<I", len(coordinates)) + b"".join(
+        head + _body(part, each) for each in coordinates
     )
+
+
+_ENGINES = {"pyogrio": bulk, "fiona": by_row}
+
+
+def main() -> int:
+    """Read as the parent's task says, or list an engine's drivers."""
+    if sys.argv[1] == "names":
+        if sys.argv[2] == "fiona":
+            import fiona  # noqa: PLC0415
+
+            with fiona.Env() as environment:
+                names = sorted(environment.drivers())
+        else:
+            import pyogrio  # noqa: PLC0415
+
+            names = sorted(pyogrio.list_drivers())
+        sys.stdout.write(json.dumps(names))
+        return 0
+    task = json.loads(sys.argv[1])
+    network = confine(task["limits"])
+    try:
+        answer = _ENGINES[task["engine"]](task)
+    except RefusedError as refused:
+        answer = refused.args[0]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    sys.stdout.write(json.dumps({**answer, "network": network, "peak_mb": peak}))
     return 0
 
 

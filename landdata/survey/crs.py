@@ -299,7 +299,7 @@ def _decide(
     ask = _ask(choice.candidates)
     if option is None:
         if declared is None:
-            _check_axes(bounds, srid, None)
+            _check_axes(bounds, srid, None, ask)
             raise BadSurvey(
                 f"The survey does not say its CRS: it has no .prj (coordinates {bounds}).",
                 hint=ask,
@@ -308,7 +308,7 @@ def _decide(
         epsg = _declared_code(declared, ask)
     else:
         epsg = option
-    _check_axes(bounds, srid, epsg)
+    _check_axes(bounds, srid, epsg, ask)
     _check_area(bounds, srid, epsg, ask)
     if option is not None:
         return epsg, f"EPSG:{epsg} was given, and the coordinates fit it"
@@ -352,7 +352,7 @@ def _declared_code(declared: _Declared, ask: str) -> int:
     raise BadSurvey("The CRS in the .prj is not known.", hint=ask, code="unknown-crs")
 
 
-def _check_axes(bounds: Bounds, srid: int, epsg: int | None) -> None:
+def _check_axes(bounds: Bounds, srid: int, epsg: int | None, ask: str) -> None:
     """Refuse degrees in a projected CRS, metres in degrees, and northings in place of eastings."""
     crs = _crs(epsg if epsg is not None else srid)
     degrees = bounds.within((-180, 180), (-90, 90)) or bounds.within((-90, 90), (-180, 180))
@@ -365,7 +365,7 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None) -> None:
     if epsg is not None and not degrees and crs.is_geographic:
         raise BadSurvey(
             f"The coordinates are no degrees ({bounds}), but EPSG:{epsg} is geographic.",
-            hint="Correct the .prj, or give the projected CRS with --crs.",
+            hint=ask,
             code="crs-metres",
         )
     vietnamese = is_vn2000(epsg if epsg is not None else srid) or (

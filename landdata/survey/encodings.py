@@ -14,6 +14,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import Literal
@@ -178,6 +179,13 @@ _CPG = {
     "tcvn3": "TCVN3", "vni": "VNI",
 }  # fmt: skip
 
+#: CP1252's own letters (€, œ …) → their bytes.
+_WESTERN = {
+    ord(letter): chr(byte)
+    for byte in range(0x80, 0xA0)
+    if (letter := bytes([byte]).decode("cp1252", "ignore"))
+}
+
 _JOINT = "\x00"  # stands in no DBF value: the driver ends a text there
 
 
@@ -299,6 +307,38 @@ def decode(values: Sequence[str], name: str) -> tuple[list[str], int]:
         if name == "TCVN3":
             texts = [_mend_case(text) if _UNSURE.search(text) else text for text in texts]
     return _bulk(texts, lambda text: unicodedata.normalize("NFC", text)), mended
+
+
+def recover(
+    texts: Sequence[str], *, option: str | None = None
+) -> tuple[EncodingChoice, list[str], int]:
+    """Read text that a format says is Unicode: the choice, the texts, and how many were mended.
+
+    A program that knew nothing of TCVN3 or VNI may have written their bytes as so many letters
+    of Latin-1. Where the whole file is like that, and makes more sense so, it is taken back.
+    An unknown `option` raises `BadRequest`.
+    """
+    wanted = canonical(option) if option is not None else None
+    raw = [_bytes_of(text) for text in texts]
+    if wanted != "UTF-8" and all(text is not None for text in raw):
+        known = [text for text in raw if text is not None]
+        choice = detect(known, option=option)
+        scores = dict(choice.candidates)
+        better = scores.get(choice.name, 0.0) > max(0.5, scores.get("CP1252", 0.0) + 0.2)
+        if wanted is not None or (choice.name in ("TCVN3", "VNI") and better):
+            decoded, mended = decode(known, choice.name)
+            return choice, decoded, mended
+    plain = [text.encode("utf-8", "replace").decode("latin-1") for text in texts]
+    choice = detect(plain, option=None if wanted != "UTF-8" else option)
+    choice = choice if choice.name == "ASCII" else replace(choice, name="UTF-8", confidence=1.0)
+    decoded, mended = decode(plain, choice.name)
+    return choice, decoded, mended
+
+
+def _bytes_of(text: str) -> str | None:
+    """Return the bytes, as latin-1, that a text of western letters was; null for other text."""
+    raw = text.translate(_WESTERN)
+    return raw if max(raw, default="") <= "\xff" else None
 
 
 def _convert_remnants(texts: list[str]) -> tuple[list[str], int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -16,15 +17,17 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from landdata.errors import BadSurvey, LandDataError
+from landdata.errors import BadRequest, BadSurvey, LandDataError
 from landdata.settings import Settings
+from landdata.survey import formats
 from landdata.survey.archive import Dataset
 
-#: The only drivers that GDAL has in the child.
-DRIVERS = ("ESRI Shapefile",)
+#: In the order in which they are tried: in bulk, and row by row.
+ENGINES = ("pyogrio", "fiona")
 
 _CHILD = Path(__file__).with_name("child.py")
 _MB = 1 << 20
+_RETRIED = frozenset({"unreadable", "rows-lost"})  # what the second engine may do better
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,14 +35,25 @@ class Layer:
     """A layer as the file has it: nothing decoded, nothing converted.
 
     `wkb` is null for a row whose shape is missing or damaged. `columns` hold text as latin-1,
-    one character a byte. `network` tells whether the child could be cut off from it.
+    one character a byte, or, where `unicode`, as the format's own Unicode. `unread` are the
+    rows that the engine could not read: they are there, and empty. `stated` is the number of
+    rows that the file claims where it is another. `network` tells whether the child could be
+    cut off from it.
     """
 
     rows: NDArray[np.int64]  # (n,) feature ids
     wkb: pa.ChunkedArray  # (n,) binary
     columns: dict[str, pa.ChunkedArray]  # source field → (n,) values
-    network: str
-    peak_mb: int
+    unicode: bool = False
+    layer: str | None = None
+    layers: tuple[str, ...] = ()
+    shape: str = ""
+    crs: str | None = None
+    engine: str = ENGINES[0]
+    unread: tuple[int, ...] = ()
+    stated: int | None = None
+    network: str = "none"
+    peak_mb: int = 0
 
 
 def _environment(scratch: Path, drivers: str) -> dict[str, str]:
@@ -50,23 +64,30 @@ def _environment(scratch: Path, drivers: str) -> dict[str, str]:
         "TMPDIR": str(scratch),
         "LANG": "C.UTF-8",
         "OGR_SKIP": drivers,
+        "GDAL_SKIP": drivers,
         "GDAL_DRIVER_PATH": "disable",
         "GDAL_DISABLE_READDIR_ON_OPEN": "FALSE",
         "SHAPE_RESTORE_SHX": "NO",
+        # GDAL's faster way repeats rows where a GeoPackage's stored count is too high.
+        "OGR_GPKG_STREAM_BASE_IMPL": "YES",
+        "OGR_SQLITE_PRAGMA": "trusted_schema=OFF",
+        "GML_DOWNLOAD_SCHEMA": "NO",
+        "GML_SKIP_RESOLVE_ELEMS": "ALL",
         "CPL_VSIL_USE_TEMP_FILE_FOR_RANDOM_WRITE": "NO",
         # Threads reserve address space, which is limited, and read no faster.
         "OPENBLAS_NUM_THREADS": "1",
         "OMP_NUM_THREADS": "1",
+        "GDAL_NUM_THREADS": "1",
         "ARROW_DEFAULT_MEMORY_POOL": "system",
         "ARROW_IO_THREADS": "1",
     }
 
 
-@lru_cache(maxsize=1)
-def _skipped() -> str:
-    """Name the drivers that GDAL has and that we do not want, as its settings take them."""
+@lru_cache(maxsize=len(ENGINES))
+def _drivers(engine: str) -> frozenset[str]:
+    """Name the drivers that an engine's GDAL has."""
     answer = subprocess.run(
-        [sys.executable, "-I", str(_CHILD)],
+        [sys.executable, "-I", str(_CHILD), "names", engine],
         capture_output=True,
         check=False,
         timeout=120,
@@ -74,24 +95,55 @@ def _skipped() -> str:
     )
     if answer.returncode != 0:
         raise LandDataError(
-            "The reader of survey files does not start.",
+            f"The reader of survey files ({engine}) does not start.",
             hint="`landdata doctor` tells what is missing.",
             code="no-reader",
         )
-    names = sorted(set(json.loads(answer.stdout)) - set(DRIVERS))
-    return ",".join(names)
+    return frozenset(json.loads(answer.stdout))
 
 
-def read(dataset: Dataset, settings: Settings) -> Layer:
+def _skipped(engine: str, driver: str) -> str:
+    """Name the drivers that the child shall not have, as GDAL's settings take them."""
+    return ",".join(sorted(_drivers(engine) - {driver}))
+
+
+def read(dataset: Dataset, settings: Settings, *, engine: str | None = None) -> Layer:
     """Read a dataset, in a process that is killed at `settings.read_seconds`.
 
-    Raises `BadSurvey` where it cannot be read, takes too long or takes too much.
+    `engine` is one of `ENGINES`; null: in bulk, and row by row where that fails. Every row of
+    the file is in the layer, or else `BadSurvey` is raised, as it is where the file cannot be
+    read, takes too long or takes too much.
     """
+    if engine is not None and engine not in ENGINES:
+        raise BadRequest(
+            f"{engine!r} is no engine.", hint=f"Say {' or '.join(ENGINES)}.", code="unknown-engine"
+        )
+    if engine is not None:
+        return _read(dataset, settings, engine)
+    try:
+        return _read(dataset, settings, ENGINES[0])
+    except BadSurvey as error:
+        if error.code not in _RETRIED:
+            raise
+        return _read(dataset, settings, ENGINES[1])
+
+
+def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
+    """Read a dataset with one engine."""
     target = dataset.folder / "survey.arrows"
+    progress = dataset.folder / "survey.row"
+    raw = dataset.format is formats.SHAPEFILE
     task = {
-        "source": str(dataset.shp),
+        "engine": engine,
+        "driver": dataset.format.driver,
+        "options": dict(dataset.format.options),
+        "source": str(dataset.file),
         "target": str(target),
-        "drivers": list(DRIVERS),
+        "progress": str(progress),
+        "encoding": "ISO-8859-1" if raw else None,
+        "choose": dataset.format.kind == "polygons" and not raw,
+        "layer": dataset.inner,
+        "rows": None if dataset.rows is None else dataset.rows - dataset.deleted,
         "limits": {
             "seconds": settings.read_seconds,
             # Text grows at most twofold from latin-1 to UTF-8; offsets and WKB add a little.
@@ -99,26 +151,106 @@ def read(dataset: Dataset, settings: Settings) -> Layer:
             "memory": settings.read_memory_mb * _MB,
         },
     }
-    answer = _run(task, dataset, settings)
+    try:
+        answer = _run(task, dataset, settings)
+    except BadSurvey as error:
+        raise _at_row(error, dataset, progress) from None
+    if "refused" in answer:
+        raise _refusal(answer, dataset)
     # Mapped, not loaded: the file may be unlinked while the arrays are in use.
     with pa.memory_map(str(target)) as source:
         table = pa.ipc.open_stream(source).read_all()
     target.unlink()
-    expected = dataset.rows - dataset.deleted
-    if table.num_rows != expected:
-        raise BadSurvey(
-            f"Of the {expected} rows of {dataset.layer} only {table.num_rows} could be read.",
-            hint="Export the survey again.",
-            code="rows-lost",
-        )
+    progress.unlink(missing_ok=True)
+    _account(answer, table.num_rows, dataset, settings)
+    rows = np.asarray(table.column(answer["fid"]).to_numpy(), dtype=np.int64)
+    if len(np.unique(rows)) != len(rows):  # ids of the sender's own, told twice
+        rows = np.arange(len(rows), dtype=np.int64)
     special = (answer["geometry"], answer["fid"])
+    stated = answer.get("stated")
     return Layer(
-        rows=np.asarray(table.column(answer["fid"]).to_numpy(), dtype=np.int64),
+        rows=rows,
         wkb=table.column(answer["geometry"]),
         columns={n: table.column(n) for n in table.column_names if n not in special},
+        unicode=not raw,
+        layer=answer["layer"],
+        layers=tuple(answer["layers"]),
+        shape=answer["shape"],
+        crs=answer["crs"],
+        engine=engine,
+        unread=tuple(answer.get("unread", ())),
+        stated=stated if stated is not None and stated != table.num_rows else None,
         network=answer["network"],
         peak_mb=answer["peak_mb"],
     )
+
+
+def _account(answer: dict[str, Any], rows: int, dataset: Dataset, settings: Settings) -> None:
+    """Hold the rows that were read against those that the file has."""
+    expected = answer["expected"]
+    if answer.get("lost") is not None:
+        raise BadSurvey(
+            f"{dataset.layer} can be read up to row {answer['lost']} only; what follows is damaged"
+            + (f" ({expected} rows in all)." if expected is not None else "."),
+            hint="Export the survey again.",
+            code="unreadable",
+        )
+    if expected is not None and rows != expected:
+        raise BadSurvey(
+            f"{dataset.layer} has {expected} rows, but {rows} were read.",
+            hint="Export the survey again.",
+            code="rows-lost",
+        )
+    if rows == 0:
+        raise BadSurvey(
+            f"{dataset.layer} has no rows.", hint="Send the parcels.", code="empty-layer"
+        )
+    if rows > settings.max_rows:
+        raise BadSurvey(
+            f"{dataset.layer} has {rows} rows; {settings.max_rows} are allowed.",
+            hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
+            code="too-many-rows",
+        )
+
+
+def _at_row(error: BadSurvey, dataset: Dataset, progress: Path) -> BadSurvey:
+    """Name the row at which the engine that goes by rows broke down."""
+    if error.code != "unreadable" or not progress.is_file() or progress.stat().st_size != 8:
+        return error
+    (row,) = struct.unpack("<q", progress.read_bytes())
+    return BadSurvey(
+        f"{dataset.layer} cannot be read beyond row {row}: the file is damaged there.",
+        hint="Export the survey again.",
+        code="unreadable",
+    )
+
+
+def _refusal(answer: dict[str, Any], dataset: Dataset) -> BadSurvey:
+    """Say why a sound file is not read as asked."""
+    code, name = answer["refused"], dataset.layer
+    layers = ", ".join(answer.get("layers", ()))
+    sentences = {
+        "unknown-layer": (
+            f"{name} has no layer {dataset.inner!r}; it has {layers}.",
+            "Give one of them with --layer.",
+        ),
+        "several-layers": (f"{name} has several layers: {layers}.", "Say which with --layer."),
+        "not-polygons": (
+            f"{name} holds {', '.join(answer.get('kinds', ()))}, not polygons.",
+            "Send the layer of the parcels' polygons.",
+        ),
+        "no-layer": (f"{name} holds no layer with shapes.", "Send the parcels."),
+        "not-a-table": (
+            f"The layer {answer.get('layer')} of {name} is a view, not a table.",
+            "Export the layer to a file of its own.",
+        ),
+        "unsafe-xml": (
+            f"{name} defines entities or a document type, which no GML needs.",
+            "Export it again as plain GML.",
+        ),
+    }
+    message, hint = sentences[code]
+    return BadSurvey(message, hint=hint, code=code)
 
 
 def _run(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str, Any]:
@@ -129,7 +261,7 @@ def _run(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=dataset.folder,
-        env=_environment(dataset.folder, _skipped()),
+        env=_environment(dataset.folder, _skipped(task["engine"], task["driver"])),
         start_new_session=True,
     )
     with child:
@@ -166,7 +298,7 @@ def _run(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str
             code="too-much-memory",
         )
     raise BadSurvey(
-        f"The shapefile {dataset.layer} cannot be read: it is damaged.",
+        f"The {dataset.format.name} {dataset.layer} cannot be read: it is damaged.",
         hint="Export the survey again.",
         code="unreadable",
     )
