@@ -23,12 +23,14 @@ Progress = Callable[[str, float], None]  # stage, and which share of it is done
 class ReadOptions:
     """What the surveyor says of a file where it does not say it itself.
 
-    `crs` is an EPSG code; `fields` maps attribute to source field, or to `=constant`.
+    `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `fields` maps attribute to source
+    field, or to `=constant`.
     """
 
     layer: str | None = None
     encoding: str | None = None
     crs: int | None = None
+    engine: str | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -37,6 +39,7 @@ class ReadOptions:
             "layer": self.layer,
             "encoding": self.encoding,
             "crs": self.crs,
+            "engine": self.engine,
             "fields": dict(sorted(self.fields.items())),
         }
         return {key: value for key, value in given.items() if value}
@@ -79,6 +82,7 @@ def check(
         encoding=options.encoding,
         crs=options.crs,
         fields=options.fields,
+        engine=options.engine,
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None
@@ -100,6 +104,7 @@ def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
     return {
         "source": survey.source,
         "layer": survey.layer,
+        "engine": survey.engine,
         "read": len(survey),
         **counts,
         "findings": {

@@ -80,6 +80,11 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
     @click.option("--encoding", help="UTF-8, CP1258, TCVN3 or VNI, where detection is wrong.")
     @click.option("--crs", type=int, help="EPSG code of the coordinates, where the file is wrong.")
     @click.option(
+        "--engine",
+        type=click.Choice(["pyogrio", "fiona"]),
+        help="Read in bulk, or row by row; without it, by row where reading in bulk fails.",
+    )
+    @click.option(
         "--field",
         "fields",
         multiple=True,
@@ -92,13 +97,14 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         layer: str | None,
         encoding: str | None,
         crs: int | None,
+        engine: str | None,
         fields: tuple[str, ...],
         **kwargs: Any,
     ) -> R:
         from landdata.check import ReadOptions  # noqa: PLC0415
 
         pairs = dict(_pair(given) for given in fields)
-        options = ReadOptions(layer=layer, encoding=encoding, crs=crs, fields=pairs)
+        options = ReadOptions(layer=layer, encoding=encoding, crs=crs, engine=engine, fields=pairs)
         return command(*args, options=options, **kwargs)
 
     return wrapped
@@ -266,6 +272,7 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
         encoding=options.encoding,
         crs=options.crs,
         fields=options.fields,
+        engine=options.engine,
     )
     if as_json:
         _print(found.as_dict())

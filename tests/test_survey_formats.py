@@ -1,6 +1,7 @@
 """GeoPackage, GeoJSON, FlatGeobuf and GML: the same survey in each, by both engines."""
 
 import json
+import re
 import sqlite3
 import zipfile
 from pathlib import Path
@@ -281,6 +282,81 @@ def test_a_geopackage_is_not_written_to(tmp_path):
 def test_what_is_not_read_is_named(tmp_path, data, code):
     (tmp_path / "x.dat").write_bytes(data)
     assert refused(tmp_path / "x.dat").code == code
+
+
+# -- the second engine
+
+
+def damaged(tmp_path, offset, data):
+    """A GeoPackage of 399 rows, damaged beside one of its shapes."""
+    many = [parcel(i, plot(i, 0), DIACHI="Ấp Suối Mẫu") for i in range(1, 400)]
+    path = write(tmp_path / "a.gpkg", many)
+    whole = bytearray(path.read_bytes())
+    place = whole.index(b"GP\0", 60_000) + offset
+    whole[place : place + len(data)] = data
+    path.write_bytes(whole)
+    return path
+
+
+def test_a_damaged_row_is_found_and_the_others_are_read(tmp_path):
+    path = damaged(tmp_path, -12, b"\xff" * 12)  # the head of the record
+    with pytest.raises(BadSurvey) as caught:
+        survey.read(path, SETTINGS, engine="pyogrio")
+    assert (caught.value.code, "399 rows" in caught.value.message) == ("rows-lost", True)
+    read = survey.read(path, SETTINGS)
+    assert (len(read), read.engine) == (399, "fiona")
+    assert [f.rule for f in read.findings] == ["unreadable-row"]
+    (bad,) = np.flatnonzero(np.equal(read.geometry, None))
+    assert read.rows[bad] == read.findings[0].row
+    assert read.attributes["number"][int(bad)].as_py() is None
+    assert read.attributes["number"].null_count == 1
+
+
+def test_a_damaged_shape_is_one_row(tmp_path):
+    path = damaged(tmp_path, 0, b"XX")
+    for engine in (None, *reader.ENGINES):
+        read = survey.read(path, SETTINGS, engine=engine)
+        assert [f.rule for f in read.findings] == ["missing-geometry"]
+        assert sum(g is None for g in read.geometry) == 1
+
+
+def test_rows_behind_a_damaged_page_are_not_left_out(tmp_path):
+    path = damaged(tmp_path, 0, b"")
+    whole = bytearray(path.read_bytes())
+    page = whole.index(shapely.to_wkb(plot(200, 0))) // 4096 * 4096
+    whole[page : page + 8] = b"\xff" * 8
+    path.write_bytes(whole)
+    error = refused(path)
+    assert error.code == "unreadable"
+    assert re.search(r"can be read up to row [1-9]\d+ only", error.message)
+
+
+def test_the_second_engine_is_asked_where_the_first_breaks_down(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.shp")
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import os, runpy, sys\n"
+        'if \'"engine": "pyogrio"\' in sys.argv[1]: os.kill(os.getpid(), 11)\n'
+        f"runpy.run_path({str(reader._CHILD)!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(reader, "_CHILD", child)
+    read = survey.read(path, SETTINGS)
+    assert (read.engine, len(read), read.findings) == ("fiona", 5, ())
+    with pytest.raises(BadSurvey):
+        survey.read(path, SETTINGS, engine="pyogrio")
+
+
+def test_the_row_at_which_both_engines_break_down_is_named(tmp_path, monkeypatch):
+    child = tmp_path / "child.py"
+    child.write_text(
+        "import json, os, struct, sys\n"
+        "if sys.argv[1] == 'names': print('[]'); sys.exit()\n"
+        "open(json.loads(sys.argv[1])['progress'], 'wb').write(struct.pack('<q', 17))\n"
+        "os.kill(os.getpid(), 11)\n"
+    )
+    monkeypatch.setattr(reader, "_CHILD", child)
+    error = refused(write(tmp_path / "a.gpkg"))
+    assert (error.code, "beyond row 17" in error.message) == ("unreadable", True)
 
 
 # -- real files

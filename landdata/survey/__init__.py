@@ -94,6 +94,7 @@ def read(
         encoding=text.encoding,
         fields=text.matches,
         findings=(*_of_file(dataset, raw), *shapes.findings, *findings),
+        engine=raw.engine,
         seconds=clock.end(),
     )
 
@@ -312,6 +313,7 @@ def _sample(columns: Mapping[str, pa.ChunkedArray]) -> tuple[dict[str, str], ...
 
 _WHY = {
     "null": ("dòng không có hình", "the row has none"),
+    "none": ("dòng không có hình, hoặc hình bị hỏng", "the row has none, or a damaged one"),
     "damaged": (
         "bản ghi hình bị hỏng, hoặc vòng hở hay ít hơn bốn đỉnh",
         "its record is damaged, or a ring is open or has under four vertices",
@@ -372,7 +374,8 @@ def _shapes(
         owner = np.repeat(np.arange(len(geometry)), counts)
         not_finite[owner[~finite]] = True
     null &= ~np.isin(raw.rows, raw.unread)  # those have a finding already
-    shapes.lose(null, "null")
+    unsure = dataset.format is formats.GEOPACKAGE  # its driver does not tell the two apart
+    shapes.lose(null, "none" if unsure else "null")
     shapes.lose(other, "type")
     shapes.lose(damaged | (unread & ~not_finite), "damaged")
     shapes.lose(not_finite, "nan")

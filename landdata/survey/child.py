@@ -145,6 +145,13 @@ def choose(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
     return fitting[0]
 
 
+def _expect(drivers: list[str], driver: str) -> None:
+    """See that GDAL has the one driver and no other; else end at once."""
+    if drivers != [driver]:
+        sys.stderr.write(f"drivers: {', '.join(drivers)}")
+        sys.exit(3)
+
+
 # -- pyogrio
 
 
@@ -154,9 +161,7 @@ def bulk(task: dict[str, Any]) -> dict[str, Any]:
     import pyogrio  # noqa: PLC0415
     from pyogrio.raw import open_arrow  # noqa: PLC0415
 
-    if sorted(pyogrio.list_drivers()) != [task["driver"]]:
-        sys.stderr.write(f"drivers: {', '.join(sorted(pyogrio.list_drivers()))}")
-        sys.exit(3)
+    _expect(sorted(pyogrio.list_drivers()), task["driver"])
     layers = [tuple(pair) for pair in pyogrio.list_layers(task["source"]).tolist()]
     layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
     told = count(task, layer)
@@ -212,8 +217,22 @@ def _cast(column: Any, kind: Any) -> Any:
     import pyarrow as pa  # noqa: PLC0415
 
     if column.type == kind:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:  # text that is no UTF-8, whatever the format promises
+            return pa.array(map(_text, column.cast(pa.binary()).to_pylist()), kind)
         return column
     return pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)
+
+
+def _text(value: bytes | None) -> str | None:
+    """Read text, and what is no UTF-8 byte by byte."""
+    if value is None:
+        return None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 # -- fiona
@@ -227,20 +246,20 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
 
     driver = task["driver"]
     with fiona.Env() as environment:
-        drivers = sorted(environment.drivers())
-    if drivers != [driver]:
-        sys.stderr.write(f"drivers: {', '.join(drivers)}")
-        sys.exit(3)
-    names = fiona.listlayers(task["source"])
-    layers: list[tuple[str, str | None]] = []
-    for name in names:
-        with fiona.open(task["source"], layer=name, enabled_drivers=[driver]) as one:
-            kind = one.schema["geometry"]
-            layers.append((name, None if kind == "None" else kind))
-    layer = choose(layers, task["layer"]) if task["choose"] else names[0]
-    told = count(task, layer)
+        _expect(sorted(environment.drivers()), driver)
+    layers = _layers_by_row(task)
+    layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
+    ids, broken = _ids(task, layer), False
+    told: dict[str, Any] = {"rows": None}
+    try:
+        told = count(task, layer)
+    except RefusedError:
+        raise
+    except Exception:  # what cannot be counted can still be read up to where it breaks
+        ids, broken = None, True
     unread: list[int] = []
-    rows, lost = 0, None
+    rows = 0
+    lost: int | None = None
     place = os.open(task["progress"], os.O_WRONLY | os.O_CREAT, 0o600)
     with (
         fiona.open(
@@ -265,7 +284,7 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
                 writer.write_batch(pa.record_batch(arrays, schema))
                 block.clear()
 
-            for fid, feature in _features(task, source, layer):
+            for fid, feature in _features(source, ids):
                 os.pwrite(place, struct.pack("<q", fid), 0)
                 if isinstance(feature, FionaError | KeyError | ValueError | SystemError):
                     if fid < 0:  # the reader stopped: what follows is out of reach
@@ -293,16 +312,27 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
         "crs": crs,
         "shape": shape,
         "unread": unread,
-        "lost": lost,
+        "lost": rows if broken else lost,
     }
 
 
-def _features(task: dict[str, Any], source: Any, layer: str) -> Iterator[tuple[int, Any]]:
+def _layers_by_row(task: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """List the layers and the kinds of their shapes, null for a table without any."""
+    import fiona  # noqa: PLC0415
+
+    layers: list[tuple[str, str | None]] = []
+    for name in fiona.listlayers(task["source"]):
+        with fiona.open(task["source"], layer=name, enabled_drivers=[task["driver"]]) as one:
+            kind = one.schema["geometry"]
+            layers.append((name, None if kind == "None" else kind))
+    return layers
+
+
+def _features(source: Any, ids: list[int] | None) -> Iterator[tuple[int, Any]]:
     """Go through the features: `(fid, feature or error)`; `(-1, error)` where that ends early.
 
     By their ids where the file tells them, so that one bad row does not hide those behind it.
     """
-    ids = _ids(task, layer)
     if ids is not None:
         for fid in ids:
             try:
@@ -322,7 +352,7 @@ def _features(task: dict[str, Any], source: Any, layer: str) -> Iterator[tuple[i
         yield int(feature.id), feature
 
 
-def _ids(task: dict[str, Any], layer: str) -> Any:
+def _ids(task: dict[str, Any], layer: str) -> list[int] | None:
     """Return the ids of a layer's rows, where they are known without GDAL."""
     if task["driver"] == "ESRI Shapefile":
         with open(task["source"][:-4] + ".dbf", "rb") as file:
@@ -335,9 +365,12 @@ def _ids(task: dict[str, Any], layer: str) -> Any:
         store = sqlite3.connect(f"file:{task['source']}?mode=ro&immutable=1", uri=True)
         store.execute("PRAGMA trusted_schema = OFF")
         quoted = layer.replace('"', '""')
-        ids = [row[0] for row in store.execute(f'SELECT rowid FROM "{quoted}"')]  # noqa: S608
-        store.close()
-        return ids
+        try:
+            return [row[0] for row in store.execute(f'SELECT rowid FROM "{quoted}"')]  # noqa: S608
+        except sqlite3.Error:
+            return None
+        finally:
+            store.close()
     return None
 
 

@@ -128,6 +128,7 @@ class Survey:
     encoding: EncodingChoice
     fields: tuple[FieldMatch, ...]
     findings: tuple[Finding, ...] = ()
+    engine: str = "pyogrio"  # that read it: 'pyogrio' (in bulk), 'fiona' (row by row), 'text'
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
 
     def __len__(self) -> int:

@@ -27,6 +27,7 @@ ENGINES = ("pyogrio", "fiona")
 
 _CHILD = Path(__file__).with_name("child.py")
 _MB = 1 << 20
+_MAX_ID = 2**31 - 1
 _RETRIED = frozenset({"unreadable", "rows-lost"})  # what the second engine may do better
 
 
@@ -164,8 +165,9 @@ def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
     progress.unlink(missing_ok=True)
     _account(answer, table.num_rows, dataset, settings)
     rows = np.asarray(table.column(answer["fid"]).to_numpy(), dtype=np.int64)
-    if len(np.unique(rows)) != len(rows):  # ids of the sender's own, told twice
-        rows = np.arange(len(rows), dtype=np.int64)
+    unread = np.isin(rows, answer.get("unread", ()))
+    if len(np.unique(rows)) != len(rows) or np.abs(rows).max() > _MAX_ID:
+        rows = np.arange(len(rows), dtype=np.int64)  # ids of the sender's own, of no use as such
     special = (answer["geometry"], answer["fid"])
     stated = answer.get("stated")
     return Layer(
@@ -178,7 +180,7 @@ def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
         shape=answer["shape"],
         crs=answer["crs"],
         engine=engine,
-        unread=tuple(answer.get("unread", ())),
+        unread=tuple(rows[unread].tolist()),
         stated=stated if stated is not None and stated != table.num_rows else None,
         network=answer["network"],
         peak_mb=answer["peak_mb"],
