@@ -358,7 +358,7 @@ def _blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int,
                 *(attributes[name] for name in _ATTRIBUTES),
                 measured,
                 _label(attributes, measured),
-                _ewkb(survey.geometry[part], survey.srid),
+                _wkb(survey.geometry[part]),
             ],
             names=list(_COLUMNS),
         )
@@ -382,9 +382,18 @@ def _label(attributes: pa.Table, measured: pa.Array) -> pa.Array:
     return pc.coalesce(pc.binary_join_element_wise(label, codes, " "), label)
 
 
-def _ewkb(geometry: NDArray[np.object_], srid: int) -> pa.Array:
-    given = shapely.set_srid(geometry, srid)
-    return pa.array(shapely.to_wkb(given, hex=True, include_srid=True), pa.string())
+def _wkb(geometry: NDArray[np.object_]) -> pa.Array:
+    """Return the shapes as hexadecimal WKB; the column they go to knows their CRS.
+
+    Writing the hexadecimal digits of all shapes at once takes a tenth of GEOS's own time.
+    """
+    binary = pa.array(shapely.to_wkb(geometry), pa.large_binary())
+    valid, offsets, data = binary.buffers()
+    digits = data.to_pybytes().hex().encode() if data else b""
+    doubled = np.frombuffer(offsets, np.int64)[: len(binary) + 1] * 2
+    return pa.Array.from_buffers(
+        pa.large_string(), len(binary), [valid, pa.py_buffer(doubled), pa.py_buffer(digits)]
+    )
 
 
 def _uuids(start: int, n: int, stamp: int) -> list[str]:
