@@ -38,7 +38,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
-from landdata import communes
+from landdata import communes, publications
 from landdata.check import Progress, ReadOptions, Report, summarise
 from landdata.check import check as check_file
 from landdata.db import sql
@@ -216,9 +216,11 @@ def accept(
     # the clock after the locks: a version must not begin before the one that it follows
     now = session.scalar(sa.select(sa.func.clock_timestamp()))
     values = {"batch": number, "commune": batch.commune, "now": now}
+    before_ours = publications.last_version(session)
     for statement in ("accept_replaced", "accept_close", "accept_parcels", "accept_versions"):
         used = {name: values[name] for name in sql(statement).compile().params}
         session.execute(sql(statement), used)
+    publications.publish(session, number, after=before_ours)
     summary["accepted"] = summary.pop("acceptable")
     summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
     if progress:

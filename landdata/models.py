@@ -32,7 +32,7 @@ from sqlalchemy import (
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB, ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 SRID = 9212  # what the models say; a deployment's own stands in `deployment` and its columns
@@ -277,3 +277,48 @@ class Holder(Base):
     )
     name: Mapped[str | None]
     kind: Mapped[str | None]
+
+
+class Publication(Base):
+    """What became official in one transaction; numbered in the order of the commits.
+
+    Its new states are those rows of `parcel_versions` from `first_version` to `last_version`
+    that name its batch; `retired` are states that ended without one that follows.
+    """
+
+    __tablename__ = "publications"
+
+    number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    batch_id: Mapped[int] = mapped_column(BigInteger)
+    published_at: Mapped[dt.datetime]
+    first_version: Mapped[int] = mapped_column(BigInteger)
+    last_version: Mapped[int] = mapped_column(BigInteger)
+    retired: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
+
+
+class ChangedCell(Base):
+    """How often parcels of a cell of the ground have changed: what is drawn of it is as old.
+
+    Cells of level 0 are 256 m wide, those of each next level twice as wide; (0, 0) begins at
+    the origin of the storage CRS. The one cell of level -1 stands for all communes.
+    """
+
+    __tablename__ = "changed_cells"
+
+    level: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
+    x: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    y: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    stamp: Mapped[int] = mapped_column(BigInteger)
+
+
+class Sheet(Base):
+    """A map sheet of a commune as its current parcels make it: their number and convex hull."""
+
+    __tablename__ = "sheets"
+    __table_args__ = (Index("ix_sheets_geom", "geom", postgresql_using="gist"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    commune: Mapped[str]
+    sheet: Mapped[str]
+    parcels: Mapped[int]
+    geom: Mapped[Any] = mapped_column(Geometry("POLYGON", srid=SRID, spatial_index=False))

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from landdata import db
+from landdata import db, publications
 from landdata.models import Batch, Commune, Holder, Parcel, ParcelVersion
 
 FIRST = dt.datetime(2025, 7, 1, 1, 0, tzinfo=dt.UTC)
@@ -122,4 +122,7 @@ def lattice(engine: sa.Engine) -> dict[str, uuid.UUID]:
             **values | {"version": 2, "valid_from": SECOND, "national_id": "w6bqz3k8n1p0"},
         )
         made[number] = twelve
+    with db.session(engine) as session:
+        for each in (first, second):
+            publications.publish(session, each, after=0)
     return made

@@ -106,7 +106,7 @@ def test_pyogrio_reads_every_parcel_once(url):
 def test_owslib_finds_its_way(url):
     service = Features(url)
     assert service.links
-    assert set(service.feature_collections()) == {"parcels", "communes"}
+    assert set(service.feature_collections()) == {"parcels", "communes", "sheets"}
     assert (
         "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/core"
         in (service.conformance()["conformsTo"])

@@ -1,0 +1,48 @@
+"""What became official, in the order of the commits: the last step of whoever writes parcels.
+
+A publication says which states began and ended, where the ground changed, and what the map sheets
+are now. Its number is given under one lock that is held until the commit, so numbers are in the
+order of the commits and without a hole: whoever has seen one has seen all before it. (Numbers of
+rows are not: a transaction that takes its numbers first may commit last.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from landdata.db import sql
+
+_LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `batches`
+
+
+def last_version(session: Session) -> int:
+    """Return the highest number that a state of a parcel has had so far, by whomever."""
+    found = session.scalar(
+        sa.text(
+            "SELECT pg_sequence_last_value("
+            "pg_get_serial_sequence('parcel_versions', 'id')::regclass)"
+        )
+    )
+    return int(found or 0)
+
+
+def publish(session: Session, batch: int, *, after: int, retired: Sequence[int] = ()) -> None:
+    """Publish the states that `batch` brought since `last_version` was `after`, and `retired`.
+
+    `retired` numbers the states that ended without one that follows. The transaction should end
+    soon after: others that publish wait for it.
+    """
+    values = {"first": after + 1, "last": last_version(session), "batch": batch}
+    ended = sa.bindparam("retired", list(retired), sa.ARRAY(sa.BigInteger))
+    session.execute(sql("publish_states").bindparams(ended), values)
+    if not session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_states)")):
+        session.execute(sa.text("DROP TABLE published_states"))
+        return
+    for statement in ("publish_sheets", "publish_sheets_gone", "publish_cells"):
+        session.execute(sql(statement))
+    session.execute(sa.text("DROP TABLE published_states"))
+    session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
+    session.execute(sql("publish").bindparams(ended), values)

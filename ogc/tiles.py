@@ -1,0 +1,559 @@
+"""Vector tiles: OGC API Tiles and TileJSON, made by PostGIS, kept as long as they hold.
+
+Parcels are never simplified: they are drawn from tiles of `_WIDEST` metres on, and in wider tiles
+of the same tileset there are the map sheets and the communes instead.
+
+A tile is kept in the process with the stamp of its ground (`landdata.publications`), which is
+asked for each time: one row of an index, read in the reader's own database. So a tile is never
+old, on a replica neither, and what changes elsewhere does not throw it away.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import gzip
+import hashlib
+import math
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import pyproj
+from shapely.geometry.base import BaseGeometry
+
+from landdata import parcels
+from landdata.errors import NotFound
+from ogc import crs, items
+from ogc.config import Collection
+
+MVT = "application/vnd.mapbox-vector-tile"
+TILEJSON = "application/vnd.mapbox.tilejson+json"
+WEB_MERCATOR = "WebMercatorQuad"
+
+_EXTENT, _BUFFER = 4096, 64  # units of a tile's side, and how far beyond it features are drawn
+_CELL, _LEVELS = 256.0, 13  # metres and highest level of `changed_cells`
+_CACHE_BYTES = 64 << 20
+_RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
+_HALF_EQUATOR = 20037508.342789244
+
+#: The widest tile that shows a collection, in metres: z14 of WebMercatorQuad for parcels, z11
+#: for sheets. A z13 tile of a town holds ten thousand parcels, each smaller than a pixel.
+_WIDEST = {"parcels": 2500.0, "sheets": 20_000.0}
+_BENEATH = {"parcels": ("communes", "sheets")}
+#: What a tile tells of a feature; the rest is one request away, by its id.
+_TOLD = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "label")}
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixSet:
+    """A pyramid of square tiles: `width` metres at level 0, halved at each; rows go south.
+
+    `x`, `y` is the upper left corner in the axes of `crs` (easting, northing).
+    """
+
+    id: str
+    title: str
+    uri: str | None
+    crs: crs.Crs
+    x: float
+    y: float
+    width: float
+    levels: int
+
+    def bounds(self, z: int, row: int, column: int) -> tuple[float, float, float, float]:
+        """Return (min E, min N, max E, max N) of a tile."""
+        side = self.width / 2**z
+        west, north = self.x + column * side, self.y - row * side
+        return west, north - side, west + side, north
+
+    def describe(self, base: str) -> dict[str, Any]:
+        """Return the definition, OGC TMS 2.0."""
+        told: dict[str, Any] = {"id": self.id, "title": self.title}
+        if self.uri:
+            told["uri"] = self.uri
+        return {
+            **told,
+            "crs": self.crs.uri,
+            "orderedAxes": ["X", "Y"] if self.crs.srid == 3857 else ["E", "N"],
+            "boundingBox": {
+                "lowerLeft": [self.x, self.y - self.width],
+                "upperRight": [self.x + self.width, self.y],
+                "crs": self.crs.uri,
+            },
+            "tileMatrices": [
+                {
+                    "id": str(z),
+                    "scaleDenominator": self.width / 256 / 2**z / 0.00028,
+                    "cellSize": self.width / 256 / 2**z,
+                    "cornerOfOrigin": "topLeft",
+                    "pointOfOrigin": [self.x, self.y],
+                    "tileWidth": 256,
+                    "tileHeight": 256,
+                    "matrixWidth": 2**z,
+                    "matrixHeight": 2**z,
+                }
+                for z in range(self.levels)
+            ],
+            "links": [
+                {
+                    "href": f"{base}/tileMatrixSets/{self.id}",
+                    "rel": "self",
+                    "type": "application/json",
+                    "title": self.title,
+                }
+            ],
+        }
+
+
+@cache
+def matrix_sets(storage: int) -> dict[str, MatrixSet]:
+    """Return the tile matrix sets by id: the web's, and one in the storage CRS.
+
+    The second is there where the storage CRS is a zone of VN-2000: 2,097,152 m wide around its
+    meridian, from 5° to 24° north, with pixels of 8192 m halved at each level.
+    """
+    known = crs.offered(storage)
+    made = [
+        MatrixSet(
+            WEB_MERCATOR,
+            "Google Maps Compatible for the World",
+            "http://www.opengis.net/def/tilematrixset/OGC/1.0/WebMercatorQuad",
+            known[f"{crs.EPSG}3857"],
+            -_HALF_EQUATOR,
+            _HALF_EQUATOR,
+            2 * _HALF_EQUATOR,
+            23,
+        )
+    ]
+    if storage in crs.VN2000 and not known[f"{crs.EPSG}{storage}"].geographic:
+        made.append(
+            MatrixSet(
+                f"VN2000Quad-{storage}",
+                pyproj.CRS.from_epsg(storage).name,
+                None,
+                known[f"{crs.EPSG}{storage}"],
+                -548_576.0,
+                2_700_000.0,
+                2_097_152.0,
+                20,
+            )
+        )
+    return {each.id: each for each in made}
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A tile, packed with gzip; `tag` is that of its content. Empty where nothing is drawn."""
+
+    packed: bytes
+    tag: str
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is drawn on it."""
+        return self is _EMPTY
+
+    @property
+    def plain(self) -> bytes:
+        """The tile as it is."""
+        return gzip.decompress(self.packed)
+
+
+class Tiles:
+    """Makes tiles through a reader, and keeps them."""
+
+    def __init__(self, reader: items.Reader, storage: int) -> None:
+        self._reader = reader
+        self._storage = storage
+        self._kept: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Tile]] = OrderedDict()
+        self._bytes = 0
+        self._lock = threading.Lock()
+
+    def matrix_set(self, name: str) -> MatrixSet:
+        """Return the tile matrix set of this id. Raises `NotFound`."""
+        known = matrix_sets(self._storage)
+        if name not in known:
+            raise NotFound(
+                f"There is no tile matrix set {name[:100]!r}.",
+                hint=f"There are: {', '.join(known)}.",
+            )
+        return known[name]
+
+    def tile(
+        self, layers: Sequence[Collection], of: MatrixSet, z: str, row: str, column: str
+    ) -> Tile:
+        """Return a tile with these layers. Raises `NotFound` outside the tile matrix set."""
+        numbers = [int(n) if n.isascii() and n.isdigit() and len(n) < 10 else -1
+                   for n in (z, row, column)]  # fmt: skip
+        level, y, x = numbers
+        if not (0 <= level < of.levels and 0 <= y < 2**level and 0 <= x < 2**level):
+            raise NotFound(
+                f"There is no tile {z[:20]}/{row[:20]}/{column[:20]} in {of.id}.",
+                hint=f"Levels go from 0 to {of.levels - 1}; rows and columns from 0 to"
+                " 2 to the power of the level, less one.",
+            )
+        bounds = of.bounds(level, y, x)
+        area = self._ground(of, bounds)
+        if area.is_empty or not layers:
+            return _EMPTY
+        key = (tuple(each.id for each in layers), of.id, level, y, x)
+        stamp, parameters = self._stamp(layers, area)
+        keeps = stamp is not None
+        if keeps:
+            now = (self._today(layers), *self._reader.rows(f"SELECT {stamp}", parameters)[0])
+            with self._lock:
+                found = self._kept.get(key)
+                if found is not None and found[0] == now:
+                    self._kept.move_to_end(key)
+                    return found[1]
+        drawn = [self._layer(each, of, bounds, area) for each in layers]
+        for _, bound in drawn:
+            parameters |= bound
+        content = " || ".join(statement for statement, _ in drawn)
+        # stamp and content in one statement, so of one snapshot: a change after it has another
+        today = self._today(layers)
+        made = self._reader.rows(
+            f"SELECT {content}, {stamp or '0'}",
+            parameters,
+            prepare=False,
+        )[0]
+        body = bytes(made[0])
+        tile = Tile(gzip.compress(body, 5, mtime=0), _tag(body)) if body else _EMPTY
+        if keeps:
+            self._keep(key, (today, *made[1:]), tile)
+        return tile
+
+    def _keep(self, key: tuple[Any, ...], stamp: tuple[Any, ...], tile: Tile) -> None:
+        with self._lock:
+            old = self._kept.pop(key, None)
+            if old is not None:
+                self._bytes -= len(old[1].packed) + 500
+            self._kept[key] = (stamp, tile)
+            self._bytes += len(tile.packed) + 500
+            while self._bytes > _CACHE_BYTES:
+                _, (_, oldest) = self._kept.popitem(last=False)
+                self._bytes -= len(oldest.packed) + 500
+
+    def _ground(self, of: MatrixSet, bounds: tuple[float, float, float, float]) -> BaseGeometry:
+        """The tile with its margin, in the storage CRS."""
+        margin = (bounds[2] - bounds[0]) * _BUFFER / _EXTENT
+        west, south, east, north = (
+            bounds[0] - margin, bounds[1] - margin, bounds[2] + margin, bounds[3] + margin,
+        )  # fmt: skip
+        if of.crs.srid == 3857:
+            west, east = max(west, -_HALF_EQUATOR), min(east, _HALF_EQUATOR)
+        return crs.box(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
+
+    def _stamp(
+        self, layers: Sequence[Collection], area: BaseGeometry
+    ) -> tuple[str | None, dict[str, Any]]:
+        """SQL that gives the stamp of what `layers` show of an area; null where nobody knows.
+
+        Stamps of cells only grow, so their sum is the same only if each is.
+        """
+        names = {each.id for each in layers}
+        if not names <= {"parcels", "sheets", "communes"}:
+            return None, {}
+        west, south, east, north = area.bounds
+        wide = max(east - west, north - south)
+        level = min(max(math.ceil(math.log2(max(wide / 4, 1) / _CELL)), 0), _LEVELS)
+        side = _CELL * 2**level
+        box = {
+            "cell_level": level,
+            "cell_west": math.floor(west / side),
+            "cell_east": math.floor(east / side),
+            "cell_south": math.floor(south / side),
+            "cell_north": math.floor(north / side),
+        }
+        ground = (
+            "(SELECT coalesce(sum(stamp), 0) FROM changed_cells WHERE level = %(cell_level)s"
+            " AND x BETWEEN %(cell_west)s AND %(cell_east)s"
+            " AND y BETWEEN %(cell_south)s AND %(cell_north)s)"
+        )
+        units = "(SELECT coalesce(sum(stamp), 0) FROM changed_cells WHERE level = -1)"
+        if names == {"communes"}:
+            return units, {}
+        return f"{ground}, {units if 'communes' in names else '0'}", box
+
+    @staticmethod
+    def _today(layers: Sequence[Collection]) -> dt.date | None:
+        """The day, where what holds now depends on it."""
+        if all(each.open_now for each in layers):
+            return None
+        return dt.datetime.now(parcels.VIETNAM).date()
+
+    def _layer(
+        self,
+        of: Collection,
+        tiling: MatrixSet,
+        bounds: tuple[float, float, float, float],
+        area: BaseGeometry,
+    ) -> tuple[str, dict[str, Any]]:
+        """SQL of one layer as MVT bytes, and its parameters."""
+        query = items.Query(
+            collection=of, crs=tiling.crs, storage=self._storage, area=area, moment=None
+        )
+        branches, moments = items._branches(query)
+        frame = f"ST_MakeEnvelope(%(w)s, %(s)s, %(e)s, %(n)s, {tiling.crs.srid:d})"
+        west, south, east, north = area.bounds
+        parameters = {
+            "w": bounds[0], "s": bounds[1], "e": bounds[2], "n": bounds[3],
+            "aw": west, "as": south, "ae": east, "an": north,
+            **moments,
+        }  # fmt: skip
+        ground = f"ST_MakeEnvelope(%(aw)s, %(as)s, %(ae)s, %(an)s, {self._storage:d})"
+        moved = crs.outgoing("geom", self._storage, tiling.crs)
+        shape = f"ST_AsMVTGeom({moved}, {frame}, {_EXTENT:d}, {_BUFFER:d}, true)"
+        columns = ", ".join(
+            f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in told(of)
+        )
+        where = " OR ".join(f"({each})" for each in branches)
+        return (
+            f"coalesce((SELECT ST_AsMVT(drawn, '{of.id}', {_EXTENT:d}, '_shape')"  # noqa: S608
+            f" FROM (SELECT {columns}, {shape} AS _shape FROM {of.table}"
+            f" WHERE ({where}) AND geom && {ground}) AS drawn WHERE _shape IS NOT NULL), '')",
+            parameters,
+        )
+
+
+def told(of: Collection) -> list[Any]:
+    """Return the properties that tiles have of a collection."""
+    return [each for each in of.properties if each.name in _TOLD.get(of.id, (each.name,))]
+
+
+def _scalar(kind: str, column: str) -> str:
+    """SQL of a value as MVT can have it."""
+    if kind == "codes":  # 'ONT,CLN'
+        return f"translate(jsonb_path_query_array({column}, '$[*].code')::text, '[]\" ', '')"
+    return column if kind in ("integer", "number", "string") else f"({column})::text"
+
+
+def _tag(body: bytes) -> str:
+    return hashlib.blake2b(body, digest_size=12).hexdigest()
+
+
+_EMPTY = Tile(gzip.compress(b"", 5, mtime=0), _tag(b""))
+
+
+def layers(
+    offer: dict[str, Collection], name: str | None, of: MatrixSet, z: str
+) -> list[Collection]:
+    """Return what a tileset shows at a level: a collection, or what stands in for it there.
+
+    Without a name the tileset is that of the whole service: parcels and what is beneath.
+    """
+    level = int(z) if z.isascii() and z.isdigit() and len(z) < 3 else 0
+    width = of.width / 2**level
+    main = offer[name or "parcels"]
+    if width <= widest(main):
+        return [main]
+    beneath = [offer[each] for each in _BENEATH.get(main.id, ()) if each in offer]
+    return [each for each in beneath if width <= widest(each)]
+
+
+def widest(of: Collection) -> float:
+    """Return the width of the widest tile that shows a collection, in metres."""
+    return _WIDEST.get(of.id, math.inf)
+
+
+def first_level(of: Collection, tiling: MatrixSet) -> int:
+    """Return the first level of a tile matrix set at which a collection is drawn."""
+    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= widest(of))
+
+
+def matrix_set_list(base: str, storage: int) -> dict[str, Any]:
+    """Return the list of the tile matrix sets."""
+    return {
+        "tileMatrixSets": [
+            {
+                "id": each.id,
+                "title": each.title,
+                **({"uri": each.uri} if each.uri else {}),
+                "crs": each.crs.uri,
+                "links": [
+                    _link(
+                        f"{base}/tileMatrixSets/{each.id}", "self", "application/json", each.title
+                    )
+                ],
+            }
+            for each in matrix_sets(storage).values()
+        ],
+        "links": [_link(f"{base}/tileMatrixSets", "self", "application/json", "This document")],
+    }
+
+
+def links(base: str, name: str | None) -> list[dict[str, Any]]:
+    """Return the links to the tilesets of a collection, or of the service."""
+    made = [_link(_place(base, name), _RELATION + "tilesets-vector", "application/json", "Tiles")]
+    if name is None:
+        made.append(
+            _link(
+                f"{base}/tileMatrixSets",
+                _RELATION + "tiling-schemes",
+                "application/json",
+                "Tile matrix sets",
+            )
+        )
+    return made
+
+
+def tilesets(
+    base: str, offer: dict[str, Collection], name: str | None, storage: int
+) -> dict[str, Any]:
+    """Return the list of the tilesets of a collection, or of the service."""
+    here = _place(base, name)
+    return {
+        "tilesets": [
+            {
+                "title": f"{(name or 'map')}: {each.title}",
+                "dataType": "vector",
+                "crs": each.crs.uri,
+                **({"tileMatrixSetURI": each.uri} if each.uri else {}),
+                "links": [
+                    _link(f"{here}/{each.id}", "self", "application/json", "The tileset"),
+                    *_scheme(base, each),
+                ],
+            }
+            for each in matrix_sets(storage).values()
+        ],
+        "links": [_link(here, "self", "application/json", "This document")],
+    }
+
+
+def tileset(
+    base: str,
+    offer: dict[str, Collection],
+    name: str | None,
+    of: MatrixSet,
+    extents: dict[str, dict[str, Any]],
+    language: str,
+) -> dict[str, Any]:
+    """Return a tileset's description, OGC TMS 2.0."""
+    here = f"{_place(base, name)}/{of.id}"
+    main = offer[name or "parcels"]
+    shown = _shown(offer, main, of)
+    box = extents[main.id]["spatial"]["bbox"]
+    links = [
+        _link(here, "self", "application/json", "This document"),
+        *_scheme(base, of),
+        {
+            **_link(f"{here}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}", "item", MVT, "The tiles"),
+            "templated": True,
+        },
+    ]
+    if of.id == WEB_MERCATOR:
+        links.append(_link(f"{here}?f=tilejson", "alternate", TILEJSON, "This as TileJSON"))
+    return {
+        "title": main.title[language],
+        "dataType": "vector",
+        "crs": of.crs.uri,
+        **({"tileMatrixSetURI": of.uri} if of.uri else {}),
+        "boundingBox": {
+            "lowerLeft": box[:2],
+            "upperRight": box[2:],
+            "crs": crs.CRS84,
+        },
+        "layers": [
+            {
+                "id": each.id,
+                "title": each.title[language],
+                "dataType": "vector",
+                "minTileMatrix": str(least),
+                "maxTileMatrix": str(most),
+                "propertiesSchema": {
+                    "type": "object",
+                    "properties": {known.name: known.parameter(language) for known in told(each)},
+                },
+            }
+            for each, least, most in shown
+        ],
+        "tileMatrixSetLimits": _limits(of, shown[0][1] if len(shown) == 1 else 0),
+        "links": links,
+    }
+
+
+def tilejson(
+    base: str,
+    offer: dict[str, Collection],
+    name: str | None,
+    of: MatrixSet,
+    extents: dict[str, dict[str, Any]],
+    language: str,
+) -> dict[str, Any]:
+    """Return a tileset of `WebMercatorQuad` as TileJSON 3.0.0."""
+    main = offer[name or "parcels"]
+    shown = _shown(offer, main, of)
+    box = extents[main.id]["spatial"]["bbox"]
+    # beyond this a client enlarges what it has: 4096 units across 153 m are 4 cm
+    deepest = 18
+    return {
+        "tilejson": "3.0.0",
+        "name": main.title[language],
+        "scheme": "xyz",
+        "tiles": [f"{_place(base, name)}/{of.id}/{{z}}/{{y}}/{{x}}"],
+        "minzoom": min(least for _, least, _ in shown),
+        "maxzoom": deepest,
+        "bounds": box,
+        "center": [
+            (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, first_level(main, of)
+        ],
+        "vector_layers": [
+            {
+                "id": each.id,
+                "description": each.title[language],
+                "minzoom": least,
+                "maxzoom": min(most, deepest),
+                "fields": {
+                    known.name: "Number" if known.kind in ("integer", "number") else "String"
+                    for known in told(each)
+                },
+            }
+            for each, least, most in shown
+        ],
+    }  # fmt: skip
+
+
+def _shown(
+    offer: dict[str, Collection], main: Collection, of: MatrixSet
+) -> list[tuple[Collection, int, int]]:
+    """The layers of a tileset with their first and last level."""
+    begins = first_level(main, of)
+    made = [(main, begins, of.levels - 1)]
+    for each in (offer[name] for name in _BENEATH.get(main.id, ()) if name in offer):
+        made.append((each, first_level(each, of), begins - 1))
+    return made
+
+
+def _limits(of: MatrixSet, least: int) -> list[dict[str, Any]]:
+    return [
+        {
+            "tileMatrix": str(z),
+            "minTileRow": 0,
+            "maxTileRow": 2**z - 1,
+            "minTileCol": 0,
+            "maxTileCol": 2**z - 1,
+        }
+        for z in range(least, of.levels)
+    ]
+
+
+def _place(base: str, name: str | None) -> str:
+    return f"{base}/collections/{name}/tiles" if name else f"{base}/tiles"
+
+
+def _scheme(base: str, of: MatrixSet) -> Iterable[dict[str, Any]]:
+    return [
+        _link(
+            f"{base}/tileMatrixSets/{of.id}",
+            _RELATION + "tiling-scheme",
+            "application/json",
+            of.title,
+        )
+    ]
+
+
+def _link(href: str, rel: str, media: str, title: str) -> dict[str, Any]:
+    return {"href": href, "rel": rel, "type": media, "title": title}
