@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import archive, crs, encodings, fields, formats, reader
+from landdata.survey import archive, crs, encodings, fields, formats, points, reader
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -186,7 +186,10 @@ def _load(
     clock.stage("unpack")
     dataset = archive.unpack(path, scratch, settings, layer=layer)
     clock.stage("read")
-    raw = reader.read(dataset, settings, engine=engine)
+    if dataset.format.kind == "points":
+        raw = points.read(dataset, settings)
+    else:
+        raw = reader.read(dataset, settings, engine=engine)
     if dataset.format is formats.SHAPEFILE:
         return dataset, raw
     alone = len(dataset.layers) == 1
@@ -207,7 +210,7 @@ def _of_file(dataset: archive.Dataset, raw: reader.Layer) -> list[Finding]:
     if raw.stated is not None:
         counts = {"stated": str(raw.stated), "count": str(len(raw.rows))}
         found.append(Finding("stale-count", detail=counts))
-    return found
+    return [*found, *raw.findings]
 
 
 # -- text
@@ -373,7 +376,8 @@ def _shapes(
     if not finite.all():
         owner = np.repeat(np.arange(len(geometry)), counts)
         not_finite[owner[~finite]] = True
-    null &= ~np.isin(raw.rows, raw.unread)  # those have a finding already
+    told = [f.row for f in raw.findings if f.rule == "missing-geometry" and f.row is not None]
+    null &= ~np.isin(raw.rows, [*raw.unread, *told])  # those have a finding already
     unsure = dataset.format is formats.GEOPACKAGE  # its driver does not tell the two apart
     shapes.lose(null, "none" if unsure else "null")
     shapes.lose(other, "type")

@@ -54,8 +54,13 @@ GML = Format(
     options={"DOWNLOAD_SCHEMA": "NO"},
 )  # fmt: skip
 
+POINTS = Format(
+    name="text of survey points", driver=None, suffix=".csv", suffixes=(".csv", ".txt"),
+    kind="points",
+)  # fmt: skip
+
 #: Told apart by their first bytes; the shapefile, which is several files, is not among them.
-FORMATS = (GEOPACKAGE, GEOJSON, FLATGEOBUF, GML)
+FORMATS = (GEOPACKAGE, GEOJSON, FLATGEOBUF, GML, POINTS)
 #: The drivers that GDAL has in its process: of these the one that the file needs.
 DRIVERS = tuple(f.driver for f in (SHAPEFILE, *FORMATS) if f.driver is not None)
 SUFFIXES: Mapping[str, Format] = MappingProxyType({s: f for f in FORMATS for s in f.suffixes})
@@ -94,7 +99,19 @@ def recognise(path: Path, name: str) -> Format:
     if text.startswith(b"<"):
         _check_xml(text, name)
         return GML
+    if _is_table(head):
+        return POINTS
     raise _unknown(name)
+
+
+def _is_table(head: bytes) -> bool:
+    """Tell whether text is delimited lines: the first two have the same four columns or more."""
+    if head.startswith(b"\xff\xfe"):
+        head = head[2:].replace(b"\0", b"")
+    lines = [line for line in head.splitlines() if line.strip()][:2]
+    if len(lines) < 2 or b"\0" in head:
+        return False
+    return any(lines[0].count(d) == lines[1].count(d) >= 3 for d in (b"\t", b";", b",", b"|"))
 
 
 def _check_xml(head: bytes, name: str) -> None:
@@ -113,6 +130,6 @@ def _check_xml(head: bytes, name: str) -> None:
 def _unknown(name: str) -> BadSurvey:
     return BadSurvey(
         f"{name} is of no format that is read here.",
-        hint="Send a zipped shapefile, GeoPackage, GeoJSON, FlatGeobuf or GML.",
+        hint="Send a zipped shapefile, or another of the formats in docs/survey-files.md.",
         code="unknown-format",
     )

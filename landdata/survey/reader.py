@@ -18,6 +18,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from landdata.errors import BadRequest, BadSurvey, LandDataError
+from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import formats
 from landdata.survey.archive import Dataset
@@ -38,7 +39,8 @@ class Layer:
     `wkb` is null for a row whose shape is missing or damaged. `columns` hold text as latin-1,
     one character a byte, or, where `unicode`, as the format's own Unicode. `unread` are the
     rows that the engine could not read: they are there, and empty. `stated` is the number of
-    rows that the file claims where it is another. `network` tells whether the child could be
+    rows that the file claims where it is another. `findings` are what making the layer told,
+    of rows without a shape too. `network` tells whether the child could be
     cut off from it.
     """
 
@@ -53,6 +55,7 @@ class Layer:
     engine: str = ENGINES[0]
     unread: tuple[int, ...] = ()
     stated: int | None = None
+    findings: tuple[Finding, ...] = ()
     network: str = "none"
     peak_mb: int = 0
 

@@ -1,0 +1,205 @@
+"""Text of survey points: a line a point, of which parcels are made.
+
+A line names its parcel (sheet and number), the point's place in the boundary, and its
+coordinates: X is the northing and Y the easting, as Vietnamese surveys write them. GDAL has no
+part in it.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from landdata.errors import BadSurvey
+from landdata.findings import Finding
+from landdata.settings import Settings
+from landdata.survey import fields
+from landdata.survey.archive import Dataset
+from landdata.survey.reader import Layer
+
+#: What a column of coordinates may be called. Case, accents and underscores do not count.
+NAMES: dict[str, tuple[str, ...]] = {
+    "x": ("X", "XN", "N", "NORTH", "NORTHING", "TOADOX", "XM", "BAC", "TOADOXM"),
+    "y": ("Y", "YE", "E", "EAST", "EASTING", "TOADOY", "YM", "DONG", "TOADOYM"),
+    "order": (
+        "ORDER", "POINTORDER", "THUTU", "THUTUDIEM", "STTDIEM", "STT", "SOHIEUDIEM", "SHDIEM",
+        "SODIEM", "DIEM", "POINT",
+    ),
+    "ring": ("RING", "VONG"),
+}  # fmt: skip
+_DELIMITERS = "\t;,|"
+_UNCLEAR = (
+    "hai điểm có cùng thứ tự trên ranh giới",
+    "two of its points claim the same place in the boundary",
+)
+_TOO_FEW = ("có ít hơn ba điểm", "it has under three points")
+_MAX_LINE = 65_536  # letters
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """The points of a parcel by ring, as `(order, easting, northing)`, and its values."""
+
+    values: list[str]
+    rings: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+    differing: set[int] = field(default_factory=set)  # columns in which its lines disagree
+
+    def why_not(self) -> tuple[str, str] | None:
+        """Say why no polygon can be made of the points, in Vietnamese and English, if none can."""
+        for ring in self.rings.values():
+            distinct = {point[0] for point in ring if math.isfinite(point[0])}
+            if distinct and len(distinct) < len(set(ring)):
+                return _UNCLEAR
+            if len({point[1:] for point in ring}) < 3:
+                return _TOO_FEW
+        return None
+
+
+def read(dataset: Dataset, settings: Settings, columns: Sequence[str] | None = None) -> Layer:
+    """Read points into a layer of parcels, in the order in which the file first names them.
+
+    `columns` name the columns of a file without a header. A parcel whose points are no numbers
+    or too few has a shape that later stages refuse, each with its finding. Raises `BadSurvey`
+    where the columns are not understood or a line has not as many as the first.
+    """
+    lines = _lines(dataset.file, dataset.layer)
+    header = list(columns) if columns else next(lines, [])
+    places = _places(header, dataset.layer)
+    special = {places[name] for name in NAMES if name in places}
+    kept = [at for at in range(len(header)) if at not in special]
+    parcels: dict[tuple[str, str], _Parcel] = {}
+    for count, row in enumerate(lines):
+        if len(row) != len(header):
+            raise BadSurvey(
+                f"Line {count + 1 + (not columns)} of {dataset.layer} has {len(row)} columns, not"
+                f" {len(header)}.",
+                hint="Export the points again; every line needs every column.",
+                code="bad-line",
+            )
+        if count >= settings.max_rows * 20:
+            raise BadSurvey(
+                f"{dataset.layer} has over {count} points.",
+                hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
+                code="too-many-rows",
+            )
+        sheet = row[places["sheet"]].strip() if "sheet" in places else ""
+        key = (sheet, row[places["number"]].strip())
+        parcel = parcels.setdefault(key, _Parcel(list(row)))
+        for at in kept:
+            known, value = parcel.values[at].strip(), row[at].strip()
+            if not known:
+                parcel.values[at] = value
+            elif value and value != known:
+                parcel.differing.add(at)
+        ring = parcel.rings.setdefault(row[places["ring"]].strip() if "ring" in places else "", [])
+        order = _number(row[places["order"]]) if "order" in places else float(len(ring))
+        ring.append((order, _number(row[places["y"]]), _number(row[places["x"]])))
+    if not parcels:
+        raise BadSurvey(f"{dataset.layer} has no points.", hint="Send them.", code="empty-layer")
+    made = list(parcels.values())
+    findings = [
+        Finding("bad-value", row=row, detail={"field": header[at], "value": "…"})
+        for row, parcel in enumerate(made)
+        for at in sorted(parcel.differing)
+    ]
+    reasons = [parcel.why_not() for parcel in made]
+    findings += [
+        Finding("missing-geometry", row=row, detail={"why": why[0], "why_en": why[1]})
+        for row, why in enumerate(reasons)
+        if why is not None
+    ]
+    shapes = [None if why else _wkb(p) for p, why in zip(made, reasons, strict=True)]
+    return Layer(
+        rows=np.arange(len(made), dtype=np.int64),
+        wkb=pa.chunked_array([pa.array(shapes, pa.binary())]),
+        columns={
+            header[at]: pa.chunked_array([pa.array([p.values[at] for p in made], pa.string())])
+            for at in kept
+        },
+        layer=dataset.layer,
+        layers=(dataset.layer,),
+        shape="Polygon",
+        engine="text",
+        findings=tuple(findings),
+    )
+
+
+def _lines(path: Path, name: str) -> Iterator[list[str]]:
+    """Read delimited lines; text is latin-1, one character a byte."""
+    with path.open("rb") as file:
+        wide = file.read(2) == b"\xff\xfe"
+    with path.open(encoding="utf-16" if wide else "latin-1", newline="") as file:
+        first = file.readline(_MAX_LINE).removeprefix("ï»¿")
+        delimiter = max(_DELIMITERS, key=first.count)
+        file.seek(0)
+        try:
+            for number, row in enumerate(csv.reader(file, delimiter=delimiter, strict=True)):
+                if any(map(str.strip, row)):
+                    texts = [v.encode().decode("latin-1") for v in row] if wide else row
+                    texts[0] = texts[0].removeprefix("ï»¿").strip('"') if number == 0 else texts[0]
+                    yield texts
+        except (csv.Error, UnicodeError):
+            raise BadSurvey(
+                f"{name} is not whole as delimited text.",
+                hint="Export the points again.",
+                code="bad-line",
+            ) from None
+
+
+def _places(header: Sequence[str], name: str) -> dict[str, int]:
+    """Find the columns that make the parcels."""
+    wanted = {**NAMES, "sheet": fields.NAMES["sheet"], "number": fields.NAMES["number"]}
+    known: dict[str, int] = {}
+    plain = [fields.plain(_readable(text)) for text in header]
+    for meaning, names in wanted.items():
+        found = [plain.index(n) for n in map(fields.plain, names) if n in plain]
+        if found:
+            known[meaning] = found[0]
+    missing = [meaning for meaning in ("number", "x", "y") if meaning not in known]
+    if missing:
+        headless = len(header) > 3 and sum(map(math.isfinite, map(_number, header))) >= 3
+        raise BadSurvey(
+            f"{name} has {len(header)} columns and no line that names them."
+            if headless
+            else f"{name} has no column for {', '.join(missing)} among {len(header)}.",
+            hint="Name them in the first line (sheet, number, order, x, y), or in a profile with"
+            " --profile.",
+            code="no-header" if headless else "unknown-columns",
+        )
+    return known
+
+
+def _readable(text: str) -> str:
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _number(text: str) -> float:
+    """Read a number, with a decimal point or comma; NaN where it is none."""
+    text = text.strip().replace(" ", "").replace(",", ".")
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _wkb(parcel: _Parcel) -> bytes:
+    """Write a parcel's rings, closed; a point without a place in its ring keeps the file's."""
+    rings = []
+    for _, points in sorted(parcel.rings.items()):
+        ordered = all(math.isfinite(order) for order, _, _ in points)
+        line = sorted(points, key=lambda point: point[0]) if ordered else points
+        ring = [(x, y) for _, x, y in line]
+        if ring[0] != ring[-1]:
+            ring.append(ring[0])
+        rings.append(struct.pack(f"<I{2 * len(ring)}d", len(ring), *(n for p in ring for n in p)))
+    return struct.pack("<BII", 1, 3, len(rings)) + b"".join(rings)
