@@ -24,12 +24,11 @@ from urllib.parse import quote, urlencode
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, render_template, request
 from pygeoapi import api as shell
-from pygeoapi.api.itemtypes import get_collection_queryables
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
 from landdata.settings import Settings
-from ogc import config, crs, items, openapi
+from ogc import config, crs, items, openapi, schemas
 from ogc.config import Collection
 
 PREFIX = "/ogc"
@@ -71,6 +70,7 @@ def create_blueprint(settings: Settings, engine: sa.Engine) -> Blueprint:
         ("/collections/<collection>", "collection", service.collection),
         ("/collections/<collection>/schema", "schema", service.schema),
         ("/collections/<collection>/queryables", "queryables", service.queryables),
+        ("/collections/<collection>/sortables", "sortables", service.sortables),
         ("/collections/<collection>/items", "items", service.items),
         ("/collections/<collection>/items/<key>", "item", service.item),
     )
@@ -157,30 +157,27 @@ class Service:
 
     def schema(self, collection: str) -> Response:
         """The schema of a collection's features."""
-        of = self._collection(collection)
-        form, language = self._asked((SCHEMA, JSON, HTML))
-        told = self._tell(shell.get_collection_schema, language, of.id)
-        if form == HTML:
-            return self._html("schema.html", language, told=told, of=of)
-        return _json(told, SCHEMA, language=language)
+        return self._schema(collection, "schema", schemas.schema)
 
     def queryables(self, collection: str) -> Response:
-        """The properties of a collection that can be asked for by value."""
+        """The properties of a collection that can be asked for."""
+        return self._schema(collection, "queryables", schemas.queryables)
+
+    def sortables(self, collection: str) -> Response:
+        """The properties of a collection that its features can be sorted by."""
+        return self._schema(collection, "sortables", schemas.sortables)
+
+    def _schema(
+        self,
+        collection: str,
+        name: str,
+        make: Callable[[Collection, str, str], dict[str, Any]],
+    ) -> Response:
         of = self._collection(collection)
         form, language = self._asked((SCHEMA, JSON, HTML))
-        told = self._tell(get_collection_queryables, language, of.id)
-        # pygeoapi lists every field and leaves titles and units out
-        told["properties"] = {
-            "geometry": told["properties"]["geometry"],
-            **{
-                name: {**known.parameter(language), **_role(told["properties"][name])}
-                for name, known in of.queryables.items()
-            },
-        }
-        told["$id"] = f"{_base()}/collections/{of.id}/queryables"
-        told["additionalProperties"] = False
+        told = make(of, language, f"{_base()}/collections/{of.id}/{name}")
         if form == HTML:
-            return self._html("schema.html", language, told=told, of=of)
+            return self._html("schema.html", language, told=told, of=of, kind=name)
         return _json(told, SCHEMA, language=language)
 
     # -- views: features --
@@ -210,7 +207,8 @@ class Service:
                 "links": links,
                 "numberMatched": page.matched,
             }
-            return self._html("items.html", language, told=told, of=of, query=query)
+            shown = of.properties if query.properties is None else query.properties
+            return self._html("items.html", language, told=told, of=of, query=query, shown=shown)
         matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
         parts = [
             '{"type":"FeatureCollection","features":[',
@@ -290,6 +288,18 @@ class Service:
         for part in (made, *made.get("collections", ())):
             if "links" in part:
                 part["links"] = [each for each in part["links"] if _is_ours(each)]
+            if part.get("id") in self.offer:
+                href = f"{told.base_url}/collections/{part['id']}/sortables"
+                title = "Sắp xếp được theo" if language == "vi" else "Sortables"
+                for form, media in (("json", SCHEMA), ("html", HTML)):
+                    part["links"].append(
+                        {
+                            "type": media,
+                            "rel": "http://www.opengis.net/def/rel/ogc/1.0/sortables",
+                            "title": title,
+                            "href": f"{href}?f={form}",
+                        }
+                    )
         return made
 
     def extents(self) -> dict[str, dict[str, Any]]:
@@ -540,10 +550,6 @@ def _is_ours(link: dict[str, Any]) -> bool:
     ends = ("/processes", "/job-list", "/tiling-schemes")
     served = (JSON, GEOJSON, HTML, OPENAPI, SCHEMA)
     return link.get("type") in served and not link["rel"].endswith(ends)
-
-
-def _role(schema: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if key == "x-ogc-role"}
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from landdata import land_use
 from landdata.settings import Settings
 from ogc import crs
 
@@ -20,6 +21,23 @@ LANGUAGES = ("vi", "en")
 
 #: Conformance classes that hold, and no other; pygeoapi's own list claims more than we serve.
 CONFORMANCE = (
+    *(
+        f"http://www.opengis.net/spec/cql2/1.0/conf/{part}"
+        for part in (
+            "accent-insensitive-comparison",
+            "advanced-comparison-operators",
+            "array-functions",
+            "basic-cql2",
+            "basic-spatial-functions",
+            "basic-spatial-functions-plus",
+            "case-insensitive-comparison",
+            "cql2-json",
+            "cql2-text",
+            "property-property",
+            "spatial-functions",
+            "temporal-functions",
+        )
+    ),
     "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/html",
     "http://www.opengis.net/spec/ogcapi-common-1/1.0/conf/json",
@@ -31,10 +49,16 @@ CONFORMANCE = (
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/html",
     "http://www.opengis.net/spec/ogcapi-features-1/1.0/conf/oas30",
     "http://www.opengis.net/spec/ogcapi-features-2/1.0/conf/crs",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/features-filter",
+    "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/filter",
     "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables",
     "http://www.opengis.net/spec/ogcapi-features-3/1.0/conf/queryables-query-parameters",
-    "http://www.opengis.net/spec/ogcapi-features-5/1.0/conf/queryables",
-    "http://www.opengis.net/spec/ogcapi-features-5/1.0/conf/schemas",
+    # part 5 of Features became part 3 of Common; clients look for either
+    *(
+        f"http://www.opengis.net/spec/{family}/1.0/conf/{part}"
+        for family in ("ogcapi-common-3", "ogcapi-features-5")
+        for part in ("queryables", "returnables-and-receivables", "schemas", "sortables")
+    ),
 )
 
 
@@ -51,6 +75,7 @@ _JSON: dict[Kind, str] = {
 }
 
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Property:
     """A public property of a collection; `column` is SQL over a row of its table."""
@@ -62,6 +87,12 @@ class Property:
     en: str
     unit: str | None = None
     queryable: bool = True
+    always: bool = False  # never null: pages sorted by it are cut by its index
+
+    @property
+    def sortable(self) -> bool:
+        """Whether features can be put in its order."""
+        return self.queryable and self.kind != "codes"
 
     @property
     def json(self) -> str:
@@ -87,8 +118,18 @@ class Property:
                         "type": "object",
                         "required": ["code"],
                         "properties": {
-                            "code": {"type": "string"},
-                            "area": {"type": "number", "nullable": True},
+                            # a survey may bear other codes too, which are kept as they came
+                            "code": {
+                                "anyOf": [
+                                    {"type": "string", "enum": [*land_use.CURRENT]},
+                                    {"type": "string"},
+                                ]
+                            },
+                            "area": {
+                                "type": "number",
+                                "nullable": True,
+                                "x-ogc-unit": "m2",
+                            },
                         },
                     },
                 }
@@ -130,6 +171,11 @@ class Collection:
         """The properties that can be asked for by value, by name."""
         return {each.name: each for each in self.properties if each.queryable}
 
+    @property
+    def sortables(self) -> dict[str, Property]:
+        """The properties that features can be sorted by, by name."""
+        return {each.name: each for each in self.properties if each.sortable}
+
 
 def collections(settings: Settings) -> dict[str, Collection]:
     """Return the collections of the deployment, by id."""
@@ -151,7 +197,9 @@ def collections(settings: Settings) -> dict[str, Collection]:
         },
         keywords={"vi": ["địa chính", "thửa đất"], "en": ["cadastre", "parcel"]},
         properties=(
-            Property(name="id", column="parcel_id", kind="uuid", vi="Mã", en="Identifier"),
+            Property(
+                name="id", column="parcel_id", kind="uuid", vi="Mã", en="Identifier", always=True
+            ),
             Property(
                 name="national_id",
                 column="national_id",
@@ -159,12 +207,29 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 vi="Mã định danh thửa đất",
                 en="National parcel identifier",
             ),
-            Property(name="commune", column="commune", kind="string", vi="Mã xã", en="Commune"),
             Property(
-                name="sheet", column="sheet", kind="string", vi="Tờ bản đồ số", en="Map sheet"
+                name="commune",
+                column="commune",
+                kind="string",
+                vi="Mã xã",
+                en="Commune",
+                always=True,
             ),
             Property(
-                name="number", column="number", kind="string", vi="Thửa đất số", en="Parcel number"
+                name="sheet",
+                column="sheet",
+                kind="string",
+                vi="Tờ bản đồ số",
+                en="Map sheet",
+                always=True,
+            ),
+            Property(
+                name="number",
+                column="number",
+                kind="string",
+                vi="Thửa đất số",
+                en="Parcel number",
+                always=True,
             ),
             Property(
                 name="scale",
@@ -214,6 +279,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="time",
                 vi="Có hiệu lực từ",
                 en="Valid from",
+                always=True,
             ),
             Property(
                 name="valid_to",
@@ -223,7 +289,12 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 en="Valid until",
             ),
             Property(
-                name="version", column="version", kind="integer", vi="Phiên bản", en="Version"
+                name="version",
+                column="version",
+                kind="integer",
+                vi="Phiên bản",
+                en="Version",
+                always=True,
             ),
         ),
     )
@@ -244,14 +315,15 @@ def collections(settings: Settings) -> dict[str, Collection]:
         },
         keywords={"vi": ["đơn vị hành chính", "xã"], "en": ["administrative unit", "commune"]},
         properties=(
-            Property(name="code", column="code", kind="string", vi="Mã xã", en="Code"),
-            Property(name="name", column="name", kind="string", vi="Tên", en="Name"),
+            Property(name="code", column="code", kind="string", vi="Mã xã", en="Code", always=True),
+            Property(name="name", column="name", kind="string", vi="Tên", en="Name", always=True),
             Property(
                 name="valid_from",
                 column="valid_from",
                 kind="date",
                 vi="Có hiệu lực từ",
                 en="Valid from",
+                always=True,
             ),
             Property(
                 name="valid_to",

@@ -143,6 +143,37 @@ def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
     return _moved([(west, south, east, north)], asked.srid, storage, step=500.0)
 
 
+def moved(geometry: BaseGeometry, asked: Crs, storage: int) -> BaseGeometry:
+    """Return a geometry given in `asked`, axes in its order, in the storage CRS.
+
+    Its edges, straight in `asked`, are cut as those of a box are. What lies too far away for
+    the storage CRS is drawn to the edge of its reach, where no parcel is.
+    """
+    if asked.north_first:
+        geometry = shapely.transform(geometry, lambda points: points[:, ::-1])
+    if asked.srid == storage:
+        return _valid(geometry)
+    step = 0.004 if asked.geographic else 500.0
+    pieces = shapely.length(geometry) / step
+    geometry = shapely.segmentize(geometry, step * max(1.0, pieces / 20_000))
+    centre = _centre(storage)
+    if asked.geographic:
+        low, high = (centre - _REACH_DEGREES, -85.0), (centre + _REACH_DEGREES, 85.0)
+    elif asked.srid == 3857:
+        metre = 20037508.342789244 / 180
+        low = ((centre - _REACH_DEGREES) * metre, -20037508.0)
+        high = ((centre + _REACH_DEGREES) * metre, 20037508.0)
+    else:
+        low = (500_000 - _REACH_METRES, -_POLAR_METRES)
+        high = (500_000 + _REACH_METRES, _POLAR_METRES)
+    move = transformer(asked.srid, storage).transform
+
+    def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.column_stack(move(*np.clip(points, low, high).T))
+
+    return _valid(shapely.transform(geometry, place))
+
+
 def _geographic(
     west: float, south: float, east: float, north: float, asked: Crs, storage: int
 ) -> BaseGeometry:

@@ -26,7 +26,7 @@ from shapely.geometry.base import BaseGeometry
 
 from landdata import parcels
 from landdata.errors import BadRequest, NotFound, Unavailable
-from ogc import crs
+from ogc import cql2, crs
 from ogc.config import Collection, Kind, Property
 
 DEFAULT_LIMIT = 10
@@ -46,8 +46,14 @@ PARAMETERS = (
     "offset",
     "cursor",
     "count",
+    "sortby",
+    "properties",
+    "skipGeometry",
+    "filter",
+    "filter-lang",
+    "filter-crs",
 )
-ITEM_PARAMETERS = ("f", "lang", "crs", "datetime")
+ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
 
 _TYPES = {
     "string": "text",
@@ -97,16 +103,38 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class Sort:
+    """One step of an order; null is greater than every value."""
+
+    by: Property
+    descending: bool
+
+    @property
+    def name(self) -> str:
+        """It as one writes it in `sortby`."""
+        return f"{'-' if self.descending else ''}{self.by.name}"
+
+
+@dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page begins: after (or before) the feature of this key."""
+    """Where a page begins: after (or before) the feature of this key.
+
+    `by` holds the values that the feature is sorted by, as PostgreSQL writes them; `sort` tells
+    of what order they are.
+    """
 
     direction: Literal["next", "prev"]
     key: str
     order: str
+    sort: str = ""
+    by: tuple[str | None, ...] = ()
 
     def token(self) -> str:
         """Return it as the opaque text of a link."""
-        plain = json.dumps([self.direction[0], self.key, self.order], separators=(",", ":"))
+        parts: list[Any] = [self.direction[0], self.key, self.order]
+        if self.sort:
+            parts += [self.sort, self.by]
+        plain = json.dumps(parts, separators=(",", ":"))
         return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
@@ -123,7 +151,16 @@ class Query:
     area: BaseGeometry | None = None
     moment: Moment | None = None
     filters: Mapping[str, Any] = field(default_factory=dict)
+    filter: cql2.Condition | None = None
+    sort: tuple[Sort, ...] = ()
+    properties: tuple[Property, ...] | None = None  # all, where None
+    geometry: bool = True
     count: bool = False
+
+    @property
+    def sorted_by(self) -> str:
+        """The order as one writes it in `sortby`."""
+        return ",".join(each.name for each in self.sort)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +263,10 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
             if name in values
         },
         count=_choice(values, "count", ("none", "exact"), "none") == "exact",
+        filter=_filter(values, collection, storage),
+        sort=_sort(values, collection),
+        properties=_properties(values, collection),
+        geometry=_geometry(values),
     )
     if "bbox" in values:
         asked = crs.named(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
@@ -235,8 +276,63 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
     if "cursor" in values:
         if query.offset:
             raise _bad("offset", "it can't be combined with cursor", str(query.offset))
-        query = replace(query, cursor=_cursor(values["cursor"], collection))
+        query = replace(query, cursor=_cursor(values["cursor"], query))
     return query
+
+
+def _filter(
+    values: Mapping[str, str], collection: Collection, storage: int
+) -> cql2.Condition | None:
+    if "filter" not in values:
+        for name in ("filter-lang", "filter-crs"):
+            if name in values:
+                raise _bad(name, "it needs a filter", values[name])
+        return None
+    return cql2.read(
+        values["filter"],
+        _choice(values, "filter-lang", cql2.LANGUAGES, cql2.LANGUAGES[0]),
+        collection,
+        asked=crs.named(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
+        storage=storage,
+    )
+
+
+def _sort(values: Mapping[str, str], collection: Collection) -> tuple[Sort, ...]:
+    steps: list[Sort] = []
+    for part in values["sortby"].split(",") if "sortby" in values else ():
+        # a plus sign in an address means a space
+        name = part[1:] if part[:1] in ("-", "+", " ") else part
+        known = collection.sortables.get(name)
+        if known is None:
+            raise _bad(
+                "sortby",
+                f"features can't be sorted by {name[:100]!r}, only by"
+                f" {', '.join(collection.sortables)}",
+                values["sortby"],
+            )
+        if any(each.by == known for each in steps):
+            raise _bad("sortby", f"it names {name} twice", values["sortby"])
+        steps.append(Sort(known, descending=part.startswith("-")))
+    return tuple(steps)
+
+
+def _properties(values: Mapping[str, str], collection: Collection) -> tuple[Property, ...] | None:
+    if "properties" not in values:
+        return None
+    wanted = values["properties"].split(",")
+    known = [each.name for each in collection.properties]
+    for name in wanted:
+        if name not in known:
+            raise _bad(
+                "properties",
+                f"there is no property {name[:100]!r}, only {', '.join(known)}",
+                values["properties"],
+            )
+    return tuple(each for each in collection.properties if each.name in wanted)
+
+
+def _geometry(values: Mapping[str, str]) -> bool:
+    return _choice(values, "skipGeometry", ("false", "true"), "false") == "false"
 
 
 def single(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
@@ -325,11 +421,17 @@ def _choice(values: Mapping[str, str], name: str, choices: tuple[str, ...], defa
     return text
 
 
-def _cursor(token: str, collection: Collection) -> Cursor:
+def _cursor(token: str, query: Query) -> Cursor:
+    collection = query.collection
     try:
         plain = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
-        direction, key, order = json.loads(plain)
+        direction, key, order, *rest = json.loads(plain)
         if not (isinstance(key, str) and isinstance(order, str)) or "\0" in key:
+            raise ValueError(token)
+        sort, by = rest or ("", ())
+        if sort != query.sorted_by or len(by) != len(query.sort):
+            raise ValueError(token)
+        if not all(each is None or (isinstance(each, str) and "\0" not in each) for each in by):
             raise ValueError(token)
         if collection.key_kind == "uuid":
             uuid.UUID(key)
@@ -337,7 +439,8 @@ def _cursor(token: str, collection: Collection) -> Cursor:
             dt.date.fromisoformat(order)
         elif not -_INT32 <= int(order) < _INT32:
             raise ValueError(token)
-        return Cursor({"n": "next", "p": "prev"}[direction], key, order)  # type: ignore[arg-type]
+        known: dict[str, Literal["next", "prev"]] = {"n": "next", "p": "prev"}
+        return Cursor(known[direction], key, order, sort, tuple(by))
     except (ValueError, KeyError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
         raise _bad("cursor", "take it from a link as it is", token) from None
 
@@ -355,7 +458,8 @@ def page(reader: Reader, query: Query) -> Page:
     """Return a page of features. Raises `Unavailable`."""
     statement, parameters = page_statement(query)
     # A box must be planned for what it is: a plan made for any box is wrong for large ones.
-    rows = reader.rows(statement, parameters, prepare=False if query.area is not None else None)
+    chosen = query.area is not None or query.filter is not None
+    rows = reader.rows(statement, parameters, prepare=False if chosen else None)
     backwards = query.cursor is not None and query.cursor.direction == "prev"
     more = len(rows) > query.limit
     rows = rows[: query.limit]
@@ -371,10 +475,14 @@ def page(reader: Reader, query: Query) -> Page:
         matched = query.offset + len(rows)
     return Page(
         features=[row[0] for row in rows],
-        next=Cursor("next", rows[-1][1], rows[-1][2]) if has_next else None,
-        prev=Cursor("prev", rows[0][1], rows[0][2]) if has_prev else None,
+        next=_at("next", rows[-1], query) if has_next else None,
+        prev=_at("prev", rows[0], query) if has_prev else None,
         matched=matched,
     )
+
+
+def _at(direction: Literal["next", "prev"], row: tuple[Any, ...], query: Query) -> Cursor:
+    return Cursor(direction, row[1], row[2], query.sorted_by, row[3:])
 
 
 def item(
@@ -403,7 +511,15 @@ def item(
             raise missing
     elif "\0" in key:
         raise missing
-    query = Query(collection=collection, crs=target, storage=storage, moment=when, limit=1)
+    query = Query(
+        collection=collection,
+        crs=target,
+        storage=storage,
+        moment=when,
+        limit=1,
+        properties=_properties(values, collection),
+        geometry=_geometry(values),
+    )
     statement, parameters = page_statement(query, one=True)
     rows = reader.rows(statement, {**parameters, "key": bound})
     if not rows:
@@ -418,11 +534,8 @@ def page_statement(query: Query, *, one: bool = False) -> tuple[str, dict[str, A
     as text; it asks for one more than the limit, which tells whether there is a next page.
     """
     of = query.collection
-    backwards = query.cursor is not None and query.cursor.direction == "prev"
-    descending = " DESC" if backwards else ""
-    # At one moment the key is unique by itself, and ordering by it alone fits the index.
-    by = [of.key] if query.moment is None or query.moment.instant else [of.key, of.order]
-    order = ", ".join(name + descending for name in by)
+    steps = _steps(query)
+    order = ", ".join(step.sql for step in steps)
     conditions, parameters = _conditions(query)
     if one:
         conditions.append(f"{of.key} = %(key)s")
@@ -431,12 +544,9 @@ def page_statement(query: Query, *, one: bool = False) -> tuple[str, dict[str, A
         skip = f" OFFSET {query.offset:d}" if query.offset else ""
         tail = f" ORDER BY {order} LIMIT {query.limit + 1:d}{skip}"
         if query.cursor is not None:
-            types = ["uuid" if of.key_kind == "uuid" else "text", _TYPES[of.order_kind]]
-            names = ["after_key", "after_order"]
-            marks = [f"%({n})s::{t}" for n, t in zip(names, types, strict=True)][: len(by)]
-            sign = "<" if backwards else ">"
-            conditions.append(f"({', '.join(by)}) {sign} ({', '.join(marks)})")
-            parameters |= {"after_key": query.cursor.key, "after_order": query.cursor.order}
+            after, bound = _after(steps, query.cursor)
+            conditions.append(after)
+            parameters |= bound
     branches, moments = _branches(query)
     parameters |= moments
     picked = [
@@ -453,8 +563,75 @@ def page_statement(query: Query, *, one: bool = False) -> tuple[str, dict[str, A
     if one:
         return f"SELECT {text} FROM ({inner}) AS picked", parameters  # noqa: S608
     # names of their own, else ORDER BY would take the text, in which '10' is before '9'
-    columns = f"{text}, {of.key}::text AS after_key, {of.order}::text AS after_order"
-    return f"SELECT {columns} FROM ({inner}) AS picked ORDER BY {order}", parameters  # noqa: S608
+    columns = [f"{text}", f"{of.key}::text AS after_key", f"{of.order}::text AS after_order"]
+    columns += [f"{each.by.column}::text AS by_{n}" for n, each in enumerate(query.sort)]
+    return (
+        f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608
+        parameters,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A column of the order as the page is read: turned around where it is read backwards."""
+
+    column: str
+    type: str
+    descending: bool
+    always: bool
+
+    @property
+    def sql(self) -> str:
+        """It in ORDER BY; PostgreSQL's own place for nulls is that of the greatest value."""
+        return self.column + (" DESC" if self.descending else "")
+
+
+def _steps(query: Query) -> list[_Step]:
+    """Return the whole order: what is asked for, then the key, which makes it total."""
+    of = query.collection
+    backwards = query.cursor is not None and query.cursor.direction == "prev"
+    made = [
+        _Step(
+            each.by.column,
+            _TYPES[each.by.kind],
+            each.descending != backwards,
+            each.by.always,
+        )
+        for each in query.sort
+    ]
+    # the key goes the way of what is before it, so that one row comparison cuts the page
+    last = made[-1].descending if made else backwards
+    made.append(_Step(of.key, "uuid" if of.key_kind == "uuid" else "text", last, always=True))
+    # At one moment the key is unique by itself, and ordering by it alone fits the index.
+    if query.moment is not None and not query.moment.instant:
+        made.append(_Step(of.order, _TYPES[of.order_kind], last, always=True))
+    return made
+
+
+def _after(steps: Sequence[_Step], cursor: Cursor) -> tuple[str, dict[str, Any]]:
+    """Return the condition of what comes after a cursor's feature, and its parameters."""
+    values = [*cursor.by, cursor.key, cursor.order][: len(steps)]
+    parameters = {f"after_{n}": value for n, value in enumerate(values)}
+    marks = [f"%(after_{n})s::{step.type}" for n, step in enumerate(steps)]
+    if all(step.always for step in steps) and len({step.descending for step in steps}) == 1:
+        sign = "<" if steps[0].descending else ">"
+        columns = ", ".join(step.column for step in steps)
+        return f"({columns}) {sign} ({', '.join(marks)})", parameters
+    alternatives, same = [], ""
+    for step, mark, value in zip(steps, marks, values, strict=True):
+        if value is None:
+            beyond = f"{step.column} IS NOT NULL" if step.descending else "false"
+            equal = f"{step.column} IS NULL"
+        else:
+            beyond = f"{step.column} {'<' if step.descending else '>'} {mark}"
+            if not step.descending and not step.always:
+                beyond = f"({beyond} OR {step.column} IS NULL)"
+            equal = f"{step.column} = {mark}"
+        alternatives.append(same + beyond)
+        same += f"{equal} AND "
+    # a null bound by nothing but its mark would leave a parameter without use
+    used = {f"after_{n}": value for n, value in enumerate(values) if value is not None}
+    return f"({' OR '.join(alternatives)})", used
 
 
 def count_statement(query: Query) -> tuple[str, dict[str, Any]]:
@@ -491,6 +668,9 @@ def _conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
         area = f"ST_GeomFromWKB(%(area)s, {query.storage:d})"
         conditions.append(f"geom && {area} AND ST_Intersects(geom, {area})")
         parameters["area"] = shapely.to_wkb(query.area)
+    if query.filter is not None:
+        conditions.append(query.filter.sql)
+        parameters |= query.filter.parameters
     return conditions, parameters
 
 
@@ -521,9 +701,13 @@ def _feature(query: Query) -> str:
     """SQL that writes a row as a GeoJSON feature."""
     of = query.collection
     identifier = f"'\"' || {of.key} || '\"'" if of.key_kind == "uuid" else f"to_json({of.key})"
-    # RFC 7946 wants exterior rings counterclockwise; shapefiles have them clockwise
-    geometry = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
-    pairs = [f"'\"{each.name}\":' || {each.json}" for each in of.properties]
+    geometry = "'null'"
+    if query.geometry:
+        # RFC 7946 wants exterior rings counterclockwise; shapefiles have them clockwise
+        moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+        geometry = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
+    chosen = of.properties if query.properties is None else query.properties
+    pairs = [f"'\"{each.name}\":' || {each.json}" for each in chosen]
     return " || ".join(
         [
             '\'{"type":"Feature","id":\'',
@@ -531,7 +715,7 @@ def _feature(query: Query) -> str:
             "',\"properties\":{'",
             " || ',' || ".join(pairs),
             "'},\"geometry\":'",
-            f"coalesce(ST_AsGeoJSON({geometry}, {query.crs.digits:d}, 0), 'null')",
+            geometry,
             "'}'",
         ]
     )
@@ -564,7 +748,7 @@ def extent(reader: Reader, of: Collection, storage: int) -> dict[str, Any]:
         low = [math.floor(each * 1e7) / 1e7 for each in (west, south)]
         box = low + [math.ceil(each * 1e7) / 1e7 for each in (east, north)]
     first = None
-    if began is not None:
+    if began is not None and began != "-infinity":
         first = _first(of, began)
     return {
         "spatial": {"bbox": box, "crs": crs.CRS84},

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import crs, items
+from ogc import cql2, crs, items
 from ogc.config import Collection
 
 _ERRORS = {"400": "BadRequest", "404": "NotFound", "406": "NotAcceptable", "503": "Unavailable"}
@@ -77,6 +77,7 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
     title = of.title[language]
     base = f"/collections/{of.id}"
     feature, many = _model(of), _model(of) + "Collection"
+    own = ("f", "lang", "sortby", "properties")
     filters = [
         {
             "name": known.name,
@@ -102,6 +103,13 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             tag=of.id,
             media="application/schema+json",
         ),
+        f"{base}/sortables": _get(
+            f"{of.id}.sortables",
+            f"{title}: sortables",
+            "Schema",
+            tag=of.id,
+            media="application/schema+json",
+        ),
         f"{base}/schema": _get(
             f"{of.id}.schema",
             f"{title}: schema",
@@ -116,7 +124,13 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             tag=of.id,
             media=media,
             parameters=[
-                *(_reference(name) for name in items.PARAMETERS if name not in ("f", "lang")),
+                *(_reference(name) for name in items.PARAMETERS if name not in own),
+                _list(
+                    "sortby",
+                    "The order: properties, each with - for descending. Null is the greatest.",
+                    [sign + name for name in of.sortables for sign in ("", "-")],
+                ),
+                _properties(of),
                 *filters,
             ],
         ),
@@ -130,6 +144,8 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             parameters=[
                 {"name": "featureId", "in": "path", "required": True, "schema": key},
                 _reference("crs"),
+                _properties(of),
+                _reference("skipGeometry"),
                 {**_instant(), "name": "datetime", "in": "query", "required": False},
             ],
         ),
@@ -175,6 +191,27 @@ def _get(
 
 def _reference(parameter: str) -> dict[str, Any]:
     return {"$ref": f"#/components/parameters/{parameter}"}
+
+
+def _list(name: str, description: str, choices: list[str]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "query",
+        "required": False,
+        "description": description,
+        "schema": {
+            "type": "array",
+            "minItems": 1,
+            "items": {"type": "string", "enum": choices},
+        },
+        "style": "form",
+        "explode": False,
+    }
+
+
+def _properties(of: Collection) -> dict[str, Any]:
+    names = [each.name for each in of.properties]
+    return _list("properties", "The properties in the answer; all unless told.", names)
 
 
 def _instant() -> dict[str, Any]:
@@ -236,6 +273,26 @@ def _parameters(storage: int) -> dict[str, Any]:
         "cursor": {
             "description": "Where a page begins: opaque, from a next or prev link.",
             "schema": {"type": "string"},
+        },
+        "skipGeometry": {
+            "description": "Whether the geometry of each feature is left out (null).",
+            "schema": {"type": "boolean", "default": False},
+        },
+        "filter": {
+            "description": "A condition in CQL2 on the collection's queryables.",
+            "schema": {"type": "string"},
+        },
+        "filter-lang": {
+            "description": "The encoding of filter.",
+            "schema": {
+                "type": "string",
+                "enum": [*cql2.LANGUAGES],
+                "default": cql2.LANGUAGES[0],
+            },
+        },
+        "filter-crs": {
+            "description": "The reference system of geometries in filter.",
+            "schema": offered,
         },
         "count": {
             "description": "Whether numberMatched must be there (it is where it costs nothing).",

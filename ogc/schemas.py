@@ -1,0 +1,81 @@
+"""What a collection's features hold, what can be asked for, and what they can be sorted by.
+
+JSON Schemas as OGC API - Common, part 3 (23-058r2), wants them, made from the collections.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from landdata import land_use
+from ogc.config import Collection, Property
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+_GEOMETRY = {"format": "geometry-any", "x-ogc-role": "primary-geometry"}
+
+
+def schema(of: Collection, language: str, url: str) -> dict[str, Any]:
+    """Return the schema of a collection's features."""
+    known = {each.name: _described(of, each, language) for each in of.properties}
+    return _whole(of, language, url, {"geometry": _geometry(language), **known})
+
+
+def queryables(of: Collection, language: str, url: str) -> dict[str, Any]:
+    """Return what can be asked for: by value, and in a filter."""
+    known = {
+        name: _described(of, each, language, asked=True) for name, each in of.queryables.items()
+    }
+    made = _whole(of, language, url, {"geometry": _geometry(language), **known})
+    return made | {"additionalProperties": False}
+
+
+def sortables(of: Collection, language: str, url: str) -> dict[str, Any]:
+    """Return what features can be sorted by."""
+    known = {name: _described(of, each, language) for name, each in of.sortables.items()}
+    return _whole(of, language, url, known) | {"additionalProperties": False}
+
+
+def _whole(of: Collection, language: str, url: str, known: dict[str, Any]) -> dict[str, Any]:
+    for place, each in enumerate(known.values()):
+        each["x-ogc-propertySeq"] = place + 1
+    return {
+        "$schema": DIALECT,
+        "$id": url,
+        "type": "object",
+        "title": of.title[language],
+        "properties": known,
+    }
+
+
+def _geometry(language: str) -> dict[str, Any]:
+    return {"title": "Hình thể" if language == "vi" else "Geometry", **_GEOMETRY}
+
+
+def _described(
+    of: Collection, each: Property, language: str, *, asked: bool = False
+) -> dict[str, Any]:
+    made: dict[str, Any] = _plain(each.schema(language))
+    if each.kind == "codes" and asked:
+        codes = [*land_use.CURRENT, *land_use.LEGACY]
+        made["items"] = {"type": "string", "enum": codes}
+    if each.unit:
+        made["x-ogc-unitLang"] = "UCUM"
+    if each.column == of.key:
+        made["x-ogc-role"] = "id"
+    roles = {"valid_from": "primary-interval-start", "valid_to": "primary-interval-end"}
+    if each.name in roles:
+        made["x-ogc-role"] = roles[each.name]
+    return made
+
+
+def _plain(node: Any) -> Any:
+    """Write OpenAPI 3.0's `nullable` as JSON Schema does."""
+    if isinstance(node, list):
+        return [_plain(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    made = {key: _plain(each) for key, each in node.items() if key != "nullable"}
+    if node.get("nullable"):
+        made["type"] = [made["type"], "null"]
+    return made
