@@ -59,6 +59,17 @@ CONFORMANCE = (
         for family in ("ogcapi-common-3", "ogcapi-features-5")
         for part in ("queryables", "returnables-and-receivables", "schemas", "sortables")
     ),
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/core",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/dataset-tilesets",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/geodata-tilesets",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/mvt",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/oas30",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tileset",
+    "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/tilesets-list",
+    "http://www.opengis.net/spec/tms/2.0/conf/json-tilematrixset",
+    "http://www.opengis.net/spec/tms/2.0/conf/json-tilematrixsetlimits",
+    "http://www.opengis.net/spec/tms/2.0/conf/json-tilesetmetadata",
+    "http://www.opengis.net/spec/tms/2.0/conf/tilematrixset",
 )
 
 
@@ -74,6 +85,9 @@ _JSON: dict[Kind, str] = {
     "time": "coalesce(replace(to_json({})::text, '+00:00', 'Z'), 'null')",
 }
 
+
+#: What a table of now lacks of one with states: all its rows hold, and always did.
+TIMELESS = "'-infinity'::timestamptz AS valid_from, NULL::timestamptz AS valid_to, 1 AS version"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,6 +179,7 @@ class Collection:
     keywords: dict[str, list[str]]
     properties: tuple[Property, ...]
     item: dict[str, str]
+    feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @property
     def queryables(self) -> dict[str, Property]:
@@ -191,6 +206,8 @@ def collections(settings: Settings) -> dict[str, Collection]:
         open_now=True,
         title={"vi": "Thửa đất", "en": "Parcels"},
         item={"vi": "thửa đất", "en": "parcel"},
+        # the stored text leaves addresses out
+        feature=None if settings.publish_address else "feature",
         description={
             "vi": "Các thửa đất địa chính chính thức; với `datetime`, như tại một thời điểm.",
             "en": "The official cadastral parcels; with `datetime`, as of a time.",
@@ -334,7 +351,51 @@ def collections(settings: Settings) -> dict[str, Collection]:
             ),
         ),
     )
-    return {each.id: each for each in (parcels, communes)}
+    sheets = Collection(
+        id="sheets",
+        table=f"(SELECT *, {TIMELESS} FROM sheets) AS sheets",
+        key="id",
+        key_kind="string",
+        order="version",
+        order_kind="integer",
+        valid="time",
+        open_now=True,
+        title={"vi": "Tờ bản đồ", "en": "Map sheets"},
+        item={"vi": "tờ bản đồ", "en": "map sheet"},
+        description={
+            "vi": "Các tờ bản đồ địa chính: bao lồi và số thửa đất của hiện tại.",
+            "en": "The cadastral map sheets: convex hull and number of the parcels of now.",
+        },
+        keywords={"vi": ["địa chính", "tờ bản đồ"], "en": ["cadastre", "map sheet"]},
+        properties=(
+            Property(name="id", column="id", kind="string", vi="Mã", en="Identifier", always=True),
+            Property(
+                name="commune",
+                column="commune",
+                kind="string",
+                vi="Mã xã",
+                en="Commune",
+                always=True,
+            ),
+            Property(
+                name="sheet",
+                column="sheet",
+                kind="string",
+                vi="Tờ bản đồ số",
+                en="Map sheet",
+                always=True,
+            ),
+            Property(
+                name="parcels",
+                column="parcels",
+                kind="integer",
+                vi="Số thửa đất",
+                en="Number of parcels",
+                always=True,
+            ),
+        ),
+    )
+    return {each.id: each for each in (parcels, communes, sheets)}
 
 
 def pygeoapi(

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import cql2, crs, items
+from ogc import cql2, crs, items, tiles
 from ogc.config import Collection
 
 _ERRORS = {"400": "BadRequest", "404": "NotFound", "406": "NotAcceptable", "503": "Unavailable"}
@@ -30,6 +30,8 @@ def document(
     }
     for each in offer.values():
         paths |= _paths(each, vi=vi)
+        paths |= _tile_paths(each, storage, vi=vi)
+    paths |= _tile_paths(None, storage, vi=vi)
     return {
         "openapi": "3.0.3",
         "info": {
@@ -150,6 +152,50 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             ],
         ),
     }
+
+
+def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, Any]:
+    """The tilesets of a collection; without one those of the service, and how tiles are cut."""
+    base, tag, kind = "", "service", "dataset"
+    title = "Bản đồ dạng ô" if vi else "Tiles"
+    if of is not None:
+        base, tag, kind = f"/collections/{of.id}", of.id, f"{of.id}.collection"
+        title = f"{of.title['vi' if vi else 'en']}: {title}"
+    tiling = {
+        "name": "tileMatrixSetId",
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string", "enum": [*tiles.matrix_sets(storage)]},
+    }
+    numbers = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": "0"}
+        for name in ("tileMatrix", "tileRow", "tileCol")
+    ]
+    one = _get(
+        f"{kind}.vector.getTile", title, None, tag=tag, missing=True, parameters=[tiling, *numbers]
+    )
+    one["get"]["parameters"] = [tiling, *numbers]
+    one["get"]["responses"]["200"]["content"] = {
+        tiles.MVT: {"schema": {"type": "string", "format": "binary"}}
+    }
+    one["get"]["responses"]["204"] = {"description": "Nothing is drawn there."}
+    made = {
+        f"{base}/tiles": _get(f"{kind}.vector.getTileSetsList", title, None, tag=tag),
+        f"{base}/tiles/{{tileMatrixSetId}}": _get(
+            f"{kind}.vector.getTileSet", title, None, tag=tag, missing=True, parameters=[tiling]
+        ),
+        f"{base}/tiles/{{tileMatrixSetId}}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}": one,
+    }
+    made[f"{base}/tiles/{{tileMatrixSetId}}"]["get"]["responses"]["200"]["content"][
+        tiles.TILEJSON
+    ] = {"schema": {"type": "object"}}
+    if of is None:
+        sets = "Cách chia ô" if vi else "Tile matrix sets"
+        made["/tileMatrixSets"] = _get("getTileMatrixSetsList", sets, None)
+        made["/tileMatrixSets/{tileMatrixSetId}"] = _get(
+            "getTileMatrixSet", sets, None, missing=True, parameters=[tiling]
+        )
+    return made
 
 
 def _get(
