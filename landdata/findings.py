@@ -202,6 +202,26 @@ _CATALOGUE = (
         "Row {row} of the file is damaged and cannot be read.",
     ),
     Rule(
+        "no-label", "warning",
+        "Vùng {row} của bản vẽ không có nhãn số thửa.",
+        "Polygon {row} of the drawing has no label with a number.",
+    ),
+    Rule(
+        "several-labels", "error",
+        "Thửa {parcel}: có nhiều nhãn khác nhau cho {what} ({value}).",
+        "Parcel {parcel}: several labels disagree on {what} ({value}).",
+    ),
+    Rule(
+        "label-outside", "warning",
+        "Nhãn số thửa {value} tại x {x}, y {y} của bản vẽ không nằm trong vùng nào.",
+        "The label {value} at x {x}, y {y} of the drawing stands in no polygon.",
+    ),
+    Rule(
+        "unread-boundary", "error",
+        "Có {count} đường ranh giới của bản vẽ không đọc được.",
+        "{count} boundary lines of the drawing cannot be read.",
+    ),
+    Rule(
         "stale-count", "info",
         "Tệp tự ghi có {stated} dòng, nhưng thực có {count} dòng; đã đọc hết.",
         "The file states {stated} rows, but it has {count}; all of them are read.",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import archive, crs, encodings, fields, formats, points, reader
+from landdata.survey import archive, crs, encodings, fields, formats, linework, points, reader
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -190,6 +190,8 @@ def _load(
         raw = points.read(dataset, settings)
     else:
         raw = reader.read(dataset, settings, engine=engine)
+    if dataset.format.kind == "linework":
+        raw = linework.read(raw, dataset.layer)
     if dataset.format is formats.SHAPEFILE:
         return dataset, raw
     alone = len(dataset.layers) == 1

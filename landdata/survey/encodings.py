@@ -314,18 +314,18 @@ def recover(
 ) -> tuple[EncodingChoice, list[str], int]:
     """Read text that a format says is Unicode: the choice, the texts, and how many were mended.
 
-    A program that knew nothing of TCVN3 or VNI may have written their bytes as so many letters
-    of Latin-1. Where the whole file is like that, and makes more sense so, it is taken back.
+    A program that knew nothing of TCVN3, VNI or UTF-8 may have written their bytes as so many
+    letters of Latin-1. Where the whole file is like that, and makes more sense so, it is taken back.
     An unknown `option` raises `BadRequest`.
     """
     wanted = canonical(option) if option is not None else None
-    raw = [_bytes_of(text) for text in texts]
+    raw = [bytes_of(text) for text in texts]
     if wanted != "UTF-8" and all(text is not None for text in raw):
         known = [text for text in raw if text is not None]
         choice = detect(known, option=option)
         scores = dict(choice.candidates)
         better = scores.get(choice.name, 0.0) > max(0.5, scores.get("CP1252", 0.0) + 0.2)
-        if wanted is not None or (choice.name in ("TCVN3", "VNI") and better):
+        if wanted is not None or (choice.name in ("UTF-8", "TCVN3", "VNI") and better):
             decoded, mended = decode(known, choice.name)
             return choice, decoded, mended
     plain = [text.encode("utf-8", "replace").decode("latin-1") for text in texts]
@@ -335,7 +335,7 @@ def recover(
     return choice, decoded, mended
 
 
-def _bytes_of(text: str) -> str | None:
+def bytes_of(text: str) -> str | None:
     """Return the bytes, as latin-1, that a text of western letters was; null for other text."""
     raw = text.translate(_WESTERN)
     return raw if max(raw, default="") <= "\xff" else None

@@ -54,13 +54,15 @@ GML = Format(
     options={"DOWNLOAD_SCHEMA": "NO"},
 )  # fmt: skip
 
+DXF = Format(name="DXF", driver="DXF", suffix=".dxf", suffixes=(".dxf",), kind="linework")
+DGN = Format(name="DGN", driver="DGN", suffix=".dgn", suffixes=(".dgn",), kind="linework")
 POINTS = Format(
     name="text of survey points", driver=None, suffix=".csv", suffixes=(".csv", ".txt"),
     kind="points",
 )  # fmt: skip
 
 #: Told apart by their first bytes; the shapefile, which is several files, is not among them.
-FORMATS = (GEOPACKAGE, GEOJSON, FLATGEOBUF, GML, POINTS)
+FORMATS = (GEOPACKAGE, GEOJSON, FLATGEOBUF, GML, DXF, DGN, POINTS)
 #: The drivers that GDAL has in its process: of these the one that the file needs.
 DRIVERS = tuple(f.driver for f in (SHAPEFILE, *FORMATS) if f.driver is not None)
 SUFFIXES: Mapping[str, Format] = MappingProxyType({s: f for f in FORMATS for s in f.suffixes})
@@ -69,10 +71,12 @@ COMMON_SUFFIXES = frozenset({".json", ".xml", ".txt", ".csv"})
 
 _XML_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)([^>]*)>", re.DOTALL)
 _GML_ROOT = re.compile(rb"http://www\.opengis\.net/(?:gml|wfs)")
+_DXF_HEAD = re.compile(rb"(?:999\r?\n[^\n]*\n\s*)*0\s*\r?\n\s*SECTION\s*\r?\n")
 # What is not accepted, but can be called by its name.
 _KNOWN = (
     (b"\xd0\xcf\x11\xe0", "a DGN of version 8", "Save it as DGN V7, DXF or a shapefile.", "dgn-v8"),
     (b"AC10", "a DWG", "Save it as DXF or a shapefile.", "dwg"),
+    (b"AutoCAD Binary DXF", "a binary DXF", "Save it as DXF in text.", "binary-dxf"),
     (b"Rar!", "a RAR archive", "Send a zip.", "unknown-format"),
     (b"7z\xbc\xaf", "a 7z archive", "Send a zip.", "unknown-format"),
     (b"\x1f\x8b", "a gzip archive", "Send a zip.", "unknown-format"),
@@ -93,12 +97,22 @@ def recognise(path: Path, name: str) -> Format:
         return GEOPACKAGE
     if head.startswith(b"fgb\x03fgb"):
         return FLATGEOBUF
+    if head[:1] in (b"\x08", b"\xc8") and head[1:4] == b"\x09\xfe\x02":
+        _check_elements(path, name)
+        return DGN
+    return _recognise_text(head, path, name)
+
+
+def _recognise_text(head: bytes, path: Path, name: str) -> Format:
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{"):
         return GEOJSON
     if text.startswith(b"<"):
         _check_xml(text, name)
         return GML
+    if _DXF_HEAD.match(text):
+        _check_end(path, name)
+        return DXF
     if _is_table(head):
         return POINTS
     raise _unknown(name)
@@ -112,6 +126,29 @@ def _is_table(head: bytes) -> bool:
     if len(lines) < 2 or b"\0" in head:
         return False
     return any(lines[0].count(d) == lines[1].count(d) >= 3 for d in (b"\t", b";", b",", b"|"))
+
+
+def _check_end(path: Path, name: str) -> None:
+    """Refuse a DXF that does not end as one."""
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - _TAIL))
+        if not file.read().rstrip(b"\0\x1a \t\r\n").endswith(b"EOF"):
+            raise _cut_off(name)
+
+
+def _check_elements(path: Path, name: str) -> None:
+    """Refuse a DGN whose chain of elements breaks off; the driver would not say so."""
+    with path.open("rb") as file:
+        while (head := file.read(4))[:2] != b"\xff\xff":
+            if len(head) < 4:
+                raise _cut_off(name)
+            file.seek(2 * int.from_bytes(head[2:], "little"), 1)
+
+
+def _cut_off(name: str) -> BadSurvey:
+    return BadSurvey(
+        f"{name} is cut off: its end is missing.", hint="Send it again, whole.", code="cut-off"
+    )
 
 
 def _check_xml(head: bytes, name: str) -> None:
