@@ -299,6 +299,8 @@ def _stage(session: Session, batch: Batch, report: Report, progress: Progress | 
             if progress:
                 progress("stage", start / len(survey))
             copy.write(block)
+    if len(survey) >= _BLOCK:
+        session.execute(sa.text("ANALYZE staged_parcels"))  # no plan for a small batch now
     unchanged = session.scalars(
         sql("mark_unchanged"), {"batch": batch.id, "commune": batch.commune}
     ).all()

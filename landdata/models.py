@@ -2,9 +2,10 @@
 
 A commune, batch or parcel is found by its key; every state of a parcel is a row of
 `parcel_versions` with its time range, never overwritten. Names follow ISO 19152 (LADM) where
-it has one. Rows that come by the million name their batch without a foreign key: a batch is
-never deleted, and the check of each row would cost a third of an import. Geometry is in the
-deployment's storage CRS (`Settings.srid`); `migrations/env.py` gives the columns its number.
+it has one. Rows that come by the million carry no foreign key: nothing they name is ever
+deleted, one statement writes both sides, and the check of each would cost a third of an import.
+Geometry is in the deployment's storage CRS (`Settings.srid`); `migrations/env.py` gives the
+columns its number.
 """
 
 from __future__ import annotations
@@ -130,16 +131,6 @@ class StagedParcel(Base):
     """
 
     __tablename__ = "staged_parcels"
-    __table_args__ = (
-        Index(
-            "ix_staged_parcels_number",
-            "batch_id",
-            "sheet",
-            "number",
-            postgresql_where=text("status = 0"),
-        ),
-    )
-
     batch_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     row: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     status: Mapped[int] = mapped_column(SmallInteger)
@@ -240,7 +231,7 @@ class ParcelVersion(Base):
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
-    parcel_id: Mapped[uuid.UUID] = mapped_column(ForeignKey("parcels.id"))
+    parcel_id: Mapped[uuid.UUID] = mapped_column(Uuid)
     version: Mapped[int]
     valid_from: Mapped[dt.datetime]
     valid_to: Mapped[dt.datetime | None]

@@ -204,13 +204,6 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("batch_id", "row", name=op.f("pk_staged_parcels")),
     )
-    op.create_index(
-        "ix_staged_parcels_number",
-        "staged_parcels",
-        ["batch_id", "sheet", "number"],
-        unique=False,
-        postgresql_where=sa.text("status = 0"),
-    )
     op.create_geospatial_table(
         "parcel_versions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=True), nullable=False),
@@ -248,9 +241,6 @@ def upgrade() -> None:
         sa.Column("batch_id", sa.BigInteger(), nullable=False),
         sa.Column("batch_row", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("valid_to > valid_from", name=op.f("ck_parcel_versions_valid")),
-        sa.ForeignKeyConstraint(
-            ["parcel_id"], ["parcels.id"], name=op.f("fk_parcel_versions_parcel_id_parcels")
-        ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_parcel_versions")),
         sa.UniqueConstraint(
             "parcel_id", "version", name=op.f("uq_parcel_versions_parcel_id_version")
@@ -341,11 +331,6 @@ def downgrade() -> None:
         column_name="geom",
     )
     op.drop_geospatial_table("parcel_versions")
-    op.drop_index(
-        "ix_staged_parcels_number",
-        table_name="staged_parcels",
-        postgresql_where=sa.text("status = 0"),
-    )
     op.drop_geospatial_table("staged_parcels")
     op.drop_table("parcels")
     op.drop_table("findings")
