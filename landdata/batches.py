@@ -1,4 +1,4 @@
-"""A batch's life: received, checked, accepted or rejected. The only writer of parcels.
+"""A batch's life: received, checked, accepted or not. The only writer of parcels.
 
     receive   the file is kept for ever under its SHA-256; same file, commune and options:
               same batch
@@ -6,6 +6,14 @@
     accept    the verdict is taken again if the neighbours have changed; then, in one
               transaction, new versions in and replaced ones closed
     reject    nothing becomes official; the file and its report stay
+    withdraw  as reject, but by the surveyor
+    refuse    the file can't be read: the sentence that says why is kept
+
+A batch may correct an earlier one of its commune. When it is checked it is compared with that
+one, and supersedes it if that was not decided yet.
+
+Rows of batches are locked from the later to the earlier, then the ground: so none waits in a
+circle.
 
 Every function works in the caller's transaction, so a crash leaves the store as before.
 """
@@ -35,20 +43,23 @@ import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
-from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 from sqlalchemy.orm import Session
 
 from landdata import communes, publications
 from landdata.check import Progress, ReadOptions, Report, summarise
 from landdata.check import check as check_file
 from landdata.db import sql
-from landdata.errors import BadSurvey, Conflict, NotFound
+from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError, NotFound
 from landdata.findings import Finding
 from landdata.models import Batch, StagedParcel, StoredFinding
 from landdata.settings import Settings
 from landdata.survey import Survey
 from landdata.survey.archive import bundle
 from landdata.topology import DUPLICATE, Checked, Neighbours
+
+DECIDED = ("accepted", "rejected", "withdrawn", "superseded")  # states that a batch stays in
+_UNCHECKED = ("received", "checking", "refused")
 
 MARGIN = 2.0  # metres around a survey in which an official parcel is its neighbour
 _CELL = 10_000.0  # metres; transactions whose cells differ can't touch each other's parcels
@@ -63,13 +74,21 @@ def receive(
     commune: str,
     by: str,
     options: ReadOptions | None = None,
+    corrects: int | None = None,
 ) -> tuple[Batch, bool]:
     """Keep the file and enter its batch; returns the batch and whether it is new.
 
-    Raises `BadRequest` for an unknown commune and `BadSurvey` for what is no survey file at
-    all; then nothing is kept.
+    `corrects` numbers the batch that it corrects. Raises `BadRequest` for an unknown commune
+    or a batch that can't be corrected by this one, and `BadSurvey` for what is no survey file
+    at all; then nothing is kept.
     """
     communes.find(session, commune)
+    if corrects is not None and get(session, corrects).commune != commune:
+        raise BadRequest(
+            f"Batch {corrects} is of commune {get(session, corrects).commune}, not of {commune}.",
+            hint="`landdata batches` lists them.",
+            code="other-commune",
+        )
     with tempfile.TemporaryDirectory() as scratch:
         bundled = bundle(path, Path(scratch))
         with bundled.open("rb") as file:
@@ -78,19 +97,31 @@ def receive(
         source = bundled.name
     given = (options or ReadOptions()).as_dict()
     same = sa.select(Batch).where(
-        Batch.sha256 == sha256, Batch.commune == commune, Batch.options == given
+        Batch.sha256 == sha256,
+        Batch.commune == commune,
+        Batch.options == given,
+        Batch.state.not_in(("withdrawn", "superseded")),
     )
     found = session.scalar(same)
     if found is None:
         number = session.scalar(
             insert(Batch)
-            .values(sha256=sha256, source=source, commune=commune, options=given, received_by=by)
+            .values(
+                sha256=sha256,
+                source=source,
+                commune=commune,
+                options=given,
+                received_by=by,
+                corrects=corrects,
+            )
             .on_conflict_do_nothing()  # somebody else may send it at this moment
             .returning(Batch.id)
         )
         if number is not None:
             return get(session, number), True
         found = session.scalars(same).one()
+    if corrects is not None and found.corrects != corrects:
+        _correct(session, found.id, corrects)
     return found, False
 
 
@@ -102,14 +133,19 @@ def take(
     commune: str,
     by: str,
     options: ReadOptions | None = None,
+    corrects: int | None = None,
     progress: Progress | None = None,
 ) -> Batch:
     """Receive a file and check it, in one: of a file that can't be read nothing is stored.
 
     A batch that is there already is returned as it is. Raises as `receive` and `check`.
     """
-    batch, new = receive(session, settings, path, commune=commune, by=by, options=options)
-    if batch.state != "received":
+    batch, new = receive(
+        session, settings, path, commune=commune, by=by, options=options, corrects=corrects
+    )
+    if batch.state in _UNCHECKED:
+        batch = get(session, batch.id, lock=True)  # a worker may be at it: then it is waited for
+    if batch.state not in _UNCHECKED:
         return batch
     try:
         check(session, settings, batch.id, progress=progress)
@@ -142,31 +178,48 @@ def everything(session: Session) -> list[dict[str, Any]]:
 
 
 def show(session: Session, number: int) -> dict[str, Any]:
-    """Return `{"batch", "summary", "findings"}` of a batch; findings is never capped."""
+    """Return `{"batch", "summary", "findings"}` of a batch; findings is never capped.
+
+    A batch that corrects another has `compared` too: its rows and those of the other that are
+    added, changed (and what of them) or gone; those that are the same are only counted.
+    """
     batch = get(session, number)
     findings = session.scalars(
         sa.select(StoredFinding.finding)
         .where(StoredFinding.batch_id == number)
         .order_by(StoredFinding.seq)
     )
-    return {
-        "batch": _described(batch),
+    corrected_by = session.scalars(
+        sa.select(Batch.id).where(Batch.corrects == number).order_by(Batch.id)
+    )
+    shown: dict[str, Any] = {
+        "batch": {**_described(batch), "corrected_by": list(corrected_by)},
         "summary": _public(_summary(batch)) or None,
         "findings": list(findings),
     }
+    if _summary(batch).get("compared"):
+        shown["compared"] = _differences(session, batch)
+    return shown
 
 
 def check(
-    session: Session, settings: Settings, number: int, *, progress: Progress | None = None
+    session: Session,
+    settings: Settings,
+    number: int,
+    *,
+    progress: Progress | None = None,
+    counted: Callable[[int], None] | None = None,
 ) -> Report:
     """Read, judge and stage a batch; what an earlier check had staged is replaced.
 
-    Raises `Conflict` where the batch is decided already, `BadSurvey` where the file can't be
-    read: then the batch stays as it was received.
+    `counted` is told how many rows the file has. Raises `Conflict` where the batch is decided
+    already, `BadSurvey` where the file can't be read: then the batch stays as it was received.
     """
     batch = get(session, number, lock=True)
     _undecided(batch)
-    return _judge(session, settings, batch, progress)
+    report = _judge(session, settings, batch, progress, counted)
+    _supersede(session, batch)
+    return report
 
 
 def accept(
@@ -230,11 +283,115 @@ def accept(
 
 
 def reject(session: Session, number: int, *, by: str, reason: str | None = None) -> None:
-    """Reject a batch as a whole. Raises `Conflict` where it is accepted already."""
+    """Reject a batch as a whole. Raises `Conflict` where it is decided already."""
+    _turn_down(session, number, "rejected", by, reason)
+
+
+def withdraw(session: Session, number: int, *, by: str, reason: str | None = None) -> None:
+    """Take a batch back, as who sent it. Raises `Conflict` where it is decided already.
+
+    The same file may be sent again, as a batch of its own.
+    """
+    _turn_down(session, number, "withdrawn", by, reason)
+
+
+def refuse(session: Session, number: int, error: LandDataError) -> None:
+    """Keep the sentence for which a batch's file could not be read."""
     batch = get(session, number, lock=True)
-    if batch.state != "rejected":
-        _undecided(batch)
-        _decide(session, batch, "rejected", by, reason, batch.summary)
+    _undecided(batch)
+    batch.state, batch.refusal = "refused", error.as_dict()["error"]
+    session.flush()
+
+
+# -- corrections ---------------------------------------------------------------------------
+
+
+def _correct(session: Session, number: int, earlier: int) -> None:
+    """Note that a batch that was received before corrects an earlier one."""
+    batch = get(session, number, lock=True)
+    _undecided(batch)
+    if earlier >= number:
+        raise BadRequest(
+            f"This file is batch {number} already, which is not later than batch {earlier}.",
+            hint=f"Take it back (`landdata batch withdraw {number}`) and send it again.",
+            code="not-later",
+        )
+    if batch.corrects is not None:
+        raise Conflict(
+            f"Batch {number} corrects batch {batch.corrects} already.",
+            hint=f"Take it back (`landdata batch withdraw {number}`) and send it again.",
+            code="corrects-another",
+        )
+    batch.corrects = earlier
+    if batch.state == "checked":
+        batch.summary = {**_summary(batch), "may_correct": [], "compared": _compare(session, batch)}
+        _supersede(session, batch)
+    session.flush()
+
+
+def _supersede(session: Session, batch: Batch) -> None:
+    """Set aside the batch that this one corrects, if nobody has decided on it."""
+    if batch.corrects is None:
+        return
+    earlier = get(session, batch.corrects, lock=True)
+    if earlier.state not in DECIDED:
+        reason = f"corrected by batch {batch.id}"
+        _decide(session, earlier, "superseded", batch.received_by, reason, earlier.summary)
+
+
+def _compare(session: Session, batch: Batch) -> dict[str, Any] | None:
+    """Count how a batch differs from the one that it corrects, where that one was checked."""
+    if batch.corrects is None or get(session, batch.corrects).summary is None:
+        return None
+    counting = sa.text(
+        f"SELECT change, count(*) AS n FROM ({sql('compared').text}) AS rows GROUP BY change"  # noqa: S608
+    )
+    pair = {"batch": batch.id, "earlier": batch.corrects}
+    counts = {each.change: each.n for each in session.execute(counting, pair)}
+    return {
+        "batch": batch.corrects,
+        **{change: counts.get(change, 0) for change in ("added", "changed", "gone", "same")},
+    }
+
+
+def _differences(session: Session, batch: Batch) -> list[dict[str, Any]]:
+    listing = sa.text(
+        f"SELECT * FROM ({sql('compared').text}) AS rows WHERE change <> 'same'"  # noqa: S608
+        " ORDER BY coalesce(row, earlier_row), row"
+    )
+    found = session.execute(listing, {"batch": batch.id, "earlier": batch.corrects})
+    return [
+        {
+            "change": each.change,
+            "parcel": each.number
+            and "/".join(filter(None, (batch.commune, each.sheet, each.number))),
+            "row": each.row,
+            "earlier_row": each.earlier_row,
+            "what": list(each.what) if each.change == "changed" else [],
+        }
+        for each in found
+    ]
+
+
+def _may_correct(session: Session, batch: Batch, sheets: list[str]) -> list[int]:
+    """Number the undecided batches of the same sender that hold the same sheets.
+
+    Whether it corrects one of them is for the sender to say: two crews may share a sheet.
+    """
+    if batch.corrects is not None:
+        return []
+    found = session.scalars(
+        sa.select(Batch.id)
+        .where(
+            Batch.commune == batch.commune,
+            Batch.received_by == batch.received_by,
+            Batch.state == "checked",
+            Batch.id < batch.id,
+            Batch.summary["around"]["sheets"].has_any(sa.cast(sheets, ARRAY(sa.Text))),
+        )
+        .order_by(Batch.id)
+    )
+    return list(found)
 
 
 # -- checking ------------------------------------------------------------------------------
@@ -262,14 +419,27 @@ def neighbours(
     return fetch
 
 
-def _judge(session: Session, settings: Settings, batch: Batch, progress: Progress | None) -> Report:
+def _judge(
+    session: Session,
+    settings: Settings,
+    batch: Batch,
+    progress: Progress | None,
+    counted: Callable[[int], None] | None = None,
+) -> Report:
     around: dict[str, Any] = {}
+    fetch = neighbours(session, settings, batch.commune, around)
+
+    def surveyed(survey: Survey) -> Neighbours:
+        if counted:
+            counted(len(survey))
+        return fetch(survey)
+
     report = check_file(
         kept_file(settings, batch),
         settings,
         options=_options(batch),
         commune=batch.commune,
-        neighbours=neighbours(session, settings, batch.commune, around),
+        neighbours=surveyed,
         progress=progress,
     )
     started = time.monotonic()
@@ -279,9 +449,11 @@ def _judge(session: Session, settings: Settings, batch: Batch, progress: Progres
         **report.summary,
         "source": batch.source,
         "seconds": report.summary["seconds"] | seconds,
+        "may_correct": _may_correct(session, batch, around["sheets"]),
+        "compared": _compare(session, batch),
     }
     batch.summary = summary | {"around": around}
-    batch.state = "checked"
+    batch.state, batch.refusal = "checked", None
     batch.checked_at = dt.datetime.now(dt.UTC)
     session.flush()
     return replace(report, summary=summary)
@@ -500,8 +672,15 @@ def _options(batch: Batch) -> ReadOptions:
     return ReadOptions(**batch.options)
 
 
+def _turn_down(session: Session, number: int, state: str, by: str, reason: str | None) -> None:
+    batch = get(session, number, lock=True)
+    if batch.state != state:
+        _undecided(batch)
+        _decide(session, batch, state, by, reason, batch.summary)
+
+
 def _undecided(batch: Batch) -> None:
-    if batch.state in ("accepted", "rejected"):
+    if batch.state in DECIDED:
         raise Conflict(
             f"Batch {batch.id} is {batch.state} already, by {batch.decided_by}.",
             hint="Send a corrected file as a batch of its own.",
@@ -543,4 +722,6 @@ def _described(batch: Batch) -> dict[str, Any]:
         "decided_at": batch.decided_at and batch.decided_at.isoformat(),
         "decided_by": batch.decided_by,
         "reason": batch.reason,
+        "corrects": batch.corrects,
+        "refusal": batch.refusal,
     }

@@ -173,6 +173,9 @@ def _day(_: click.Context, __: click.Parameter, given: str | None) -> dt.date | 
 
 
 file_argument = click.argument("file", type=click.Path(path_type=Path))
+corrects_option = click.option(
+    "--corrects", type=int, metavar="N", help="Number of the batch that this file corrects."
+)
 commune_option = click.option("--commune", metavar="CODE", help="Five digits.")
 
 
@@ -327,9 +330,17 @@ def check(
 @file_argument
 @click.option("--commune", required=True, metavar="CODE", help="Five digits.")
 @click.option("--accept", is_flag=True, help="Make the acceptable rows official at once.")
+@corrects_option
 @with_reading
 @with_json
-def import_(file: Path, commune: str, accept: bool, options: ReadOptions, as_json: bool) -> int:
+def import_(
+    file: Path,
+    commune: str,
+    accept: bool,
+    corrects: int | None,
+    options: ReadOptions,
+    as_json: bool,
+) -> int:
     """Receive FILE as a batch and check it; the same file again is the same batch."""
     from landdata import batches, db  # noqa: PLC0415
 
@@ -347,6 +358,7 @@ def import_(file: Path, commune: str, accept: bool, options: ReadOptions, as_jso
                     commune=commune,
                     by=by,
                     options=options,
+                    corrects=corrects,
                     progress=progress,
                 )
             if accept and batch.state == "checked":
@@ -448,6 +460,18 @@ def batch_reject(number: int, reason: str | None) -> None:
     with _store() as (_, session):
         store.reject(session, number, by=_who(), reason=reason)
     click.echo(f"Batch {number} rejected.")
+
+
+@batch.command("withdraw")
+@click.argument("number", type=int)
+@reason_option
+def batch_withdraw(number: int, reason: str | None) -> None:
+    """Take batch NUMBER back, as who sent it."""
+    from landdata import batches as store  # noqa: PLC0415
+
+    with _store() as (_, session):
+        store.withdraw(session, number, by=_who(), reason=reason)
+    click.echo(f"Batch {number} withdrawn.")
 
 
 # -- parcels and communes ------------------------------------------------------------------

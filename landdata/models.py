@@ -96,16 +96,30 @@ class Commune(Base):
 class Batch(Base):
     """A survey file on its way, and what became of it.
 
-    `state`: received, checking, checked, accepted, rejected. The same file for the same
-    commune with the same options is the same batch; the file is kept under its SHA-256.
+    `state`: received, checking, checked; then accepted, rejected, withdrawn by the surveyor, or
+    superseded by a batch that `corrects` it; or refused, with the sentence that says why. The
+    same file for the same commune with the same options is the same batch, unless that one was
+    withdrawn or superseded; the file is kept under its SHA-256.
     """
 
     __tablename__ = "batches"
     __table_args__ = (
-        UniqueConstraint("sha256", "commune", "options"),
-        CheckConstraint(
-            "state IN ('received', 'checking', 'checked', 'accepted', 'rejected')", name="state"
+        Index(
+            "uq_batches_same_file",
+            "sha256",
+            "commune",
+            "options",
+            unique=True,
+            postgresql_where=text("state NOT IN ('withdrawn', 'superseded')"),
         ),
+        Index("ix_batches_corrects", "corrects", postgresql_where=text("corrects IS NOT NULL")),
+        CheckConstraint(
+            "state IN ('received', 'checking', 'checked', 'refused', 'accepted', 'rejected',"
+            " 'withdrawn', 'superseded')",
+            name="state",
+        ),
+        # an earlier one: so that two are always locked in one order, and no circle is made
+        CheckConstraint("corrects < id", name="corrects_earlier"),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
@@ -121,6 +135,27 @@ class Batch(Base):
     decided_by: Mapped[str | None]
     reason: Mapped[str | None]
     summary: Mapped[dict[str, Any] | None]
+    corrects: Mapped[int | None] = mapped_column(BigInteger, ForeignKey("batches.id"))
+    refusal: Mapped[dict[str, Any] | None]
+
+
+class BatchProgress(Base):
+    """How far the check of a batch is; written beside the check, whose own rows none sees yet.
+
+    `job_id` is its job in the queue, null once that is over; `share` of the whole, 0 to 1.
+    """
+
+    __tablename__ = "batch_progress"
+
+    batch_id: Mapped[int] = mapped_column(
+        ForeignKey("batches.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    job_id: Mapped[int | None] = mapped_column(BigInteger)
+    stage: Mapped[str | None]
+    share: Mapped[float] = mapped_column(server_default=text("0"))
+    rows: Mapped[int | None] = mapped_column(BigInteger)
+    began_at: Mapped[dt.datetime | None]
+    told_at: Mapped[dt.datetime | None]
 
 
 class StagedParcel(Base):

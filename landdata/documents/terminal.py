@@ -41,6 +41,10 @@ def print_report(result: dict[str, Any], language: str) -> None:
     if "batch" in result:
         batch = result["batch"]
         console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
+        if batch["refusal"]:
+            refusal = batch["refusal"]
+            console.print(Text(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip()))
+            return
     if summary is None:
         console.print("Not checked yet.")
         return
@@ -49,6 +53,17 @@ def print_report(result: dict[str, Any], language: str) -> None:
         f"{summary['read']} read = {summary[done]} {done} + {summary['rejected']} rejected"
         f" + {summary['duplicate']} duplicate"
     )
+    compared = summary.get("compared")
+    if compared:
+        console.print(
+            f"against batch {compared['batch']}: {compared['added']} added,"
+            f" {compared['changed']} changed, {compared['gone']} gone, {compared['same']} the same"
+        )
+    for earlier in summary.get("may_correct") or []:
+        console.print(
+            f"Batch {earlier} is undecided and holds the same sheets. If this file corrects it,"
+            f" send it again with --corrects {earlier}."
+        )
     counts = summary["findings"]
     console.print("findings: " + ", ".join(f"{sum(counts[s].values())} {s}" for s in _COLOURS))
     seconds = sum(summary["seconds"].values())
