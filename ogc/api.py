@@ -28,7 +28,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
 from landdata.settings import Settings
-from ogc import config, crs, items, openapi, schemas
+from ogc import changes, config, crs, items, openapi, schemas, tiles
 from ogc.config import Collection
 
 PREFIX = "/ogc"
@@ -73,6 +73,15 @@ def create_blueprint(settings: Settings, engine: sa.Engine) -> Blueprint:
         ("/collections/<collection>/sortables", "sortables", service.sortables),
         ("/collections/<collection>/items", "items", service.items),
         ("/collections/<collection>/items/<key>", "item", service.item),
+        ("/collections/<collection>/changes", "changes", service.changes),
+        ("/tileMatrixSets", "matrix_sets", service.matrix_sets),
+        ("/tileMatrixSets/<tiling>", "matrix_set", service.matrix_set),
+        ("/tiles", "map_tilesets", service.tilesets),
+        ("/tiles/<tiling>", "map_tileset", service.tileset),
+        ("/tiles/<tiling>/<z>/<y>/<x>", "map_tile", service.tile),
+        ("/collections/<collection>/tiles", "tilesets", service.tilesets),
+        ("/collections/<collection>/tiles/<tiling>", "tileset", service.tileset),
+        ("/collections/<collection>/tiles/<tiling>/<z>/<y>/<x>", "tile", service.tile),
     )
     for rule, name, view in views:
         made.add_url_rule(rule, name, view, strict_slashes=False)
@@ -95,6 +104,7 @@ class Service:
         self.settings = settings
         self.reader = reader
         self.offer = config.collections(settings)
+        self.tiles = tiles.Tiles(reader, settings.srid)
         self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
         self._lock = threading.Lock()
         world: dict[str, dict[str, Any]] = {
@@ -116,6 +126,7 @@ class Service:
         """The landing page."""
         form, language = self._asked((JSON, HTML))
         told = self._tell(shell.landing_page, language)
+        told["links"] += tiles.links(_base(), None)
         if form == HTML:
             return self._html("landing.html", language, told=told, offer=self.offer)
         return _json(told, language=language)
@@ -243,6 +254,90 @@ class Service:
             whole.encode(), GEOJSON, language=language, headers={"Content-Crs": f"<{uri}>"}
         )
 
+    def changes(self, collection: str) -> Response:
+        """What became official since a token."""
+        of = self._collection(collection)
+        if of.id != "parcels":
+            raise NotFound(f"The changes of {of.id} are not kept.", hint="Those of parcels are.")
+        form = _form((JSON,))
+        values = items.single(request.args.items(multi=True), changes.PARAMETERS)
+        language = self._language()
+        page = changes.read(self.reader, of, self.settings.srid, values)
+        links = [_link(_here(), "self", form)]
+        token = page.end.token()
+        if page.more:
+            links.append(_link(_with(since=token), "next", form))
+        told = f'{{"changes":[{",".join(page.changes)}],"numberReturned":{len(page.changes)}'
+        uri = crs.named(values.get("crs", crs.CRS84), self.settings.srid, "crs").uri
+        return _answer(
+            f'{told},"token":"{token}","links":{_dump(links)}'.encode(),
+            JSON,
+            tail=f',"timeStamp":"{_now()}"}}'.encode(),
+            language=language,
+            headers={"Content-Crs": f"<{uri}>"},
+        )
+
+    # -- views: tiles --
+
+    def matrix_sets(self) -> Response:
+        """All tile matrix sets."""
+        form, language = self._asked((JSON, HTML))
+        told = tiles.matrix_set_list(_base(), self.settings.srid)
+        if form == HTML:
+            return self._html("tiles.html", language, told=told)
+        return _json(told, language=language)
+
+    def matrix_set(self, tiling: str) -> Response:
+        """The definition of one tile matrix set."""
+        form, language = self._asked((JSON, HTML))
+        told = self.tiles.matrix_set(tiling).describe(_base())
+        if form == HTML:
+            return self._html("tiles.html", language, told=told)
+        return _json(told, language=language)
+
+    def tilesets(self, collection: str | None = None) -> Response:
+        """The tilesets of a collection, or of the whole service."""
+        name = self._collection(collection).id if collection else None
+        form, language = self._asked((JSON, HTML))
+        told = tiles.tilesets(_base(), self.offer, name, self.settings.srid)
+        if form == HTML:
+            return self._html("tiles.html", language, told=told)
+        return _json(told, language=language)
+
+    def tileset(self, tiling: str, collection: str | None = None) -> Response:
+        """One tileset; as TileJSON too."""
+        name = self._collection(collection).id if collection else None
+        of = self.tiles.matrix_set(tiling)
+        forms = (JSON, HTML, tiles.TILEJSON) if of.id == tiles.WEB_MERCATOR else (JSON, HTML)
+        form, language = self._asked(forms)
+        tell = tiles.tilejson if form == tiles.TILEJSON else tiles.tileset
+        told = tell(_base(), self.offer, name, of, self.extents(), language)
+        if form == HTML:
+            return self._html("tiles.html", language, told=told)
+        return _json(told, form, language=language)
+
+    def tile(self, tiling: str, z: str, y: str, x: str, collection: str | None = None) -> Response:
+        """One tile; 204 where nothing is drawn."""
+        name = self._collection(collection).id if collection else None
+        self._asked((tiles.MVT,))
+        of = self.tiles.matrix_set(tiling)
+        tile = self.tiles.tile(tiles.layers(self.offer, name, of, z), of, z, y, x)
+        given = request.if_none_match
+        if given and given.contains_weak(tile.tag):
+            made = Response(status=304)
+        elif tile.empty:
+            made = Response(status=204)
+        else:
+            made = Response(mimetype=None)
+            packed = request.accept_encodings["gzip"] > 0
+            made.set_data(tile.packed if packed else tile.plain)
+            made.headers["Content-Type"] = tiles.MVT
+            if packed:
+                made.headers["Content-Encoding"] = "gzip"
+        made.set_etag(tile.tag, weak=True)
+        made.headers["Cache-Control"] = "no-cache"
+        return made
+
     # -- what they need --
 
     def _collection(self, name: str) -> Collection:
@@ -289,6 +384,7 @@ class Service:
             if "links" in part:
                 part["links"] = [each for each in part["links"] if _is_ours(each)]
             if part.get("id") in self.offer:
+                part["links"] += tiles.links(told.base_url, part["id"])
                 href = f"{told.base_url}/collections/{part['id']}/sortables"
                 title = "Sắp xếp được theo" if language == "vi" else "Sortables"
                 for form, media in (("json", SCHEMA), ("html", HTML)):
@@ -407,24 +503,31 @@ def _nothing(rest: str = "") -> Response:
 
 # -- requests and answers --------------------------------------------------------------------
 
-_NAMES = {"json": JSON, "geojson": GEOJSON, "html": HTML}
+_NAMES = {
+    "json": JSON,
+    "geojson": GEOJSON,
+    "html": HTML,
+    "mvt": tiles.MVT,
+    "tilejson": tiles.TILEJSON,
+}
 
 
 def _form(forms: Sequence[str]) -> str:
-    """Return the media type to answer in: the first of `forms`, or HTML. By `f`, else Accept."""
+    """Return the media type to answer in, of `forms`: by `f`, else by Accept, else the first.
+
+    JSON without more is the first too, whatever JSON that is.
+    """
     main = forms[0]
     name = request.args.get("f")
     if name is not None:
         asked = _NAMES.get(name)
-        if asked == HTML:
-            return HTML
-        if asked is None or (asked == GEOJSON and main != GEOJSON):
+        if asked is None or asked not in forms:
             names = ", ".join(k for k, v in _NAMES.items() if v in forms)
             raise BadRequest(
                 f"Parameter f is not usable: there is no form {name[:100]!r} here.",
                 hint=f"There are: {names}.",
             )
-        return main
+        return main if asked in (JSON, GEOJSON) else asked
     accepted = request.accept_mimetypes
     if not accepted:
         return main
@@ -435,7 +538,7 @@ def _form(forms: Sequence[str]) -> str:
             f"There is no answer here in what Accept names: {str(accepted)[:200]!r}.",
             hint=f"There are: {', '.join(forms)}.",
         )
-    return HTML if best == HTML else main
+    return best if best in (HTML, tiles.TILEJSON) else main
 
 
 def _options() -> Response | None:

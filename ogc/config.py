@@ -353,7 +353,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
     )
     sheets = Collection(
         id="sheets",
-        table=f"(SELECT *, {TIMELESS} FROM sheets) AS sheets",
+        table=f"(SELECT *, {TIMELESS} FROM sheets) AS sheets",  # noqa: S608
         key="id",
         key_kind="string",
         order="version",

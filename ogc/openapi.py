@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import cql2, crs, items, tiles
+from ogc import changes, cql2, crs, items, tiles
 from ogc.config import Collection
 
 _ERRORS = {"400": "BadRequest", "404": "NotFound", "406": "NotAcceptable", "503": "Unavailable"}
@@ -32,6 +32,7 @@ def document(
         paths |= _paths(each, vi=vi)
         paths |= _tile_paths(each, storage, vi=vi)
     paths |= _tile_paths(None, storage, vi=vi)
+    paths["/collections/parcels/changes"] = _changes(vi=vi)
     return {
         "openapi": "3.0.3",
         "info": {
@@ -152,6 +153,49 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             ],
         ),
     }
+
+
+def _changes(*, vi: bool) -> dict[str, Any]:
+    """The feed of changes."""
+    numbers = {
+        "limit": ("At most so many changes.", 1, changes.MAX_LIMIT, changes.DEFAULT_LIMIT),
+        "wait": ("Wait so many seconds for the first change.", 0, changes.MAX_WAIT, 0),
+    }
+    form = {"name": "f", "in": "query", "schema": {"type": "string", "enum": ["json"]}}
+    made = _get(
+        "parcels.changes",
+        "Thay đổi của thửa đất" if vi else "Changes of parcels",
+        "Changes",
+        tag="parcels",
+        parameters=[
+            {
+                "name": "since",
+                "in": "query",
+                "required": False,
+                "description": "The `token` of an earlier answer, or `now`; else from the first.",
+                "schema": {"type": "string"},
+            },
+            *(
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": text,
+                    "schema": {
+                        "type": "integer",
+                        "minimum": least,
+                        "maximum": most,
+                        "default": default,
+                    },
+                }
+                for name, (text, least, most, default) in numbers.items()
+            ),
+            _reference("crs"),
+        ],
+    )
+    made["get"]["parameters"][0] = form
+    del made["get"]["responses"]["200"]["content"]["text/html"]
+    return made
 
 
 def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, Any]:
@@ -433,6 +477,31 @@ def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
             "type": "object",
             "required": ["type", "properties"],
             "properties": {"type": text, "title": text, "properties": {"type": "object"}},
+        },
+        "Changes": {
+            "type": "object",
+            "required": ["changes", "numberReturned", "token", "links"],
+            "properties": {
+                "changes": {
+                    "type": "array",
+                    "items": {
+                        "type": "object",
+                        "required": ["change", "published", "feature"],
+                        "properties": {
+                            "change": {
+                                "type": "string",
+                                "enum": ["created", "changed", "retired"],
+                            },
+                            "published": {"type": "string", "format": "date-time"},
+                            "feature": {"$ref": "#/components/schemas/Parcel"},
+                        },
+                    },
+                },
+                "numberReturned": {"type": "integer", "minimum": 0},
+                "token": text,
+                "timeStamp": {"type": "string", "format": "date-time"},
+                "links": links,
+            },
         },
         "MultiPolygon": {
             "type": "object",

@@ -1,0 +1,187 @@
+"""The changes of parcels, in the order in which they became official.
+
+`landdata.publications` numbers what became official in the order of the commits, without a hole.
+A token is a place in that order, so a reader that goes on from its last token misses nothing and
+is told nothing twice, however many batches are being accepted meanwhile.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import json
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from landdata.errors import BadRequest
+from ogc import crs, items
+from ogc.config import Collection
+
+PARAMETERS = ("f", "lang", "since", "limit", "wait", "crs")
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 10_000
+MAX_WAIT = 30
+NOW = "now"
+
+_RETIRED, _BEGUN = 0, 1  # within a publication what ends is told before what begins
+_POLL_SECONDS = 0.5
+# A waiting request holds one of the server's threads; the others are for those who ask now.
+_waiting = threading.BoundedSemaphore(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """After this change: the publication, ended or begun, the number of the state."""
+
+    publication: int
+    kind: int
+    version: int
+
+    def token(self) -> str:
+        """Return it as the opaque text that a client keeps."""
+        plain = json.dumps([self.publication, self.kind, self.version], separators=(",", ":"))
+        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+BEGINNING = Place(0, _BEGUN, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A page of changes as JSON texts, where it ends, and whether there are more already."""
+
+    changes: list[str]
+    end: Place
+    more: bool
+
+
+def read(reader: items.Reader, of: Collection, storage: int, values: Mapping[str, str]) -> Changes:
+    """Return the changes after `since`; waits for the first up to `wait` seconds.
+
+    Raises `BadRequest` for a value that makes no sense.
+    """
+    limit = min(_whole(values, "limit", DEFAULT_LIMIT, least=1), MAX_LIMIT)
+    wait = _whole(values, "wait", 0, least=0)
+    if wait > MAX_WAIT:
+        raise BadRequest(
+            f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds (given: {wait})."
+        )
+    target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
+    query = items.Query(collection=of, crs=target, storage=storage)
+    since = values.get("since")
+    begin = _latest(reader) if since == NOW else _place(since) if since else BEGINNING
+    page = _page(reader, query, begin, limit)
+    if page.changes or not wait or not _waiting.acquire(blocking=False):
+        return page
+    try:
+        until = time.monotonic() + wait
+        while time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)  # no connection is held meanwhile
+            if _latest(reader).publication > begin.publication:
+                return _page(reader, query, begin, limit)
+    finally:
+        _waiting.release()
+    return page
+
+
+def _page(reader: items.Reader, query: items.Query, begin: Place, limit: int) -> Changes:
+    """One statement, so one snapshot; states are picked by number and only then written.
+
+    A publication holds one change at least, so `limit` + 1 publications are enough.
+    """
+    statement = f"""
+SELECT e_number, e_kind, e_version, e_at, version, {items._feature(query)}
+FROM (
+  SELECT
+    p.number AS e_number, s.kind AS e_kind, s.id AS e_version, p.published_at AS e_at
+  FROM publications AS p
+    CROSS JOIN LATERAL (
+      (
+        SELECT {_RETIRED} AS kind, ended AS id
+        FROM unnest(p.retired) AS ended
+        WHERE p.number > %(number)s OR ended > %(retired_after)s
+        ORDER BY ended
+        LIMIT {limit + 1:d}
+      )
+      UNION ALL
+      (
+        SELECT {_BEGUN}, v.id
+        FROM parcel_versions AS v
+        WHERE v.batch_id = p.batch_id
+          AND v.id <= p.last_version
+          AND v.id >= CASE
+            WHEN p.number = %(number)s THEN greatest(p.first_version, %(begun_after)s + 1)
+            ELSE p.first_version
+          END
+        ORDER BY v.id
+        LIMIT {limit + 1:d}
+      )
+    ) AS s
+  WHERE p.number BETWEEN %(number)s AND %(number)s + {limit + 1:d}
+  ORDER BY 1, 2, 3
+  LIMIT {limit + 1:d}
+) AS e
+  JOIN {query.collection.table} ON id = e_version
+ORDER BY e_number, e_kind, e_version
+"""  # noqa: S608  # fragments of ours, and numbers
+    begun = begin.kind == _BEGUN
+    rows = reader.rows(
+        statement,
+        {
+            "number": begin.publication,
+            "retired_after": 2**63 - 1 if begun else begin.version,
+            "begun_after": begin.version if begun else 0,
+        },
+        prepare=False,
+    )
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Changes(
+        [_change(kind, at, version, feature) for _, kind, _, at, version, feature in rows],
+        Place(*rows[-1][:3]) if rows else begin,
+        more,
+    )
+
+
+def _change(kind: int, at: dt.datetime, version: int, feature: str) -> str:
+    name = "retired" if kind == _RETIRED else "created" if version == 1 else "changed"
+    published = at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    return f'{{"change":"{name}","published":"{published}","feature":{feature}}}'
+
+
+def _latest(reader: items.Reader) -> Place:
+    """The place after all that is official now."""
+    rows = reader.rows(
+        "SELECT number, last_version FROM publications ORDER BY number DESC LIMIT 1", {}
+    )
+    return Place(rows[0][0], _BEGUN, rows[0][1]) if rows else BEGINNING
+
+
+def _place(token: str) -> Place:
+    try:
+        plain = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+        publication, kind, version = json.loads(plain)
+        numbers = (publication, kind, version)
+        if not all(type(n) is int and 0 <= n < 2**62 for n in numbers) or kind > _BEGUN:
+            raise ValueError(token)
+        return Place(publication, kind, version)
+    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
+        raise BadRequest(
+            f"Parameter since is not usable (given: {token[:200]!r}).",
+            hint="Take the token of an earlier answer as it is, or `now`.",
+        ) from None
+
+
+def _whole(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    text = values.get(name)
+    if text is None:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) <= 9) or int(text) < least:
+        raise BadRequest(
+            f"Parameter {name} is not usable: it must be a whole number from {least}"
+            f" (given: {text[:200]!r})."
+        )
+    return int(text)
