@@ -13,7 +13,7 @@ import numpy as np
 from landdata import survey as surveys
 from landdata import topology
 from landdata.settings import Settings
-from landdata.survey import Survey
+from landdata.survey import Survey, profiles
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours
 
 Progress = Callable[[str, float], None]  # stage, and which share of it is done
@@ -24,13 +24,15 @@ class ReadOptions:
     """What the surveyor says of a file where it does not say it itself.
 
     `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `fields` maps attribute to source
-    field, or to `=constant`.
+    field, or to `=constant`; `profile` is a whole profile (`landdata.survey.profiles`), kept as
+    it was when it was given.
     """
 
     layer: str | None = None
     encoding: str | None = None
     crs: int | None = None
     engine: str | None = None
+    profile: Mapping[str, Any] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
@@ -40,6 +42,7 @@ class ReadOptions:
             "encoding": self.encoding,
             "crs": self.crs,
             "engine": self.engine,
+            "profile": dict(self.profile) if self.profile else None,
             "fields": dict(sorted(self.fields.items())),
         }
         return {key: value for key, value in given.items() if value}
@@ -83,6 +86,7 @@ def check(
         crs=options.crs,
         fields=options.fields,
         engine=options.engine,
+        profile=profiles.of(options.profile) if options.profile else None,
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None

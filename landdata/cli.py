@@ -84,6 +84,7 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         type=click.Choice(["pyogrio", "fiona"]),
         help="Read in bulk, or row by row; without it, by row where reading in bulk fails.",
     )
+    @click.option("--profile", metavar="NAME|FILE", help="Mapping profile: a name or a YAML file.")
     @click.option(
         "--field",
         "fields",
@@ -98,13 +99,18 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         encoding: str | None,
         crs: int | None,
         engine: str | None,
+        profile: str | None,
         fields: tuple[str, ...],
         **kwargs: Any,
     ) -> R:
         from landdata.check import ReadOptions  # noqa: PLC0415
+        from landdata.survey import profiles  # noqa: PLC0415
 
+        kept = profiles.load(profile).as_dict() if profile else None
         pairs = dict(_pair(given) for given in fields)
-        options = ReadOptions(layer=layer, encoding=encoding, crs=crs, engine=engine, fields=pairs)
+        options = ReadOptions(
+            layer=layer, encoding=encoding, crs=crs, engine=engine, profile=kept, fields=pairs
+        )
         return command(*args, options=options, **kwargs)
 
     return wrapped
@@ -267,6 +273,7 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
     """Say what FILE holds and how it would be understood; nothing is stored."""
     from landdata import survey  # noqa: PLC0415
     from landdata.documents.terminal import print_inspection  # noqa: PLC0415
+    from landdata.survey import profiles  # noqa: PLC0415
 
     found = survey.inspect(
         file,
@@ -276,6 +283,7 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
         crs=options.crs,
         fields=options.fields,
         engine=options.engine,
+        profile=profiles.of(options.profile) if options.profile else None,
     )
     if as_json:
         _print(found.as_dict())

@@ -21,7 +21,17 @@ from numpy.typing import NDArray
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import archive, crs, encodings, fields, formats, linework, points, reader
+from landdata.survey import (
+    archive,
+    crs,
+    encodings,
+    fields,
+    formats,
+    linework,
+    points,
+    profiles,
+    reader,
+)
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -59,13 +69,15 @@ def read(
     crs: int | None = None,
     fields: Mapping[str, str] | None = None,
     engine: str | None = None,
+    profile: profiles.Profile | None = None,
     progress: Progress | None = None,
 ) -> Survey:
     """Read a survey file into the storage CRS (`settings.srid`).
 
     `layer`, `encoding`, `crs` (EPSG) and `fields` (attribute → field, or → `=constant`)
     overrule what the file says or what is detected. `engine` is 'pyogrio' (in bulk) or 'fiona'
-    (row by row; tried by itself where the first fails). Every row of the file is a row of the
+    (row by row; tried by itself where the first fails). `profile` says what is not said here.
+    Every row of the file is a row of the
     survey: one without a usable shape has None, and a finding. Raises `BadSurvey` for a file
     that cannot be read as a whole, `BadRequest` for an option that makes no sense, `NotFound`
     where there is no file.
@@ -73,9 +85,10 @@ def read(
     clock = _Clock(progress)
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
-        dataset, raw = _load(path, Path(scratch), settings, layer, engine, clock)
-        text = _understand(dataset, raw, encoding, fields, clock)
+        dataset, raw = _load(path, Path(scratch), settings, layer, engine, profile, clock)
+        text = _understand(dataset, raw, encoding, fields, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
+        crs = crs or (profile.crs if profile else None)
         choice, refusal = _choose_crs(dataset, shapes, settings, crs)
         if refusal is not None:
             raise refusal
@@ -108,6 +121,7 @@ def inspect(
     crs: int | None = None,
     fields: Mapping[str, str] | None = None,
     engine: str | None = None,
+    profile: profiles.Profile | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Tell what a file holds and how it would be read; nothing is stored.
@@ -118,9 +132,10 @@ def inspect(
     clock = _Clock(progress)
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
-        dataset, raw = _load(path, Path(scratch), settings, layer, engine, clock)
-        text = _understand(dataset, raw, encoding, fields, clock)
+        dataset, raw = _load(path, Path(scratch), settings, layer, engine, profile, clock)
+        text = _understand(dataset, raw, encoding, fields, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
+        crs = crs or (profile.crs if profile else None)
         choice, refusal = _choose_crs(dataset, shapes, settings, crs)
         if refusal is None:
             try:
@@ -138,6 +153,7 @@ def inspect(
         crs=choice,
         rows=len(raw.rows),
         geometry_type=dataset.shape,
+        profile=f"{profile.name} {profile.version}" if profile else None,
         refusal=refusal.message if refusal else None,
         refusal_code=refusal.code if refusal else None,
     )
@@ -181,13 +197,14 @@ def _load(
     settings: Settings,
     layer: str | None,
     engine: str | None,
+    profile: profiles.Profile | None,
     clock: _Clock,
 ) -> tuple[archive.Dataset, reader.Layer]:
     clock.stage("unpack")
     dataset = archive.unpack(path, scratch, settings, layer=layer)
     clock.stage("read")
     if dataset.format.kind == "points":
-        raw = points.read(dataset, settings)
+        raw = points.read(dataset, settings, profile.columns if profile else None)
     else:
         raw = reader.read(dataset, settings, engine=engine)
     if dataset.format.kind == "linework":
@@ -233,10 +250,12 @@ def _understand(
     raw: reader.Layer,
     encoding: str | None,
     options: Mapping[str, str] | None,
+    profile: profiles.Profile | None,
     clock: _Clock,
 ) -> _Text:
     """Decode all text, and match the fields."""
     clock.stage("decode")
+    encoding = encoding or (profile.encoding if profile else None)
     textual = {n: c for n, c in raw.columns.items() if pa.types.is_string(c.type)}
     coded = {name: fields.coded(column) for name, column in textual.items()}
     distinct = {name: array.dictionary.to_pylist() for name, array in coded.items()}
@@ -276,7 +295,7 @@ def _understand(
         columns=columns,
         mangled=mangled,
         encoding=replace(choice, mended=mended),
-        matches=fields.match(filled, options),
+        matches=fields.match(filled, options, profile.fields if profile else None),
     )
 
 

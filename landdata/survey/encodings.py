@@ -315,8 +315,8 @@ def recover(
     """Read text that a format says is Unicode: the choice, the texts, and how many were mended.
 
     A program that knew nothing of TCVN3, VNI or UTF-8 may have written their bytes as so many
-    letters of Latin-1. Where the whole file is like that, and makes more sense so, it is taken back.
-    An unknown `option` raises `BadRequest`.
+    letters of Latin-1. Where the whole file is like that, and makes more sense so, it is taken
+    back. An unknown `option` raises `BadRequest`.
     """
     wanted = canonical(option) if option is not None else None
     raw = [bytes_of(text) for text in texts]

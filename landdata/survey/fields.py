@@ -12,7 +12,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -52,6 +52,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "source_id": ("UUID", "THUAID", "MaDoiTuong", "MaThua", "SOURCEID"),
     "surveyed_on": ("NgayDoDac", "NgayDo", "ThoiDiemDoDac", "NgayDoVe", "SURVEYEDON"),
 }  # fmt: skip
+How = Literal["profile", "option"]
 _CUT = 10  # letters that a DBF keeps of a name
 _PERSONAL = frozenset({"owner", "owner_type", "address"})
 _VALUES_SHOWN = 40  # letters of a value in a sentence
@@ -87,17 +88,22 @@ _LIKENESS = _likeness()
 
 
 def match(
-    filled: Mapping[str, int], options: Mapping[str, str] | None = None
+    filled: Mapping[str, int],
+    options: Mapping[str, str] | None = None,
+    profile: Mapping[str, Sequence[str]] | None = None,
 ) -> tuple[FieldMatch, ...]:
     """Match a file's fields to attributes.
 
     `filled` is field → rows that hold a value, in the file's order. `options` are the
-    surveyor's own: attribute → field, or attribute → `=value` for a constant. Of several
+    surveyor's own: attribute → field, or attribute → `=value` for a constant. `profile` is
+    attribute → fields (or constants), of which the first that the file has is taken. Of several
     fields that mean one attribute the first by `NAMES` that holds values is taken. An option
     that names no attribute or no field raises `BadRequest`.
     """
     options = dict(options or {})
     _check_options(options, filled)
+    by_profile = _profiled(profile or {}, options, filled)
+    options |= by_profile
     taken = {attribute: source for attribute, source in options.items() if source[:1] != "="}
     found: dict[str, list[tuple[bool, int, int, str, str]]] = {}
     for order, (source, count) in enumerate(filled.items()):
@@ -111,7 +117,8 @@ def match(
     for attribute, entries in found.items():
         _, _, _, source, how = min(entries)
         chosen[source] = (attribute, how)
-    chosen |= {source: (attribute, "option") for attribute, source in taken.items()}
+    how_given: dict[str, How] = {a: "profile" if a in by_profile else "option" for a in options}
+    chosen |= {source: (a, how_given[a]) for a, source in taken.items()}
     matches = [
         FieldMatch(
             source=source,
@@ -124,8 +131,25 @@ def match(
     rows = max(filled.values(), default=0)
     for attribute, value in options.items():
         if value[:1] == "=":
-            matches.append(FieldMatch(source=value, attribute=attribute, how="option", filled=rows))
+            given: How = "profile" if attribute in by_profile else "option"
+            matches.append(FieldMatch(source=value, attribute=attribute, how=given, filled=rows))
     return tuple(matches)
+
+
+def _profiled(
+    profile: Mapping[str, Sequence[str]], options: Mapping[str, str], filled: Mapping[str, int]
+) -> dict[str, str]:
+    """Return what a profile says of this file: attribute → field or constant."""
+    by_plain = {plain(source): source for source in reversed(list(filled))}
+    found: dict[str, str] = {}
+    for attribute, names in profile.items():
+        for name in names:
+            source = name if name[:1] == "=" or name in filled else by_plain.get(plain(name))
+            used = {*options.values(), *(s for s in found.values() if s[:1] != "=")}
+            if attribute not in options and source is not None and source not in used:
+                found[attribute] = source
+                break
+    return found
 
 
 def _check_options(options: Mapping[str, str], filled: Mapping[str, int]) -> None:
@@ -315,7 +339,7 @@ def read(
             table[name] = pa.chunked_array([pa.repeat(pa.scalar(value, kind), len(rows))])
             continue
         field = sources[name].source
-        if field[:1] == "=" and sources[name].how == "option":
+        if field[:1] == "=" and sources[name].how in ("option", "profile"):
             column = pa.chunked_array([pa.repeat(pa.scalar(field[1:], pa.string()), len(rows))])
         else:
             column = columns[field]

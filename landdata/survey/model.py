@@ -96,7 +96,7 @@ class FieldMatch:
 
     source: str
     attribute: str | None
-    how: Literal["name", "truncated", "order", "option"] | None = None
+    how: Literal["name", "truncated", "order", "profile", "option"] | None = None
     filled: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -152,6 +152,7 @@ class Inspection:
     crs: CrsChoice
     rows: int
     geometry_type: str
+    profile: str | None = None  # name and version
     refusal: str | None = None
     refusal_code: str | None = None
 
@@ -161,6 +162,7 @@ class Inspection:
             "source": self.source,
             "layers": list(self.layers),
             "layer": self.layer,
+            "profile": self.profile,
             "fields": [match.as_dict() for match in self.fields],
             "encoding": {**self.encoding.as_dict(), "rows": list(self.sample)},
             "crs": {
