@@ -551,12 +551,12 @@ def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
 @file_argument
 @click.option("--valid-from", callback=_day, metavar="D", help="First day, for all of them.")
 def communes_import(file: Path, valid_from: dt.date | None) -> None:
-    """Store the communes of a GeoJSON FILE with their boundaries."""
+    """Store the communes of FILE with their boundaries, or recodings from a .csv."""
     from landdata import communes as store  # noqa: PLC0415
 
     with _store() as (settings, session):
         n = store.import_file(session, settings, file, valid_from=valid_from)
-    click.echo(f"{n} communes stored.")
+    click.echo(f"{n} {'recodings' if file.suffix.lower() == '.csv' else 'communes'} stored.")
 
 
 # -- serving -------------------------------------------------------------------------------

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
-import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from landdata.errors import BadRequest, Conflict
-from landdata.models import Commune
+from landdata.errors import BadRequest, Conflict, NotFound
+from landdata.models import Commune, CommuneRecoding
 from landdata.settings import Settings
-from landdata.survey.crs import transformer
+from landdata.survey import archive, reader
+from landdata.survey.crs import identify, transformer
+from landdata.survey.encodings import decode, detect
+
+_UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
 
 
 def add(
@@ -25,12 +30,14 @@ def add(
     name: str,
     *,
     valid_from: dt.date,
+    valid_to: dt.date | None = None,
     boundary: shapely.MultiPolygon | None = None,
 ) -> None:
-    """Store a commune from a date on, or correct the one of that date.
+    """Store a commune over [valid_from, valid_to), or correct the one that begins on that day.
 
-    `boundary` is in the storage CRS. An earlier unit of the same code ends on that date.
-    Raises `BadRequest` for an ill-formed code, `Conflict` where a later unit bears the code.
+    `boundary` is in the storage CRS. An earlier unit of the same code that has no end ends on
+    that day. Raises `BadRequest` for an ill-formed code, `Conflict` where a later unit bears
+    the code in that time.
     """
     if not (code.isascii() and code.isdigit() and len(code) == 5):
         raise BadRequest(
@@ -39,7 +46,11 @@ def add(
             code="bad-commune-code",
         )
     later = session.scalar(
-        sa.select(Commune.valid_from).where(Commune.code == code, Commune.valid_from > valid_from)
+        sa.select(sa.func.min(Commune.valid_from)).where(
+            Commune.code == code,
+            Commune.valid_from > valid_from,
+            sa.true() if valid_to is None else Commune.valid_from < valid_to,
+        )
     )
     if later:
         raise Conflict(
@@ -52,7 +63,7 @@ def add(
         .where(Commune.code == code, Commune.valid_from < valid_from, Commune.valid_to.is_(None))
         .values(valid_to=valid_from)
     )
-    values: dict[str, Any] = {"name": name}
+    values: dict[str, Any] = {"name": name, "valid_to": valid_to}
     if boundary is not None:
         values["geom"] = shapely.to_wkt(boundary, rounding_precision=-1)
         srid = shapely.get_srid(boundary)
@@ -77,48 +88,124 @@ def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
         )
     )
     if found is None:
-        raise BadRequest(
-            f"There is no commune {code} on {day}.",
-            hint=f"Check the code, or add it: landdata communes add {code} NAME.",
-            code="unknown-commune",
-        )
+        heirs = session.scalars(
+            sa.select(CommuneRecoding)
+            .where(CommuneRecoding.old_code == code, CommuneRecoding.effective_on <= day)
+            .order_by(CommuneRecoding.effective_on.desc(), CommuneRecoding.new_code)
+        ).all()
+        hint = f"Check the code, or add it: landdata communes add {code} NAME."
+        if heirs:
+            hint = "It became " + ", ".join(
+                f"part of {heir.new_code} {heir.new_name} on {heir.effective_on}"
+                for heir in heirs
+            ) + "; give that code."  # fmt: skip
+        raise BadRequest(f"There is no commune {code} on {day}.", hint=hint, code="unknown-commune")
     return found
 
 
 def import_file(
     session: Session, settings: Settings, path: Path, *, valid_from: dt.date | None = None
 ) -> int:
-    """Store the communes of a GeoJSON file with the properties code, name and valid_from.
+    """Store the communes of a file; returns how many units or recodings it holds.
 
-    Coordinates are WGS 84 longitude and latitude (RFC 7946) and go through the pinned datum
-    operation. Returns how many; raises `BadRequest` for a file that is not that.
+    A file of polygons (GeoPackage, GeoJSON, shapefile …) gives units with boundaries: fields
+    code and name, and valid_from where the argument does not say it. A `.csv` gives recodings:
+    old_code, old_name, new_code, new_name. What is WGS 84 goes through the pinned datum
+    operation. Raises `BadRequest` or `BadSurvey` for a file that is not that.
     """
+    if path.suffix.lower() == ".csv":
+        return _import_recodings(session, path, valid_from)
+    with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
+        dataset = archive.unpack(path, Path(scratch), settings)
+        layer = reader.read(dataset, settings)
+        columns = {name.lower(): column.to_pylist() for name, column in layer.columns.items()}
+        shapes = shapely.from_wkb(np.array(layer.wkb.to_pylist(), dtype=object))
+    epsg = identify(layer.crs or dataset.prj or "") or 4326
+    to_storage = transformer(epsg, settings.srid)
+    codes = _column(columns, path, "code", "maxa", "xaid")
+    names = _column(columns, path, "name", "fullname", "tenxa")
+    if not layer.unicode:
+        texts = [name or "" for name in names]
+        names = decode(texts, detect(texts, cpg=dataset.cpg).name)[0]
+    dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
+    for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
+        boundary: Any = shapely.transform(
+            shapely.multipolygons(shapely.get_parts(shape)),
+            lambda xy: np.column_stack(to_storage.transform(*xy.T)),
+        )
+        add(
+            session,
+            str(code).zfill(5),
+            str(name),
+            valid_from=since,
+            boundary=shapely.set_srid(boundary, settings.srid),
+        )
+    return len(codes)
+
+
+def _import_recodings(session: Session, path: Path, on: dt.date | None) -> int:
+    """Store which units became which on a day; the units too, so that both can be asked."""
+    if on is None:
+        raise BadRequest(
+            f"{path.name} does not say from which day its recodings hold.",
+            hint="Give it: --valid-from 2025-07-01.",
+            code="no-date",
+        )
     try:
-        features = json.loads(path.read_text("utf-8"))["features"]
-        to_storage = transformer(4326, settings.srid)
-        for feature in features:
-            properties = feature["properties"]
-            since = valid_from or dt.date.fromisoformat(properties["valid_from"])
-            shape = shapely.geometry.shape(feature["geometry"])
-            boundary: Any = shapely.transform(
-                shapely.multipolygons(shapely.get_parts(shape)),
-                lambda lonlat: np.column_stack(to_storage.transform(*lonlat.T)),
-            )
-            add(
-                session,
-                str(properties["code"]).zfill(5),
-                properties["name"],
-                valid_from=since,
-                boundary=shapely.set_srid(boundary, settings.srid),
-            )
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        pairs = [(r["old_code"], r["old_name"], r["new_code"], r["new_name"]) for r in rows]
     except FileNotFoundError:
+        raise NotFound(f"There is no file {path.name}.", hint="Check the path.") from None
+    except (UnicodeDecodeError, KeyError, csv.Error) as error:
         raise BadRequest(
-            f"There is no file {path.name}.", hint="Check the path.", code="no-file"
-        ) from None
-    except (ValueError, KeyError, TypeError, AttributeError, shapely.errors.ShapelyError) as error:
-        raise BadRequest(
-            f"{path.name} is not a GeoJSON file of communes: {type(error).__name__} {error}.",
-            hint="Each feature needs a polygon and the properties code, name and valid_from.",
+            f"{path.name} is no table of recodings ({type(error).__name__} {error}).",
+            hint="It needs the columns old_code, old_name, new_code and new_name, in UTF-8.",
             code="bad-communes",
         ) from None
-    return len(features)
+    for code, name in {old: name for old, name, _, _ in pairs}.items():
+        known = session.scalar(
+            sa.select(Commune.code).where(Commune.code == code, Commune.valid_from < on)
+        )
+        if known is None:
+            add(session, code, name, valid_from=_UNKNOWN, valid_to=on)
+    session.execute(
+        sa.update(Commune)
+        .where(Commune.code.in_([old for old, *_ in pairs]))
+        .where(Commune.valid_from < on, Commune.valid_to.is_(None))
+        .values(valid_to=on)
+    )
+    for code, name in {new: name for _, _, new, name in pairs}.items():
+        if session.get(Commune, (code, on)) is None:
+            add(session, code, name, valid_from=on)
+    values = [
+        {"old_code": old, "new_code": new, "effective_on": on, "new_name": name}
+        for old, _, new, name in pairs
+    ]
+    session.execute(insert(CommuneRecoding).on_conflict_do_nothing(), values)
+    return len(pairs)
+
+
+def _column(columns: dict[str, list[Any]], path: Path, *names: str) -> list[Any]:
+    for name in names:
+        if name in columns:
+            return columns[name]
+    raise BadRequest(
+        f"{path.name} has no field {names[0]}; it has {', '.join(columns) or 'none'}.",
+        hint="Each commune needs a polygon and the fields code and name.",
+        code="bad-communes",
+    )
+
+
+def _dates(columns: dict[str, list[Any]], path: Path) -> list[dt.date]:
+    found = []
+    for value in _column(columns, path, "valid_from"):
+        try:
+            found.append(value if isinstance(value, dt.date) else dt.date.fromisoformat(value))
+        except (TypeError, ValueError):
+            raise BadRequest(
+                f"{path.name}: valid_from {value!r} is no date.",
+                hint="Write it like 2025-07-01, or give --valid-from.",
+                code="bad-communes",
+            ) from None
+    return found

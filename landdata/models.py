@@ -93,6 +93,17 @@ class Commune(Base):
     )
 
 
+class CommuneRecoding(Base):
+    """Which commune became, or became part of, which other one on a day."""
+
+    __tablename__ = "commune_recodings"
+
+    old_code: Mapped[str] = mapped_column(primary_key=True)
+    new_code: Mapped[str] = mapped_column(primary_key=True)
+    effective_on: Mapped[dt.date] = mapped_column(Date, primary_key=True)
+    new_name: Mapped[str]
+
+
 class Batch(Base):
     """A survey file on its way, and what became of it.
 

@@ -288,7 +288,7 @@ def test_a_file_for_an_unknown_commune_is_refused(
         (["parcel", "show", "?"], 2),
         (["parcel", "show", "99901/1/1"], 3),
         (["communes", "add", "1", "x"], 2),
-        (["communes", "import", "nowhere.geojson"], 2),
+        (["communes", "import", "nowhere.geojson"], 3),
     ],
 )
 def test_each_outcome_has_its_exit_code(

@@ -134,6 +134,16 @@ def upgrade() -> None:
         postgresql_ops={},
     )
     op.create_table(
+        "commune_recodings",
+        sa.Column("old_code", sa.Text(), nullable=False),
+        sa.Column("new_code", sa.Text(), nullable=False),
+        sa.Column("effective_on", sa.Date(), nullable=False),
+        sa.Column("new_name", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "old_code", "new_code", "effective_on", name=op.f("pk_commune_recodings")
+        ),
+    )
+    op.create_table(
         "deployment",
         sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
         sa.Column("srid", sa.Integer(), nullable=False),
@@ -335,6 +345,7 @@ def downgrade() -> None:
     op.drop_table("parcels")
     op.drop_table("findings")
     op.drop_table("deployment")
+    op.drop_table("commune_recodings")
     op.drop_geospatial_index(
         "ix_communes_geom", table_name="communes", postgresql_using="gist", column_name="geom"
     )

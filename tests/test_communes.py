@@ -1,0 +1,90 @@
+"""Communes with dates: a code is used again, and merged units lead to their heirs."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from landdata import communes, db
+from landdata.errors import BadRequest, Conflict, NotFound
+from landdata.settings import Settings
+
+MERGER = dt.date(2025, 7, 1)
+BEFORE = dt.date(2025, 6, 30)
+TABLE = """old_code,old_name,new_code,new_name
+99901,Phường Một,99901,Phường Mới
+99902,Phường Hai,99901,Phường Mới
+"""
+
+
+def test_a_code_is_asked_with_a_date(engine: sa.Engine) -> None:
+    with db.session(engine) as session:
+        communes.add(session, "99901", "Xã Cũ", valid_from=dt.date(2000, 1, 1))
+        communes.add(session, "99901", "Xã Mới", valid_from=MERGER)
+        assert communes.find(session, "99901", BEFORE).name == "Xã Cũ"
+        assert communes.find(session, "99901", MERGER).name == "Xã Mới"
+        communes.add(session, "99901", "Xã Mới, sửa tên", valid_from=MERGER)
+        assert communes.find(session, "99901").name == "Xã Mới, sửa tên"
+        with pytest.raises(Conflict, match="later commune, from 2025-07-01"):
+            communes.add(session, "99901", "Xã Giữa", valid_from=BEFORE)
+        with pytest.raises(BadRequest, match="no commune 99901 on 1999-12-31"):
+            communes.find(session, "99901", dt.date(1999, 12, 31))
+        with pytest.raises(BadRequest, match="not five digits"):
+            communes.add(session, "9901", "Xã", valid_from=MERGER)
+
+
+def test_a_merged_commune_leads_to_its_heir(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "recodings.csv"
+    path.write_text(TABLE, "utf-8")
+    with db.session(engine) as session, pytest.raises(BadRequest, match="from which day"):
+        communes.import_file(session, settings, path)
+    for _ in range(2):  # again changes nothing
+        with db.session(engine) as session:
+            assert communes.import_file(session, settings, path, valid_from=MERGER) == 2
+    with db.session(engine) as session:
+        assert communes.find(session, "99901", BEFORE).name == "Phường Một"
+        assert communes.find(session, "99901").name == "Phường Mới"
+        assert communes.find(session, "99902", BEFORE).name == "Phường Hai"
+        with pytest.raises(BadRequest) as told:
+            communes.find(session, "99902")
+    assert told.value.hint is not None
+    assert "part of 99901 Phường Mới on 2025-07-01" in told.value.hint
+
+
+def test_what_is_no_file_of_communes_is_told(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    path = tmp_path / "recodings.csv"
+    path.write_text("a,b\n1,2\n", "utf-8")
+    with db.session(engine) as session:
+        with pytest.raises(BadRequest, match="no table of recodings"):
+            communes.import_file(session, settings, path, valid_from=MERGER)
+        with pytest.raises(NotFound):
+            communes.import_file(session, settings, tmp_path / "none.gpkg")
+
+
+def test_a_province_of_real_communes(engine: sa.Engine, settings: Settings, shared: Path) -> None:
+    with db.session(engine) as session:
+        with pytest.raises(BadRequest, match="valid_from"):
+            communes.import_file(session, settings, shared / "communes_vn.gpkg")
+        n = communes.import_file(session, settings, shared / "communes_vn.gpkg", valid_from=MERGER)
+        recoded = communes.import_file(
+            session,
+            settings,
+            shared.parent / "facts" / "commune_recode_2025-07-01.csv",
+            valid_from=MERGER,
+        )
+        where = session.scalar(
+            sa.text(
+                "SELECT name FROM communes WHERE ST_Contains(geom, ST_SetSRID("
+                "ST_MakePoint(569800, 1276000), 9212)) AND valid_to IS NULL"
+            )
+        )
+        assert communes.find(session, "25198", BEFORE).name == "Phường Tân Đồng"
+    assert (n, recoded) == (221, 111)
+    assert where == "Phường Bình Phước"
