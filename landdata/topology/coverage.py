@@ -40,8 +40,8 @@ go from parcel to parcel: where two coverages lie on one another, both may chang
 So exact overlays are made only for candidates.
 
 A gap narrower than w has at each point of its boundary another piece of boundary less than w
-away. So each of its edges is either shorter than 2 w, or has an unmatched edge that it does
-not merely follow within 2 w: only these edges are made into faces.
+away. So each of its edges is either shorter than 2 w, or has an unmatched edge within w, or one
+that it has an end in common with and whose far end is within 2 w: only these are made into faces.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import shapely
@@ -186,7 +187,7 @@ def find(
     edges, touched = _unmatched_edges(polygons)
     tell("coverage", 1 / 5)
     tree = shapely.STRtree(polygons)
-    near = _near_pairs(edges, 2 * limits.gap)
+    near = _near_pairs(edges, limits.gap)
     tell("coverage", 2 / 5)
     chains = _follow(edges)
     candidates = _candidates(edges, touched, near, chains, tree)
@@ -220,68 +221,132 @@ def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> l
 
 
 def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
-    """Return the unmatched edges, and (k, 2) pairs of owners of one and the same edge."""
+    """Return the unmatched edges, and (k, 2) pairs of owners of one and the same edge.
+
+    An edge is known by its place: that of its start among all coordinates. numpy lets go of
+    the interpreter's lock, so threads share the work, a stretch of coordinates each.
+    """
     size, ring_owner, shell = _rings(polygons)
-    grid = np.rint(shapely.get_coordinates(polygons) * _PER_METRE).astype(np.int64)
-    origin = grid.min(axis=0)
-    grid -= origin
-    if grid.max() >= 2**31:
+    stop = np.cumsum(size)
+    origin, vertex = _packed_vertices(shapely.get_coordinates(polygons))
+    count = len(vertex)
+    ring = np.repeat(np.arange(len(size), dtype=np.int32), size)
+    is_edge = np.zeros(count, dtype=np.bool_)
+    key = np.empty(count, dtype=np.uint64)
+    area = np.zeros(len(size), dtype=np.int64)
+
+    def weigh(of: slice) -> None:
+        """Tell the edges of some rings, a key for each, and twice the ring's signed area."""
+        begin, end = (int(stop[of.start - 1]) if of.start else 0), int(stop[of.stop - 1])
+        here = vertex[begin:end]
+        # Not from a ring's end to the next one's start, nor from a vertex to itself: a
+        # repeated point is no edge.
+        edge = is_edge[begin : end - 1]
+        np.not_equal(here[1:], here[:-1], out=edge)
+        edge[stop[of.start : of.stop - 1] - begin - 1] = False
+        # The same key in both directions.
+        mixed = _mixed(here)
+        np.add(mixed[1:], mixed[:-1], out=key[begin : end - 1])
+        # Wrapping around 2^64 on the way does no harm.
+        x, y = here >> 32, here & _LOW
+        cross = x[:-1] * y[1:] - x[1:] * y[:-1]
+        cross[~edge] = 0
+        area[of] = np.add.reduceat(cross, stop[of] - size[of] - begin)
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(weigh, _stretches(stop)))
+        turn = (area > 0) != shell
+        left = is_edge.copy()
+
+        def match(part: int) -> list[Ints]:
+            """Match the edges of one part of all keys; returns the owners of odd edges."""
+            bits = count.bit_length()
+            mine = np.flatnonzero(is_edge & ((key >= _HALF) == bool(part)))
+            # Sorting one number is many times faster than sorting an index by it, so the
+            # place takes the room of the key's last bits. Edges that are not the same but
+            # whose keys are, are told apart below; at worst they stay unmatched, which is safe.
+            packed = key[mine] << np.uint64(1) >> np.uint64(bits) << np.uint64(bits)
+            packed |= mine.view(np.uint64)
+            packed.sort()
+            at = (packed & np.uint64((1 << bits) - 1)).view(np.int64)
+            packed >>= np.uint64(bits)
+            begins, many = _runs(packed)
+            pair = begins[many == 2]
+            one, two = at[pair], at[pair + 1]
+            # Of rings that run alike, neighbours run along it in opposite directions.
+            across = (turn[ring[one]] == turn[ring[two]]).astype(np.int64)
+            matched = vertex[one] == vertex[two + across]
+            matched &= vertex[one + 1] == vertex[two + 1 - across]
+            matched &= ring_owner[ring[one]] != ring_owner[ring[two]]
+            left[np.concatenate([one[matched], two[matched]])] = False
+            # Edges that stand twice in the same direction, or more than twice.
+            odd = np.flatnonzero((many >= 2) & left[at[begins]])
+            return [
+                _all_pairs(np.unique(ring_owner[ring[at[begin : begin + much]]]))
+                for begin, much in zip(begins[odd].tolist(), many[odd].tolist(), strict=True)
+            ]
+
+        shared = [pairs for part in pool.map(match, range(2)) for pairs in part]
+    at = np.flatnonzero(left)
+    turned = turn[ring[at]].astype(np.int64)
+    a, b = vertex[at + turned], vertex[at + 1 - turned]
+    edges = _Edges(origin, ring_owner[ring[at]], a >> 32, a & _LOW, b >> 32, b & _LOW)
+    return edges, _distinct(shared)
+
+
+_LOW = 0xFFFF_FFFF
+_HALF = np.uint64(1 << 63)
+_STRETCH = 1 << 18  # coordinates; what they need fits into a processor's cache
+
+
+def _stretches(stop: Ints) -> list[slice]:
+    """Cut rings that end at these coordinates into slices of about `_STRETCH` coordinates."""
+    if not len(stop):
+        return []
+    wanted = np.arange(_STRETCH, int(stop[-1]) + _STRETCH, _STRETCH)
+    ends = np.unique(np.minimum(np.searchsorted(stop, wanted) + 1, len(stop)))
+    begins = np.concatenate([[0], ends[:-1]])
+    return [slice(b, e) for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
+
+
+def _runs(values: NDArray[Any]) -> tuple[Ints, Ints]:
+    """Return where each run of equal values begins, and how long it is."""
+    fresh = np.ones(len(values), dtype=np.bool_)
+    np.not_equal(values[1:], values[:-1], out=fresh[1:])
+    begins = np.flatnonzero(fresh)
+    return begins, np.diff(begins, append=len(values))
+
+
+def _packed_vertices(xy: Floats) -> tuple[Ints, Ints]:
+    """Return the origin (2,) in millimetres, and each coordinate from there as one number."""
+    low, high = (np.rint(of(xy, axis=0) * _PER_METRE).astype(np.int64) for of in (np.min, np.max))
+    if (high - low).max() >= 2**31:
         # Two such numbers must fit into one.
         raise BadSurvey(
             "The parcels lie more than 2,000 km apart, which no survey does.",
             hint="Look for a parcel with coordinates of another zone or with swapped axes.",
             code="far-apart",
         )
-    ring = np.repeat(np.arange(len(size)), size)
-    # From each coordinate to the next, but not from a ring's end to the next ring's start, nor
-    # from a vertex to itself: a repeated point is no edge.
-    same = ring[1:] == ring[:-1]
-    same &= (grid[1:] != grid[:-1]).any(axis=1)
-    at = np.flatnonzero(same)
-    ring = ring[at]
-    ax, ay = grid[at].T
-    bx, by = grid[at + 1].T
-    # Twice the signed area of each ring. Wrapping around 2^64 on the way does no harm.
-    cross = ax * by - bx * ay
-    start = np.flatnonzero(np.diff(ring, prepend=-1))
-    area = np.add.reduceat(cross, start)
-    of = ring[start]
-    flip = np.zeros(len(size), dtype=np.bool_)
-    flip[of] = (area > 0) != shell[of]
-    turn = flip[ring]
-    owner = ring_owner[ring]
-    edges = _Edges(
-        origin,
-        owner,
-        np.where(turn, bx, ax),
-        np.where(turn, by, ay),
-        np.where(turn, ax, bx),
-        np.where(turn, ay, by),
-    )
-    a, b = edges.a, edges.b
-    low, high = np.minimum(a, b), np.maximum(a, b)
-    # Sorting one hash is several times faster than sorting pairs; equal hashes of unequal
-    # edges are told apart below, and at worst leave an edge unmatched, which is safe.
-    key = low.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    key ^= key >> np.uint64(29)
-    key += high.view(np.uint64) * np.uint64(0xC2B2AE3D27D4EB4F)
-    order = np.argsort(key)
-    key = key[order]
-    fresh = np.concatenate([[True], key[1:] != key[:-1], [True]])
-    begin = np.flatnonzero(fresh)
-    size = np.diff(begin)
-    pair = begin[:-1][size == 2]
-    one, two = order[pair], order[pair + 1]
-    matched = (a[one] == b[two]) & (b[one] == a[two]) & (owner[one] != owner[two])
-    left = np.ones(len(owner), dtype=np.bool_)
-    left[one[matched]] = False
-    left[two[matched]] = False
-    # Edges that stand twice in the same direction, or more than twice.
-    odd = np.flatnonzero((size >= 2) & left[order[begin[:-1]]])
-    shared = [
-        _all_pairs(np.unique(owner[order[begin[each] : begin[each + 1]]])) for each in odd.tolist()
-    ]
-    return edges.take(left), _distinct(shared)
+    vertex = np.empty(len(xy), dtype=np.int64)
+
+    def pack(begin: int) -> None:
+        part = np.rint(xy[begin : begin + _STRETCH] * _PER_METRE).astype(np.int64) - low
+        np.bitwise_or(part[:, 0] << 32, part[:, 1], out=vertex[begin : begin + _STRETCH])
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        list(pool.map(pack, range(0, len(xy), _STRETCH)))
+    return low, vertex
+
+
+def _mixed(vertex: Ints) -> NDArray[np.uint64]:
+    """Return a hash of each vertex."""
+    mixed = vertex.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(29)
+    mixed *= np.uint64(0xC2B2AE3D27D4EB4F)
+    mixed ^= mixed >> np.uint64(32)
+    mixed *= np.uint64(0x9E3779B97F4A7C15)
+    mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 def _rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
@@ -290,10 +355,14 @@ def _rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
     In the order of `shapely.get_coordinates`. Taking rings out costs several times as much as
     counting, so only polygons of more than one ring are taken apart.
     """
-    size = shapely.get_num_coordinates(polygons).astype(np.int64)
     owner = np.arange(len(polygons))
-    one = shapely.get_type_id(polygons) == shapely.GeometryType.POLYGON
-    one &= shapely.get_num_interior_rings(polygons) == 0
+    with ThreadPoolExecutor(_THREADS) as pool:
+        asked = pool.map(
+            lambda ask: ask(polygons),
+            (shapely.get_num_coordinates, shapely.get_type_id, shapely.get_num_interior_rings),
+        )
+        size, kind, holes = (each.astype(np.int64) for each in asked)
+    one = (kind == shapely.GeometryType.POLYGON) & (holes == 0)
     if one.all():
         return size, owner, one
     many = owner[~one]
@@ -339,8 +408,11 @@ class _Near:
 
 
 def _near_pairs(edges: _Edges, reach: float) -> _Near:
-    """Return the pairs of edges within `reach` (m), those that merely follow each other not."""
-    # Boxes alone, without a predicate: the distances follow below, for all at once.
+    """Return the pairs of edges within `reach` (m), and those with a common end within twice that.
+
+    Those that merely follow each other are none.
+    """
+    # Boxes alone, without a predicate: the distances follow.
     half = reach / 2
     boxes = shapely.box(
         np.minimum(edges.ax, edges.bx) / _PER_METRE - half,
@@ -351,15 +423,28 @@ def _near_pairs(edges: _Edges, reach: float) -> _Near:
     tree = shapely.STRtree(boxes)
     tree.query(boxes[:1])  # builds the tree, before the threads share it
 
-    def ask(begin: int) -> NDArray[np.int64]:
-        found = tree.query(boxes[begin : begin + _CHUNK])
-        found = found[:, found[0] + begin < found[1]]
-        found[0] += begin
-        return found
+    def ask(begin: int) -> _Near:
+        i, j = tree.query(boxes[begin : begin + _CHUNK])
+        i += begin
+        later = i < j
+        return _how_near(edges, i[later], j[later], reach)
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = list(pool.map(ask, range(0, len(boxes), _CHUNK)))
-    i, j = np.concatenate(found, axis=1) if found else np.empty((2, 0), dtype=np.int64)
+    if not found:
+        none = np.empty(0, dtype=np.int64)
+        found = [_how_near(edges, none, none, reach)]
+    return _Near(
+        np.concatenate([each.i for each in found]),
+        np.concatenate([each.j for each in found]),
+        np.concatenate([each.distance for each in found]),
+        np.concatenate([each.touch for each in found]),
+        np.concatenate([each.joined for each in found]),
+    )
+
+
+def _how_near(edges: _Edges, i: Ints, j: Ints, reach: float) -> _Near:
+    """Measure pairs of edges; those that are not near are dropped."""
     e, f = edges.take(i), edges.take(j)
     ea, eb, fa, fb = e.a, e.b, f.a, f.b
     distance = np.column_stack(
@@ -377,8 +462,9 @@ def _near_pairs(edges: _Edges, reach: float) -> _Near:
         & (_side(f, e.ax, e.ay) * _side(f, e.bx, e.by) < 0)
     )  # fmt: skip
     # Within a millimetre is meeting: an exact overlay decides.
-    touch = crossing | same | (distance.min(axis=1) <= 0.001)
-    keep = touch | (distance.min(axis=1) <= reach)
+    least = distance.min(axis=1, initial=np.inf)
+    touch = crossing | same | (least <= 0.001)
+    keep = touch | (least <= np.where(joined, 2 * reach, reach))
     return _Near(i[keep], j[keep], distance[keep], touch[keep], joined[keep])
 
 
@@ -602,6 +688,13 @@ def width(shapes: Geometries) -> Floats:
     # Near the origin, where floating point resolves far below what is left of a sliver.
     origin = np.floor(shapely.total_bounds(parts)[:2])
     parts = shapely.transform(parts, lambda xy: xy - origin)
+    # GEOS finds the circle of a stout shape at once, but takes ages over a sliver.
+    stout = area > 0.02 * around**2
+    circle = shapely.maximum_inscribed_circle(parts[stout], tolerance=5e-4 * low[stout])
+    np.maximum.at(result, of[stout], 2 * shapely.length(circle))
+    parts, of, low, high = (each[~stout] for each in (parts, of, low, high))
+    if not len(parts):
+        return result
     kernel = parts.copy()
     while len(open_ := np.flatnonzero(high - low > np.maximum(1e-5, 2e-3 * low))):
         middle = (low[open_] + high[open_]) / 2
@@ -617,8 +710,9 @@ def width(shapes: Geometries) -> Floats:
     radius = shapely.distance(shapely.points(centre), rim)
     step = low / 16
     angle = np.arange(8) * np.pi / 4
-    compass = np.column_stack([np.cos(angle), np.sin(angle)])
-    for _ in range(16):
+    for turned in range(20):
+        # Another way each time, or the search ends on a ridge that runs between two of the ways.
+        compass = np.column_stack([np.cos(angle + 0.3 * turned), np.sin(angle + 0.3 * turned)])
         around_it = centre[:, None] + compass * step[:, None, None]
         there = shapely.distance(shapely.points(around_it), rim[:, None])
         best = there.argmax(axis=1)
@@ -643,25 +737,12 @@ def _gaps(
     own: int,
 ) -> list[Gap]:
     """Find the narrow regions that no parcel covers."""
-    use = edges.length <= 2 * limits.gap
-    use[near.i] = True
-    use[near.j] = True
-    if not use.any():
+    regions, doors, lines, owner = _free_regions(edges, near, follow, tree, limits)
+    if not len(regions):
         return []
-    doors = _doors(edges, near, follow, limits)
-    edges = edges.take(use)
-    lines = edges.lines()
-    noded = shapely.union_all(np.concatenate([lines, doors]))
-    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
-    # What is surely wider than the limit is a road.
-    faces = faces[2 * shapely.area(faces) < limits.gap * shapely.length(faces)]
-    if not len(faces):
-        return []
-    covered = tree.query(shapely.point_on_surface(faces), predicate="intersects")[0]
-    free = np.ones(len(faces), dtype=np.bool_)
-    free[covered] = False
     # Doors within one gap part it into several faces.
-    regions = shapely.get_parts(shapely.union_all(faces[free], grid_size=1e-6))
+    regions = shapely.get_parts(shapely.union_all(regions, grid_size=1e-6))
+    regions = regions[~shapely.is_empty(shapely.buffer(regions, -limits.rounding / 2))]
     regions = shapely.normalize(regions)
     widths = width(regions)
     keep = (widths > limits.rounding) & (widths < limits.gap)
@@ -692,13 +773,57 @@ def _gaps(
     found = []
     for at, shape in enumerate(regions):
         mine = region == at
-        owners, index = np.unique(edges.owner[edge[mine]], return_inverse=True)
+        owners, index = np.unique(owner[edge[mine]], return_inverse=True)
         length = np.bincount(index, weights=shared[mine], minlength=len(owners))
         order = np.lexsort((owners, -np.rint(length * _PER_METRE)))
         parcels = tuple(int(owners[k]) for k in order if length[k] > limits.rounding)
         if any(parcel < own for parcel in parcels):
             found.append(Gap(parcels, shape.area, float(widths[at]), shape))
     return found
+
+
+def _free_regions(
+    edges: _Edges, near: _Near, follow: Ints, tree: shapely.STRtree, limits: Limits
+) -> tuple[Geometries, Geometries, Geometries, Ints]:
+    """Return the faces that no parcel covers and that may be narrow.
+
+    And the doors; the edges that the faces were made of, as lines; and those edges' owners.
+    """
+    use = edges.length <= 2 * limits.gap
+    use[near.i] = True
+    use[near.j] = True
+    nothing = np.empty(0, dtype=object)
+    none = nothing, nothing, nothing, np.empty(0, dtype=np.int64)
+    if not use.any():
+        return none
+    doors = _doors(edges, near, follow, limits)
+    if len(doors):
+        # A door that runs through parcels alone shuts nothing.
+        spots = shapely.line_interpolate_point(doors[:, None], [0.25, 0.5, 0.75], normalized=True)
+        inside = np.zeros(spots.size, dtype=np.bool_)
+        inside[tree.query(spots.ravel(), predicate="intersects")[0]] = True
+        doors = doors[~inside.reshape(spots.shape).all(axis=1)]
+    edges = edges.take(use)
+    lines = edges.lines()
+    noded = shapely.union_all(np.concatenate([lines, doors]))
+    faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
+    # What is surely wider than the limit is a road.
+    faces = faces[2 * shapely.area(faces) < limits.gap * shapely.length(faces)]
+    # Where two neighbours were digitised apart, thousands of faces are thinner than rounding:
+    # out, unless they belong to something wider, or a door parts one from it.
+    thin = shapely.is_empty(shapely.buffer(faces, -limits.rounding / 2))
+    some = np.flatnonzero(thin)
+    wide = np.concatenate([faces[~thin], doors])
+    if len(wide):
+        beside = shapely.STRtree(wide).query(faces[some], predicate="dwithin", distance=1e-6)[0]
+        thin[some[beside]] = False
+    faces = faces[~thin]
+    if not len(faces):
+        return none
+    covered = tree.query(shapely.point_on_surface(faces), predicate="intersects")[0]
+    free = np.ones(len(faces), dtype=np.bool_)
+    free[covered] = False
+    return faces[free], doors, lines, edges.owner
 
 
 _DOORS = 3  # from one corner to one parcel
@@ -797,28 +922,41 @@ def _unmatched_vertices(
     asked = np.unique(theirs)
     xy, of = shapely.get_coordinates(polygons[asked], return_index=True)
     grid = np.rint(xy * _PER_METRE).astype(np.int64) - edges.origin
-    has = set(zip(asked[of].tolist(), grid[:, 0].tolist(), grid[:, 1].tolist(), strict=True))
-    # By other parcel and vertex: the distance and the owners.
-    best: dict[tuple[int, int, int], tuple[float, set[int]]] = {}
-    for p, q, d, u, v in zip(
-        mine.tolist(), theirs.tolist(), far.tolist(), x.tolist(), y.tolist(), strict=True
-    ):
-        if (q, u, v) in has or min(p, q) >= own:
-            continue
-        nearest, owners = best.setdefault((q, u, v), (d, set()))
-        owners.add(p)
-        best[q, u, v] = (min(d, nearest), owners)
-    keys = np.array(list(best), dtype=np.int64).reshape(-1, 3)
-    found = [
-        Unmatched(min(owners), q, d, (px, py))
-        for q, (px, py), (d, owners) in zip(
-            keys[:, 0].tolist(),
-            edges.metres(keys[:, 1], keys[:, 2]).tolist(),
-            best.values(),
+    of = asked[of]
+    near_any = np.isin(grid[:, 0] << 32 | grid[:, 1], np.unique(x << 32 | y))
+    has = set(
+        zip(
+            of[near_any].tolist(),
+            grid[near_any, 0].tolist(),
+            grid[near_any, 1].tolist(),
             strict=True,
         )
-    ]
-    told = _told_already(found, [owners for _, owners in best.values()], overlaps, gaps, limits)
+    )
+    # By other parcel and vertex: the distance and the owners.
+    order = np.lexsort((mine, far, y, x, theirs))
+    mine, theirs, x, y = (each[order] for each in (mine, theirs, x, y))
+    far = far[order]
+    fresh = np.ones(len(mine), dtype=np.bool_)
+    fresh[1:] = (np.diff(theirs) != 0) | (np.diff(x) != 0) | (np.diff(y) != 0)
+    begin = np.flatnonzero(fresh)
+    least = np.minimum.reduceat(mine, begin)
+    found, owners = [], []
+    listed = mine.tolist()
+    for first, end, p, q, d, u, v, place in zip(
+        begin.tolist(),
+        [*begin[1:].tolist(), len(mine)],
+        least.tolist(),
+        theirs[begin].tolist(),
+        far[begin].tolist(),
+        x[begin].tolist(),
+        y[begin].tolist(),
+        edges.metres(x[begin], y[begin]).tolist(),
+        strict=True,
+    ):
+        if (q, u, v) not in has:
+            found.append(Unmatched(p, q, d, (place[0], place[1])))
+            owners.append(set(listed[first:end]))
+    told = _told_already(found, owners, overlaps, gaps, limits)
     return [each for at, each in enumerate(found) if at not in told]
 
 
