@@ -439,6 +439,7 @@ def _judge(
         settings,
         options=_options(batch),
         commune=batch.commune,
+        ground=communes.box(session, batch.commune),
         neighbours=surveyed,
         progress=progress,
     )

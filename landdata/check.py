@@ -14,6 +14,7 @@ from landdata import survey as surveys
 from landdata import topology
 from landdata.settings import Settings
 from landdata.survey import Survey, profiles
+from landdata.survey.crs import Box
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours
 
 Progress = Callable[[str, float], None]  # stage, and which share of it is done
@@ -70,11 +71,13 @@ def check(
     *,
     options: ReadOptions | None = None,
     commune: str | None = None,
+    ground: Box | None = None,
     neighbours: Callable[[Survey], Neighbours] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
 
+    `ground` is the box of the commune's boundary in the storage CRS, where that is known.
     Raises `BadSurvey` where the file can't be read or is refused.
     """
     options = options or ReadOptions()
@@ -87,6 +90,7 @@ def check(
         fields=options.fields,
         engine=options.engine,
         profile=profiles.of(options.profile) if options.profile else None,
+        commune=ground,
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None

@@ -138,6 +138,84 @@ def test_stray_vertices_do_not_count():
     assert crs.Bounds.of(points) == crs.Bounds(553_000, 1_282_000, 553_000, 1_282_000)
 
 
+# -- the commune
+
+
+def commune(bounds=HOME):
+    return (bounds.xmin - 3000, bounds.ymin - 3000, bounds.xmax + 3000, bounds.ymax + 3000)
+
+
+def test_the_zone_of_a_neighbour():
+    x, y = crs.transformer(9212, 9211).transform(*HOME.centre)
+    beside = crs.Bounds(x - 2000, y - 2000, x + 2000, y + 2000)  # EPSG:9211 numbers of HOME
+    assert code(wkt(9212), beside) == 9212  # without the commune nothing tells
+    choice, refusal = crs.choose(wkt(9212), beside, 9212, None, commune())
+    assert refusal.code == "crs-neighbour-zone"
+    assert "21 km from the commune" in refusal.message
+    assert "106.25°" in refusal.message
+    assert "106.0°" in refusal.message
+    assert "--crs 9211" in refusal.hint
+    assert choice.detected == 9211
+    assert crs.choose(wkt(9212), beside, 9212, 9211, commune())[0].epsg == 9211
+    assert crs.choose(wkt(9212), beside, 9212, 9212, commune())[1].code == "crs-neighbour-zone"
+    assert crs.choose(wkt(9212), HOME, 9212, None, commune())[1] is None
+
+
+@pytest.mark.parametrize("epsg", crs.ZONES)
+def test_every_zone_is_told_by_the_commune(epsg):
+    lon, lat = 106.7, 11.55
+    x, y = crs.transformer(4756, epsg).transform(lon, lat)
+    survey = crs.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
+    there = crs.transformer(4756, 9212).transform(lon, lat)
+    box = (there[0] - 3000, there[1] - 3000, there[0] + 3000, there[1] + 3000)
+    found = [c for c, reason in crs.candidates(survey, 9212, box) if "commune" in reason]
+    assert epsg in found
+    assert crs.choose(wkt(epsg), survey, 9212, None, box)[0].epsg == epsg
+    # beside it fits at most the UTM or the 3° zone of the same meridian, 0.4 km away
+    assert {crs.ZONES[c][0] for c in found} <= {crs.ZONES[epsg][0]}
+
+
+def test_another_commune():
+    far = (700_000.0, 1_400_000.0, 705_000.0, 1_405_000.0)
+    refusal = crs.choose(wkt(9212), HOME, 9212, None, far)[1]
+    assert (refusal.code, "km" in refusal.message) == ("outside-commune", True)
+
+
+def test_two_answers_that_fit_are_asked_for():
+    x, y = crs.transformer(9212, 5897).transform(*HOME.centre)
+    survey = crs.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
+    choice, refusal = crs.choose(None, survey, 9212, None, commune())
+    assert refusal.code == "no-crs"
+    fitting = [c for c, reason in choice.candidates if reason.endswith("commune")]
+    assert fitting == [5897, 3405]
+    assert choice.detected is None
+
+
+# -- what is likeliest
+
+
+def test_a_shift_of_nought():
+    text = wkt(9212, "WKT1_GDAL")
+    at = text.index(',AUTHORITY["EPSG","6756"]')
+    for shift, expected in (("0,0,0,0,0,0,0", "crs-datum"), ("-191.9,-39.3,-111.4,0,0,0,0", 9212)):
+        assert code(f"{text[:at]},TOWGS84[{shift}]{text[at:]}", HOME) == expected
+    refusal = crs.choose(f"{text[:at]},TOWGS84[0,0,0]{text[at:]}", HOME, 9212)[1]
+    assert "--crs 9212" in refusal.hint
+
+
+def test_each_refusal_names_the_likeliest_answer():
+    turned = crs.Bounds(HOME.ymin, HOME.xmin, HOME.ymax, HOME.xmax)
+    assert "they fit 9212" in crs.choose(None, turned, 9212)[1].hint
+    degrees = crs.choose(wkt(9212), DEGREES, 9212)[1].hint
+    assert "--crs 4756" in degrees
+    assert "--crs 4326" in degrees
+    assert "fit 9212" in crs.choose(wkt(4326), HOME, 9212)[1].hint
+    assert "--crs 9212" in crs.choose(wkt(5897), HOME, 9212)[1].hint
+    utm = crs.choose(wkt(32648), UTM, 9212)[1].hint
+    assert "--crs 3405" in utm
+    assert "--crs 32648" in utm
+
+
 # -- from one CRS to another
 
 

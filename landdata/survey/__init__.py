@@ -32,6 +32,7 @@ from landdata.survey import (
     profiles,
     reader,
 )
+from landdata.survey.crs import Box
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -70,6 +71,7 @@ def read(
     fields: Mapping[str, str] | None = None,
     engine: str | None = None,
     profile: profiles.Profile | None = None,
+    commune: Box | None = None,
     progress: Progress | None = None,
 ) -> Survey:
     """Read a survey file into the storage CRS (`settings.srid`).
@@ -77,6 +79,7 @@ def read(
     `layer`, `encoding`, `crs` (EPSG) and `fields` (attribute → field, or → `=constant`)
     overrule what the file says or what is detected. `engine` is 'pyogrio' (in bulk) or 'fiona'
     (row by row; tried by itself where the first fails). `profile` says what is not said here.
+    `commune` is the box, in the storage CRS, of the commune that the survey should lie in.
     Every row of the file is a row of the
     survey: one without a usable shape has None, and a finding. Raises `BadSurvey` for a file
     that cannot be read as a whole, `BadRequest` for an option that makes no sense, `NotFound`
@@ -89,7 +92,7 @@ def read(
         text = _understand(dataset, raw, encoding, fields, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
         crs = crs or (profile.crs if profile else None)
-        choice, refusal = _choose_crs(dataset, shapes, settings, crs)
+        choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
         if refusal is not None:
             raise refusal
         assert choice.epsg is not None  # no refusal without a code
@@ -122,6 +125,7 @@ def inspect(
     fields: Mapping[str, str] | None = None,
     engine: str | None = None,
     profile: profiles.Profile | None = None,
+    commune: Box | None = None,
     progress: Progress | None = None,
 ) -> Inspection:
     """Tell what a file holds and how it would be read; nothing is stored.
@@ -136,7 +140,7 @@ def inspect(
         text = _understand(dataset, raw, encoding, fields, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
         crs = crs or (profile.crs if profile else None)
-        choice, refusal = _choose_crs(dataset, shapes, settings, crs)
+        choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
         if refusal is None:
             try:
                 _attributes(text, raw.rows, clock)
@@ -428,10 +432,14 @@ def _has_nan(wkb: bytes) -> bool:
 
 
 def _choose_crs(
-    dataset: archive.Dataset, shapes: _Shapes, settings: Settings, option: int | None
+    dataset: archive.Dataset,
+    shapes: _Shapes,
+    settings: Settings,
+    option: int | None,
+    commune: crs.Box | None,
 ) -> tuple[CrsChoice, BadSurvey | None]:
     bounds = crs.Bounds.of(shapes.coordinates)
-    return crs.choose(dataset.prj, bounds, settings.srid, option)
+    return crs.choose(dataset.prj, bounds, settings.srid, option, commune)
 
 
 def _store(

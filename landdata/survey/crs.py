@@ -49,6 +49,11 @@ _WGS84_UTM = {32648: 3405, 32649: 3406}  # equal numbers, 224 m apart on the gro
 _LON, _LAT = (101.5, 110.5), (7.5, 24.0)
 _EASTING, _NORTHING = (150_000.0, 850_000.0), (800_000.0, 2_700_000.0)
 _AT_HOME = "in the deployment's area"
+_IN_COMMUNE = "in the commune"
+_AROUND = 2_000.0  # metres around a commune's box in which the middle of its survey may lie
+
+#: xmin, ymin, xmax, ymax of a commune's boundary, in the storage CRS.
+Box = tuple[float, float, float, float]
 _MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
 
 
@@ -106,7 +111,7 @@ class _Declared:
     """What a WKT says: the code, or why there is none."""
 
     epsg: int | None
-    doubt: str | None = None  # 'datum', 'unnamed-utm' or 'unknown'
+    doubt: str | None = None  # 'datum', 'no-shift', 'unnamed-utm' or 'unknown'
     zone: int | None = None  # the VN-2000 zone of the same parameters
 
 
@@ -121,7 +126,10 @@ def _identify(wkt: str) -> _Declared:
         crs = pyproj.CRS.from_user_input(wkt)
     except CRSError:
         return _Declared(None, "unknown")
+    unshifted = False
     if crs.is_bound and crs.source_crs is not None:
+        shift = crs.coordinate_operation
+        unshifted = shift is not None and shift.towgs84 != [] and not any(shift.towgs84)
         crs = crs.source_crs  # a TOWGS84 tells how to leave the CRS, not which it is
     zone = _zone_of(crs)
     datum = _datum_name(crs)
@@ -133,7 +141,10 @@ def _identify(wkt: str) -> _Declared:
         code = crs.to_epsg(min_confidence=70)
         return _Declared(code, zone=zone) if code in _WGS84_UTM else _Declared(None, "datum", zone)
     # A scale factor of 0.9999 is VN-2000's own, so there the datum need not be named.
-    if re.search(vietnamese, f"{datum} {crs.name.lower()}") or ZONES[zone][1] == 0.9999:
+    named = re.search(vietnamese, f"{datum} {crs.name.lower()}")
+    if unshifted and (named or ZONES[zone][1] == 0.9999):
+        return _Declared(None, "no-shift", zone)
+    if named or ZONES[zone][1] == 0.9999:
         return _Declared(zone, zone=zone)
     return _Declared(None, "unnamed-utm", zone)
 
@@ -219,11 +230,25 @@ def _inside(place: tuple[float, float] | None, epsg: int, margin: float = _MARGI
     )
 
 
-def candidates(bounds: Bounds, srid: int) -> tuple[tuple[int, str], ...]:
+def _distance(bounds: Bounds, epsg: int, srid: int, commune: Box) -> float:
+    """Return how far from a commune the middle lies, were the coordinates in a CRS; metres."""
+    x, y = transformer(epsg, srid).transform(*bounds.centre)
+    if not (np.isfinite(x) and np.isfinite(y)):
+        return float("inf")
+    beside = max(commune[0] - x, 0.0, x - commune[2])
+    above = max(commune[1] - y, 0.0, y - commune[3])
+    return float(np.hypot(beside, above))
+
+
+def candidates(
+    bounds: Bounds, srid: int, commune: Box | None = None
+) -> tuple[tuple[int, str], ...]:
     """List the CRSs in which coordinates make sense, `(epsg, reason)`, the likeliest first.
 
-    `srid` is the storage CRS, whose area of use is where the deployment's parcels are.
+    `srid` is the storage CRS, whose area of use is where the deployment's parcels are;
+    `commune` is where this survey's parcels should be.
     """
+    in_commune: list[tuple[int, str]] = []
     at_home: list[tuple[int, str]] = []
     elsewhere: list[tuple[int, str]] = []
     codes = dict.fromkeys((srid, *_COMMON, *ZONES, VN_2000)) if is_vn2000(srid) else {srid: None}
@@ -231,21 +256,27 @@ def candidates(bounds: Bounds, srid: int) -> tuple[tuple[int, str], ...]:
         place = _place(bounds, code)
         home = _inside(place, srid, 0)
         # A province is surveyed in one 3° zone whole, also where that zone's own area ends.
-        if place is None or not _inside(place, code, 1.0 if home and code in _COMMON else _MARGIN):
+        near = commune is not None and _distance(bounds, code, srid, commune) <= _AROUND
+        if place is None or (
+            not near and not _inside(place, code, 1.0 if home and code in _COMMON else _MARGIN)
+        ):
             continue
         where = f"{place[0]:.2f}°E {place[1]:.2f}°N"
-        if home:
+        if near:
+            in_commune.append((code, f"the parcels lie at {where}, {_IN_COMMUNE}"))
+        elif home:
             at_home.append((code, f"the parcels lie at {where}, {_AT_HOME}"))
         else:
             elsewhere.append((code, f"the parcels lie at {where}, in the area of this CRS"))
-    return tuple(at_home + elsewhere)
+    return tuple(in_commune + at_home + elsewhere)
 
 
 def _detected(found: tuple[tuple[int, str], ...]) -> int | None:
     """Return the one CRS that the coordinates allow, or null."""
-    home = [code for code, reason in found if reason.endswith(_AT_HOME)]
-    if len(home) == 1:
-        return home[0]
+    for place in (_IN_COMMUNE, _AT_HOME):
+        there = [code for code, reason in found if reason.endswith(place)]
+        if there:
+            return there[0] if len(there) == 1 else None
     return found[0][0] if len(found) == 1 else None
 
 
@@ -253,14 +284,19 @@ def _detected(found: tuple[tuple[int, str], ...]) -> int | None:
 
 
 def choose(
-    wkt: str | None, bounds: Bounds, srid: int, option: int | None = None
+    wkt: str | None,
+    bounds: Bounds,
+    srid: int,
+    option: int | None = None,
+    commune: Box | None = None,
 ) -> tuple[CrsChoice, BadSurvey | None]:
     """Choose the CRS of coordinates; the second value is the refusal, where they are refused.
 
     `wkt` is the `.prj`, `bounds` those of the coordinates, `srid` the storage CRS and `option`
     the EPSG code that the surveyor gives, which overrules the `.prj` but not the coordinates.
+    `commune` is the box of the commune that the survey is of, where that is known.
     """
-    found = candidates(bounds, srid)
+    found = candidates(bounds, srid, commune)
     declared = _identify(wkt) if wkt else None
     choice = CrsChoice(
         declared=wkt,
@@ -282,7 +318,7 @@ def choose(
         )
 
     try:
-        epsg, reason = _decide(declared, bounds, srid, option, choice)
+        epsg, reason = _decide(declared, bounds, srid, option, choice, commune)
     except BadSurvey as refusal:
         return settle(option or choice.declared_epsg, refusal.message), refusal
     return settle(epsg, reason), None
@@ -294,6 +330,7 @@ def _decide(
     srid: int,
     option: int | None,
     choice: CrsChoice,
+    commune: Box | None,
 ) -> tuple[int, str]:
     """Return the code and the reason, or raise the refusal."""
     ask = _ask(choice.candidates)
@@ -301,7 +338,8 @@ def _decide(
         if declared is None:
             _check_axes(bounds, srid, None, ask)
             raise BadSurvey(
-                f"The survey does not say its CRS: it has no .prj (coordinates {bounds}).",
+                f"The survey does not say its CRS, for want of a .prj or the like"
+                f" (coordinates {bounds}).",
                 hint=ask,
                 code="no-crs",
             )
@@ -309,19 +347,23 @@ def _decide(
     else:
         epsg = option
     _check_axes(bounds, srid, epsg, ask)
-    _check_area(bounds, srid, epsg, ask)
+    # Some are surveyed in a zone that is not their province's: there the commune decides.
+    if commune is None or _distance(bounds, epsg, srid, commune) > _AROUND:
+        _check_area(bounds, srid, epsg, ask)
+    if commune is not None:
+        _check_commune(bounds, srid, epsg, choice, commune)
     if option is not None:
         return epsg, f"EPSG:{epsg} was given, and the coordinates fit it"
     _check_home(bounds, srid, epsg, choice)
     if epsg in _WGS84_UTM and is_vn2000(srid):
         twin = _WGS84_UTM[epsg]
         raise BadSurvey(
-            f"The .prj says WGS 84 / UTM (EPSG:{epsg}), but VN-2000 / UTM (EPSG:{twin}) has the"
+            f"The file says WGS 84 / UTM (EPSG:{epsg}), but VN-2000 / UTM (EPSG:{twin}) has the"
             " same numbers 224 m away on the ground.",
             hint=f"Say which it is: --crs {twin} for VN-2000, --crs {epsg} for WGS 84.",
             code="crs-ambiguous-datum",
         )
-    return epsg, f"the .prj says EPSG:{epsg}, and the coordinates fit it"
+    return epsg, f"the file says EPSG:{epsg}, and the coordinates fit it"
 
 
 def _ask(found: tuple[tuple[int, str], ...]) -> str:
@@ -337,19 +379,27 @@ def _declared_code(declared: _Declared, ask: str) -> int:
         return declared.epsg
     if declared.doubt == "datum":
         raise BadSurvey(
-            f"The .prj has the projection of VN-2000 (EPSG:{declared.zone}) on the datum WGS 84:"
+            f"The file has the projection of VN-2000 (EPSG:{declared.zone}) on the datum WGS 84:"
             " a datum shift is missing, which puts parcels 225 m off.",
             hint=f"If the coordinates are VN-2000, say so with --crs {declared.zone}.",
             code="crs-datum",
         )
+    if declared.doubt == "no-shift":
+        raise BadSurvey(
+            f"The file has VN-2000 (EPSG:{declared.zone}) with a datum shift of nought: programs"
+            " that believed it took VN-2000 for WGS 84, which puts parcels 225 m off.",
+            hint=f"If the coordinates were never converted so, say --crs {declared.zone}; else"
+            " export them again with the right shift.",
+            code="crs-datum",
+        )
     if declared.doubt == "unnamed-utm":
         raise BadSurvey(
-            "The .prj has the projection of UTM but names no datum: VN-2000 and WGS 84 differ by"
+            "The file has the projection of UTM but names no datum: VN-2000 and WGS 84 differ by"
             " 224 m.",
             hint=f"If the coordinates are VN-2000, say so with --crs {declared.zone}.",
             code="crs-ambiguous-datum",
         )
-    raise BadSurvey("The CRS in the .prj is not known.", hint=ask, code="unknown-crs")
+    raise BadSurvey("The CRS that the file states is not known.", hint=ask, code="unknown-crs")
 
 
 def _check_axes(bounds: Bounds, srid: int, epsg: int | None, ask: str) -> None:
@@ -359,7 +409,9 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, ask: str) -> None:
     if epsg is not None and degrees and crs.is_projected:
         raise BadSurvey(
             f"The coordinates are degrees ({bounds}), but EPSG:{epsg} is in metres.",
-            hint="Correct the .prj, or give the geographic CRS with --crs.",
+            hint=f"Say which degrees they are: --crs {VN_2000} for VN-2000, --crs 4326 for WGS 84."
+            if bounds.within(_LON, _LAT)
+            else "Give the geographic CRS with --crs.",
             code="crs-degrees",
         )
     if epsg is not None and not degrees and crs.is_geographic:
@@ -376,9 +428,53 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, ask: str) -> None:
     if vietnamese and (turned or turned_degrees):
         raise BadSurvey(
             f"The axes are swapped: x holds northings and y eastings ({bounds}).",
-            hint="Export again with x = easting, y = northing; sheets write X for the northing.",
+            hint="Export again with x = easting, y = northing; sheets write X for the northing."
+            + _turned(bounds, srid),
             code="crs-swapped-axes",
         )
+
+
+def _turned(bounds: Bounds, srid: int) -> str:
+    """Say in which CRS the coordinates would make sense with their axes the right way round."""
+    right = Bounds(bounds.ymin, bounds.xmin, bounds.ymax, bounds.xmax)
+    codes = [str(code) for code, _ in candidates(right, srid)[:4]]
+    return f" Turned round, they fit {', '.join(codes)}." if codes else ""
+
+
+def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, commune: Box) -> None:
+    """Refuse a CRS that puts the parcels beside their commune: the neighbouring zone's, mostly."""
+    distance = _distance(bounds, epsg, srid, commune)
+    if distance <= _AROUND:
+        return
+    away = f"{distance / 1000:,.0f} km" if np.isfinite(distance) else "far"
+    fitting = [code for code, reason in choice.candidates if reason.endswith(_IN_COMMUNE)]
+    if not fitting:
+        raise BadSurvey(
+            f"In EPSG:{epsg} the parcels lie {away} from the commune, and no CRS of the country"
+            f" puts them there ({bounds}).",
+            hint="Check the code of the commune, and that this is its survey.",
+            code="outside-commune",
+        )
+    likeliest = fitting[0]
+    zones = ZONES.get(epsg), ZONES.get(likeliest)
+    if zones[0] and zones[1] and zones[0][0] != zones[1][0]:
+        raise BadSurvey(
+            f"In EPSG:{epsg} (meridian {zones[0][0]}°) the parcels lie {away} from the commune;"
+            f" they are of another zone, EPSG:{likeliest} (meridian {zones[1][0]}°).",
+            hint=_either(fitting),
+            code="crs-neighbour-zone",
+        )
+    raise BadSurvey(
+        f"In EPSG:{epsg} the parcels lie {away} from the commune; the coordinates fit"
+        f" EPSG:{likeliest}.",
+        hint=_either(fitting),
+        code="crs-contradicted",
+    )
+
+
+def _either(codes: list[int]) -> str:
+    said = " or ".join(f"--crs {code} ({_crs(code).name})" for code in codes[:4])
+    return f"If the commune is right, say {said}."
 
 
 def _check_area(bounds: Bounds, srid: int, epsg: int, ask: str) -> None:
@@ -416,9 +512,9 @@ def _check_home(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice) -> None
     if home and choice.detected != epsg and is_vn2000(epsg) and not _inside(place, srid):
         where = "elsewhere" if place is None else f"at {place[0]:.2f}°E {place[1]:.2f}°N"
         raise BadSurvey(
-            f"In EPSG:{epsg}, as the .prj says, the parcels lie {where}, outside the deployment's"
+            f"In EPSG:{epsg}, as the file says, the parcels lie {where}, outside the deployment's"
             f" area; the coordinates ({bounds}) fit EPSG:{choice.detected}.",
-            hint=f"Say which it is: --crs {choice.detected}, or --crs {epsg} if the .prj is right.",
+            hint=f"Say which it is: --crs {choice.detected}, or --crs {epsg} if the file is right.",
             code="crs-contradicted",
         )
 

@@ -1,0 +1,89 @@
+"""Surveys of every format in a real store, and the commune's boundary against the wrong zone."""
+
+import datetime as dt
+import json
+
+import pytest
+import shapely
+import sqlalchemy as sa
+from surveys import parcel, plot
+from test_survey_formats import write
+from test_survey_linework import dxf, grid
+
+from landdata import batches, communes, db
+from landdata.check import ReadOptions
+from landdata.errors import BadSurvey
+from landdata.survey import profiles
+from landdata.survey.crs import transformer
+
+COMMUNE = "99901"
+ROWS = [parcel(i, plot(i, 0)) for i in range(1, 4)]
+
+
+@pytest.fixture(autouse=True)
+def commune(engine):
+    around = shapely.MultiPolygon([plot(-50, -50, width=2000, height=2000)])
+    with db.session(engine) as session:
+        communes.add(
+            session,
+            COMMUNE,
+            "Xã Suối Mẫu",
+            valid_from=dt.date(2025, 7, 1),
+            boundary=shapely.set_srid(around, 9212),
+        )
+
+
+def take(engine, settings, path, **options):
+    with db.session(engine) as session:
+        batch = batches.take(
+            session, settings, path, commune=COMMUNE, by="surveyor", options=ReadOptions(**options)
+        )
+        return batches.accept(session, settings, batch.id, by="officer")
+
+
+def official(engine):
+    with engine.connect() as connection:
+        return connection.scalar(sa.text("SELECT count(*) FROM parcels"))
+
+
+@pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".gml"])
+def test_a_survey_of_another_format_becomes_official(engine, settings, tmp_path, suffix):
+    summary = take(engine, settings, write(tmp_path / f"thua{suffix}", ROWS))
+    assert (summary["read"], summary["accepted"], official(engine)) == (3, 3, 3)
+
+
+def test_a_drawing_becomes_official_with_its_profile(engine, settings, tmp_path):
+    profile = profiles.of({"name": "to-25", "version": 1, "crs": 9212, "fields": {"sheet": "=25"}})
+    path = dxf(tmp_path / "a.dxf", grid(3, 2))
+    summary = take(engine, settings, path, profile=profile.as_dict())
+    assert (summary["read"], summary["accepted"], official(engine)) == (6, 6, 6)
+
+
+def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(engine, settings, tmp_path):
+    move = transformer(9212, 9211)
+    moved = [
+        {**row, "geometry": shapely.transform(row["geometry"], move.transform, interleaved=False)}
+        for row in ROWS
+    ]
+    path = write(tmp_path / "thua.gpkg", moved, srid=9212)
+    with pytest.raises(BadSurvey) as caught:
+        take(engine, settings, path)
+    assert caught.value.code == "crs-neighbour-zone"
+    assert official(engine) == 0
+    assert take(engine, settings, path, crs=9211)["accepted"] == 3
+
+
+def test_the_box_of_a_commune(engine):
+    with db.session(engine) as session:
+        assert communes.box(session, COMMUNE) == plot(-50, -50, width=2000, height=2000).bounds
+        communes.add(session, "99902", "Xã Đồng Ruộng", valid_from=dt.date(2025, 7, 1))
+        assert communes.box(session, "99902") is None
+
+
+def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
+    path = write(tmp_path / "a.geojson", ROWS)
+    made = json.loads(path.read_text("utf-8"))
+    made["features"][1]["geometry"] = None
+    path.write_text(json.dumps(made))
+    summary = take(engine, settings, path)
+    assert (summary["read"], summary["accepted"], summary["rejected"]) == (3, 2, 1)
