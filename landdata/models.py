@@ -229,6 +229,7 @@ class ParcelVersion(Base):
 
     `area` is as surveyed, `legal_area` as on the certificate, `measured_area` that of the
     polygon in the source's own zone: none is ever computed anew, m². `owner`s are elsewhere.
+    `feature` is the state as the OGC API gives it, without the address.
     """
 
     __tablename__ = "parcel_versions"
@@ -298,6 +299,9 @@ class ParcelVersion(Base):
     geom: Mapped[Any] = mapped_column(Geometry("MULTIPOLYGON", srid=SRID, spatial_index=False))
     batch_id: Mapped[int] = mapped_column(BigInteger)
     batch_row: Mapped[int] = mapped_column(BigInteger)
+    feature: Mapped[str | None] = mapped_column(
+        deferred=True, comment="GeoJSON in CRS84, written by a trigger"
+    )
 
 
 class Holder(Base):

@@ -179,6 +179,7 @@ class Collection:
     keywords: dict[str, list[str]]
     properties: tuple[Property, ...]
     item: dict[str, str]
+    geometry: str = "MultiPolygon"  # its type, as simple features name it; Unknown: any
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @property
@@ -362,6 +363,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         open_now=True,
         title={"vi": "Tờ bản đồ", "en": "Map sheets"},
         item={"vi": "tờ bản đồ", "en": "map sheet"},
+        geometry="Polygon",
         description={
             "vi": "Các tờ bản đồ địa chính: bao lồi và số thửa đất của hiện tại.",
             "en": "The cadastral map sheets: convex hull and number of the parcels of now.",

@@ -698,8 +698,11 @@ def _bound(of: Collection, time: dt.datetime) -> dt.datetime | dt.date:
 
 
 def _feature(query: Query) -> str:
-    """SQL that writes a row as a GeoJSON feature."""
+    """SQL that writes a row as a GeoJSON feature, or has it written already."""
     of = query.collection
+    whole = query.properties is None and query.geometry
+    if of.feature and whole and query.crs.uri == crs.CRS84:
+        return of.feature
     identifier = f"'\"' || {of.key} || '\"'" if of.key_kind == "uuid" else f"to_json({of.key})"
     geometry = "'null'"
     if query.geometry:
