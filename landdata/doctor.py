@@ -17,6 +17,7 @@ from alembic.script import ScriptDirectory
 from landdata import db
 from landdata.errors import LandDataError
 from landdata.settings import Settings
+from landdata.survey import reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,14 @@ class Result:
 
 def examine(settings: Settings) -> list[Result]:
     """Run all checks, in the order in which they build on one another."""
-    checks: tuple[Callable[[Settings], Result], ...] = (_home, _disk, _store, _schema, _browser)
+    checks: tuple[Callable[[Settings], Result], ...] = (
+        _home,
+        _disk,
+        _reader,
+        _store,
+        _schema,
+        _browser,
+    )
     return [check(settings) for check in checks]
 
 
@@ -55,6 +63,20 @@ def _disk(settings: Settings) -> Result:
     free = shutil.disk_usage(place).free / 1e9
     hint = None if free > 2 else "Free some room: imports need about 2 GB a million parcels."
     return Result("disk", free > 2, f"{free:.1f} GB free", hint)
+
+
+def _reader(_: Settings) -> Result:
+    try:
+        missing, network = reader.examine()
+    except LandDataError as error:
+        return Result("survey reader", False, error.message, "Run script/setup again.")
+    if missing:
+        found = f"drivers are missing: {', '.join(missing)}"
+        return Result("survey reader", False, found, "Run script/setup again.")
+    if network != "none":
+        # It reads all the same, within its other limits: many containers forbid namespaces.
+        return Result("survey reader", True, f"confined, but the network is {network}")
+    return Result("survey reader", True, "confined, without network")
 
 
 def _store(settings: Settings) -> Result:

@@ -11,7 +11,7 @@ import pytest
 import shapely
 from shapefiles import NULL, ORIGIN, parts, polygon, sound, square, wkt, zipped
 
-from landdata import survey
+from landdata import doctor, survey
 from landdata.errors import BadSurvey, LandDataError
 from landdata.settings import Settings
 from landdata.survey import archive, formats, reader
@@ -213,6 +213,19 @@ def test_the_child_has_no_network_no_new_rights_and_limits(tmp_path):
     )
     assert answer.returncode == 0, answer.stderr
     assert answer.stdout.startswith(("none", "not cut off"))
+
+
+def test_the_doctor_tells_of_the_confinement(monkeypatch):
+    missing, network = reader.examine()
+    assert missing == []
+    assert network == "none" or network.startswith("not cut off")
+    told = doctor._reader(SETTINGS)
+    assert told.ok
+    assert ("without network" in told.found) == (network == "none")
+    monkeypatch.setattr(reader, "examine", lambda: ([], "not cut off: Operation not permitted"))
+    assert "not cut off" in doctor._reader(SETTINGS).found
+    monkeypatch.setattr(reader, "examine", lambda: (["fiona: DGN"], "none"))
+    assert not doctor._reader(SETTINGS).ok
 
 
 def test_the_child_knows_nothing_of_our_settings(tmp_path, monkeypatch):

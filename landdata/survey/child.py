@@ -3,7 +3,7 @@
 Run by its path, apart from the package and with an environment of its own: so it imports
 nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry as WKB; text
 of a shapefile as latin-1, one character a byte, other text as it is. `names ENGINE` instead of
-a task names the drivers of that engine's GDAL.
+a task names the drivers of that engine's GDAL, and `confine` tells what the network became.
 
 Two engines, and never both in one process, since each brings a GDAL of its own: `pyogrio` reads
 in bulk, `fiona` row by row, and tells which rows it could not read.
@@ -436,7 +436,10 @@ _ENGINES = {"pyogrio": bulk, "fiona": by_row}
 
 
 def main() -> int:
-    """Read as the parent's task says, or list an engine's drivers."""
+    """Read as the parent's task says, or list an engine's drivers, or tell of the confinement."""
+    if sys.argv[1] == "confine":
+        sys.stdout.write(json.dumps(confine({"seconds": 9, "file": 0, "memory": 1 << 30})))
+        return 0
     if sys.argv[1] == "names":
         if sys.argv[2] == "fiona":
             import fiona  # noqa: PLC0415

@@ -106,6 +106,30 @@ def _drivers(engine: str) -> frozenset[str]:
     return frozenset(json.loads(answer.stdout))
 
 
+def examine() -> tuple[list[str], str]:
+    """Tell what the reader lacks, and whether its process can be cut off from the network.
+
+    Returns `engine: driver` for each driver that is missing, and 'none' or why there is a
+    network. An engine that does not start raises `LandDataError`.
+    """
+    missing = [
+        f"{engine}: {driver}"
+        for engine in ENGINES
+        for driver in formats.DRIVERS
+        if driver not in _drivers(engine)
+    ]
+    answer = subprocess.run(
+        [sys.executable, "-I", str(_CHILD), "confine"],
+        capture_output=True,
+        check=False,
+        timeout=120,
+        env=_environment(Path("/nonexistent"), ""),
+    )
+    if answer.returncode != 0:
+        return missing, "not cut off: the process cannot be confined"
+    return missing, str(json.loads(answer.stdout))
+
+
 def _skipped(engine: str, driver: str) -> str:
     """Name the drivers that the child shall not have, as GDAL's settings take them."""
     return ",".join(sorted(_drivers(engine) - {driver}))
