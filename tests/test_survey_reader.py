@@ -122,6 +122,25 @@ def test_reprojection_keeps_the_surveyed_area(tmp_path):
     assert np.array_equal(coordinates, coordinates.round(3))
 
 
+@pytest.mark.parametrize("engine", reader.ENGINES)
+def test_a_numeric_field_that_holds_no_number(tmp_path, engine):
+    values = ["400.5", "*****", "12,5", "abc", "", "1e3"]
+    columns = {
+        "SHBANDO": ["25"] * 6,
+        "SHTHUA": [str(i + 1) for i in range(6)],
+        "DIENTICH": [value.rjust(40) for value in values],
+        "KHAC": [value.rjust(40) for value in values],
+    }
+    made = parts(
+        [polygon([square(i)]) for i in range(6)], columns, prj=wkt(9212), deleted=[0],
+        numeric=["DIENTICH", "KHAC"],
+    )  # fmt: skip
+    read = survey.read(zipped(tmp_path / "a.zip", made), SETTINGS, engine=engine)
+    assert read.attributes["area"].to_pylist() == [None, None, None, None, 1000.0]
+    bad = [(f.row, f.detail["value"]) for f in read.findings if f.rule == "bad-value"]
+    assert bad == [(1, "'*****'"), (2, "'12,5'"), (3, "'abc'")]
+
+
 def test_options_overrule(tmp_path):
     made = sound(2, TO=["1:500", "1:500"])
     del made[".prj"]

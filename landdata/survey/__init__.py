@@ -96,7 +96,7 @@ def read(
         if refusal is not None:
             raise refusal
         assert choice.epsg is not None  # no refusal without a code
-        attributes, findings = _attributes(text, raw.rows, clock)
+        attributes, findings = _attributes(dataset, text, raw.rows, clock)
         geometry, measured = _store(shapes, choice.epsg, settings.srid, clock)
     return Survey(
         source=path.name,
@@ -143,7 +143,7 @@ def inspect(
         choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
         if refusal is None:
             try:
-                _attributes(text, raw.rows, clock)
+                _attributes(dataset, text, raw.rows, clock)
             except BadSurvey as error:
                 refusal = error
         sample = _sample(text.columns)
@@ -304,10 +304,25 @@ def _understand(
 
 
 def _attributes(
-    text: _Text, rows: NDArray[np.int64], clock: _Clock
+    dataset: archive.Dataset, text: _Text, rows: NDArray[np.int64], clock: _Clock
 ) -> tuple[pa.Table, list[Finding]]:
     clock.stage("attributes")
-    table, findings = fields.read(text.columns, text.matches, rows)
+    columns = dict(text.columns)
+    no_numbers: list[Finding] = []
+    for match in text.matches:
+        name = match.source
+        if match.attribute is None or not (bad := archive.garbage(dataset, name, rows)):
+            continue
+        lost = np.zeros(len(rows), np.bool_)
+        lost[list(bad)] = True
+        kind = columns[name].type
+        columns[name] = pc.if_else(pa.array(lost), pa.scalar(None, kind), columns[name])
+        no_numbers += [
+            Finding("bad-value", row=int(rows[at]), detail={"field": name, "value": repr(value)})
+            for at, value in bad.items()
+        ]
+    table, findings = fields.read(columns, text.matches, rows)
+    findings += no_numbers
     by_row: dict[int, list[str]] = {}
     for match in text.matches:
         if match.attribute is not None and match.source in text.mangled:

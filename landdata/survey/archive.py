@@ -32,6 +32,7 @@ _ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".tar", ".bz2", ".xz")
 _MAX_TEXT = 16_384  # bytes of a .prj or .cpg; real ones have some hundred
 _SMALL = 1 << 20  # members below this are no bombs, whatever their ratio
 _CHUNK = 1 << 20
+_NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE \0", np.uint8))
 _POLYGONS = {5: "Polygon", 15: "Polygon Z", 25: "Polygon M"}
 _OTHERS = {
     0: "no shapes", 1: "points", 3: "lines", 8: "points", 11: "points", 13: "lines", 18: "points",
@@ -44,9 +45,10 @@ class Dataset:
     """One layer, safe to read: its parts bear names of our own and agree with each other.
 
     Of a shapefile all is known before it is read: `rows` counts the records of the .dbf,
-    `deleted` those of them that are marked deleted, which no reader returns, and `widths` are
-    the fields' widths in bytes. Of other formats `layer`, `layers`, `shape` and `prj` are what
-    reading tells, and `rows` is null; `inner` is the layer that is asked for within the file.
+    `deleted` those of them that are marked deleted, which no reader returns, and `numbers`
+    are the numeric fields, each `(offset, width)` in a record. Of other formats `layer`,
+    `layers`, `shape` and `prj` are what reading tells, and `rows` is null; `inner` is the layer
+    that is asked for within the file.
     """
 
     layer: str
@@ -59,7 +61,7 @@ class Dataset:
     shape: str = ""
     prj: str | None = None
     cpg: str | None = None
-    widths: dict[str, int] = field(default_factory=dict)
+    numbers: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def file(self) -> Path:
@@ -367,7 +369,7 @@ def _sound(layer: str, layers: tuple[str, ...], folder: Path, settings: Settings
         shape = _check_header(shp, layer, ".shp")
         _check_header(shx, layer, ".shx")
         indexed = (shx.seek(0, 2) - 100) // 8
-    rows, deleted, widths = _check_table(folder / "survey.dbf", layer)
+    rows, deleted, numbers = _check_table(folder / "survey.dbf", layer)
     if shape not in _POLYGONS:
         kind = _OTHERS.get(shape)
         if kind is None or (shape == 0 and rows == 0):
@@ -400,7 +402,7 @@ def _sound(layer: str, layers: tuple[str, ...], folder: Path, settings: Settings
         shape=_POLYGONS[shape],
         prj=_text(folder / "survey.prj", layer),
         cpg=_text(folder / "survey.cpg", layer),
-        widths=widths,
+        numbers=numbers,
     )
 
 
@@ -443,8 +445,8 @@ def _check_header(file: IO[bytes], layer: str, suffix: str) -> int:
     return int(shape)
 
 
-def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, int]]:
-    """Check the head of a .dbf against its size; return rows, deleted rows and fields' widths."""
+def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, tuple[int, int]]]:
+    """Check the head of a .dbf against its size; return rows, deleted rows and numeric fields."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(32)
@@ -454,7 +456,7 @@ def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, int]]:
         if head_size < 33 or row_size < 1 or head_size > size:
             raise _damaged(layer, ".dbf")
         columns = file.read(head_size - 32)
-    widths: dict[str, int] = {}
+    numbers: dict[str, tuple[int, int]] = {}
     total = 1
     for start in range(0, len(columns) - 31, 32):
         if columns[start] == 0x0D:
@@ -463,7 +465,8 @@ def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, int]]:
         kind, width = chr(columns[start + 11]), columns[start + 16]
         if kind == "C":
             width += columns[start + 17] << 8
-        widths[name] = width
+        if kind in "NF":
+            numbers[name] = (total, width)
         total += width
     if total > row_size:
         raise _damaged(layer, ".dbf")
@@ -475,9 +478,29 @@ def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, int]]:
             code="short-dbf",
         )
     if rows == 0:
-        return 0, 0, widths
+        return 0, 0, numbers
     marks = np.memmap(path, np.uint8, "r", head_size, (rows, row_size))[:, 0]
-    return rows, int(np.count_nonzero(marks == ord("*"))), widths
+    return rows, int(np.count_nonzero(marks == ord("*"))), numbers
+
+
+def garbage(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> dict[int, str]:
+    """Return what a numeric field of a shapefile holds that is no number: place in `rows` → text.
+
+    A driver reads `12,5` as 12, letters as 0 and asterisks, which mean a number too wide for its
+    field, as nothing; and says nothing of it.
+    """
+    if name not in dataset.numbers:
+        return {}
+    offset, width = dataset.numbers[name]
+    path = dataset.folder / "survey.dbf"
+    with path.open("rb") as file:
+        _, head_size, row_size = struct.unpack("<IHH", file.read(12)[4:])
+    table = np.memmap(path, np.uint8, "r", head_size, (dataset.rows or 0, row_size))
+    cells = table[rows, offset : offset + width]
+    found = {}
+    for place in np.flatnonzero(~_NUMERIC[cells].all(axis=1)).tolist():
+        found[place] = cells[place].tobytes().decode("latin-1").strip(" \0")
+    return found
 
 
 def null_shapes(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
