@@ -13,8 +13,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.orm import Session
 
-from landdata.cluster import Cluster
+from landdata.cluster import READER, Cluster
 from landdata.errors import Conflict, Unavailable
+from landdata.models import READABLE
 from landdata.settings import Settings
 
 
@@ -34,6 +35,19 @@ def url(settings: Settings) -> sa.URL:
             code="database-down",
         )
     return cluster.url()
+
+
+def reading_url(settings: Settings) -> sa.URL:
+    """Return the URL for what only reads: as a role that sees no person and changes nothing.
+
+    That of `LANDDATA_READ_URL`, else of the embedded cluster's own reader, else the database's
+    (an administrator who names a database names its reader too).
+    """
+    if settings.read_url:
+        return sa.make_url(settings.read_url).set(drivername="postgresql+psycopg")
+    if settings.database_url:
+        return url(settings)
+    return Cluster(settings.home).url(role=READER)
 
 
 def engine(settings: Settings) -> sa.Engine:
@@ -98,6 +112,7 @@ def migrate(settings: Settings, revision: str = "head") -> None:
                 command.downgrade(config, revision)
             if revision == "head":
                 _agree(connection, settings)
+                _let_read(connection)
     except sa.exc.OperationalError as error:
         raise _unavailable(error) from None
     finally:
@@ -112,6 +127,18 @@ def alembic_config(settings: Settings, connection: sa.Connection) -> Config:
     config.attributes["connection"] = connection
     config.attributes["srid"] = settings.srid
     return config
+
+
+def _let_read(connection: sa.Connection) -> None:
+    """Let the reader's role, where the server has it, read what holds no person.
+
+    With every migration and not in one: the role may be made later, and a table is readable
+    because `READABLE` says so, never by default.
+    """
+    there = sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
+    if connection.scalar(there, {"role": READER}):
+        tables = ", ".join(READABLE)
+        connection.execute(sa.text(f"GRANT SELECT ON {tables} TO {READER}"))
 
 
 def _agree(connection: sa.Connection, settings: Settings) -> None:

@@ -36,6 +36,16 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+#: What the reader's role may read; no table is in it that names a person.
+READABLE = (
+    "changed_cells",
+    "communes",
+    "deployment",
+    "parcel_versions",
+    "publications",
+    "sheets",
+)
+
 SRID = 9212  # what the models say; a deployment's own stands in `deployment` and its columns
 
 

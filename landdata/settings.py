@@ -46,7 +46,7 @@ class Settings(BaseSettings):
     ] = None
     read_url: Annotated[
         str | None,
-        Field(repr=False, description="PostgreSQL URL for readers (replicas); unset: the same."),
+        Field(repr=False, description="PostgreSQL URL for readers (replicas); unset: as told below."),
     ] = None
     host: Annotated[str, Field(description="Address that `serve` listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that `serve` listens on.")] = 5000

@@ -214,6 +214,12 @@ class Reader:
                 "A value of the query is out of the range of its property.",
                 hint="The collection's queryables name the types.",
             ) from None
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise Unavailable(
+                f"The role that reads may not read this: {error.diag.message_primary}.",
+                hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
+                code="not-readable",
+            ) from None
         except (psycopg.OperationalError, sa.exc.OperationalError):
             raise Unavailable(
                 "The database does not answer.", hint="Try again later.", code="database-down"

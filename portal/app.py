@@ -41,7 +41,7 @@ def create_app(settings: Settings | None = None, engine: sa.Engine | None = None
     app = Flask(__name__)
     app.extensions["landdata"] = parcels.Store(settings, engine)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.register_blueprint(ogc.api.create_blueprint(settings, engine))
+    app.register_blueprint(ogc.api.create_blueprint(settings))
     app.register_blueprint(parcels.pages)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)

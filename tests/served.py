@@ -19,7 +19,7 @@ from ogc.api import create_blueprint
 def client(settings: Settings, engine: sa.Engine) -> Iterator[FlaskClient]:
     """Flask's client of an application that holds the blueprint alone."""
     app = flask.Flask("served")
-    blueprint = create_blueprint(settings, engine)
+    blueprint = create_blueprint(settings)
     app.register_blueprint(blueprint)
     try:
         yield app.test_client()

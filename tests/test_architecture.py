@@ -22,7 +22,12 @@ ALLOWED = {
     "landdata.check": GROUND | {"landdata.survey", "landdata.topology"},
     "landdata.cluster": GROUND,
     "landdata.models": set(),
-    "landdata.db": {"landdata.cluster", "landdata.errors", "landdata.settings"},
+    "landdata.db": {
+        "landdata.cluster",
+        "landdata.errors",
+        "landdata.models",
+        "landdata.settings",
+    },
 }
 DATABASE = {"sqlalchemy", "psycopg", "geoalchemy2", "alembic"}
 WEB = {"flask", "werkzeug", "pygeoapi", "ogc", "portal"}

@@ -8,6 +8,7 @@ import json
 import re
 import uuid
 
+import brotli
 import psycopg
 import pytest
 import served
@@ -19,7 +20,10 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from landdata import db, parcels
+from landdata.cluster import READER
 from landdata.errors import Unavailable
+from landdata.models import READABLE
+from landdata.settings import Settings
 from ogc import items
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -366,10 +370,18 @@ def test_an_answer_is_kept_until_it_changes(client, engine, made):
 
 def test_a_large_answer_is_compressed_for_who_takes_it(still):
     plain = still.get(f"{ITEMS}?limit=16")
-    packed = still.get(f"{ITEMS}?limit=16", headers={"Accept-Encoding": "br;q=1, gzip;q=0.5"})
-    assert packed.headers["Content-Encoding"] == "gzip"
-    assert int(packed.headers["Content-Length"]) == len(packed.data) < len(plain.data) / 3
-    assert json.loads(gzip.decompress(packed.data))["features"] == plain.json["features"]
+    for accepted, name, unpack in (
+        ("gzip", "gzip", gzip.decompress),
+        ("gzip, deflate, br, zstd", "br", brotli.decompress),
+        ("br;q=0.5, gzip;q=1", "gzip", gzip.decompress),
+        ("br;q=1, gzip;q=0.5", "br", brotli.decompress),
+        ("*", "gzip", gzip.decompress),
+    ):
+        packed = still.get(f"{ITEMS}?limit=16", headers={"Accept-Encoding": accepted})
+        assert packed.headers["Content-Encoding"] == name
+        assert int(packed.headers["Content-Length"]) == len(packed.data) < len(plain.data) / 3
+        assert json.loads(unpack(packed.data))["features"] == plain.json["features"]
+        assert packed.headers["ETag"] == plain.headers["ETag"]
     refused = still.get(f"{ITEMS}?limit=16", headers={"Accept-Encoding": "gzip;q=0, *;q=0"})
     assert "Content-Encoding" not in refused.headers
     error = still.get(f"{ITEMS}?f=bad", headers={"Accept-Encoding": "gzip"})
@@ -538,6 +550,48 @@ def test_the_readers_connection_can_write_nothing(client):
     service = client.application.blueprints["ogc"].service
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         service.reader.rows("DELETE FROM communes RETURNING 1", {})
+
+
+def test_the_readers_role_sees_no_person(cluster, settings, engine, made):
+    """A mistake in a statement of the service could not even then show who holds what."""
+    name = sa.make_url(settings.database_url).database
+    reader = cluster.url(name, role=READER).render_as_string(hide_password=False)
+    with served.client(settings.model_copy(update={"read_url": reader}), engine) as client:
+        service = client.application.blueprints["ogc"].service
+        assert service.reader.rows("SELECT current_user", {}) == [(READER,)]
+        for path in (
+            "/ogc",
+            "/ogc/collections",
+            ITEMS,
+            f"{ITEMS}/{made['12']}?datetime=2026-01-01",
+        ):
+            assert client.get(path).status_code == 200
+        for collection in client.get("/ogc/collections").json["collections"]:
+            items_of = f"/ogc/collections/{collection['id']}/items"
+            assert client.get(f"{items_of}?count=exact").status_code == 200
+            tile = client.get(f"/ogc/collections/{collection['id']}/tiles/WebMercatorQuad/15/0/0")
+            assert tile.status_code == 204
+        assert client.get("/ogc/collections/parcels/changes").status_code == 200
+        told = sa.inspect(engine).get_table_names()
+        for table in set(told) - set(READABLE) - {"spatial_ref_sys"}:
+            with pytest.raises(Unavailable, match="may not read") as caught:
+                service.reader.rows(f"SELECT * FROM {table}", {})
+            assert caught.value.code == "not-readable"
+        assert {"holders", "staged_parcels", "batches", "findings"} <= set(told) - set(READABLE)
+    # nor could it write if it said that it may
+    with psycopg.connect(reader.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("SET default_transaction_read_only = off")
+        for table in READABLE:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"DELETE FROM {table}")
+
+
+def test_the_embedded_cluster_is_read_as_its_reader(cluster):
+    own = Settings(home=cluster.home, database_url=None)
+    assert db.reading_url(own).username == READER
+    assert db.url(own).username != READER
+    named = own.model_copy(update={"read_url": "postgresql://r@replica/x"})
+    assert db.reading_url(named).host == "replica"
 
 
 def test_a_question_that_takes_too_long_is_given_up(engine):
