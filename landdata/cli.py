@@ -559,6 +559,63 @@ def communes_import(file: Path, valid_from: dt.date | None) -> None:
     click.echo(f"{n} {'recodings' if file.suffix.lower() == '.csv' else 'communes'} stored.")
 
 
+# -- files -----------------------------------------------------------------------------------
+
+
+EXPORTS = "ogc.exports"  # named, not imported: landdata knows no HTTP
+
+
+@cli.command()
+@click.option(
+    "--format",
+    "form",
+    required=True,
+    type=click.Choice(
+        ["gpkg", "geojson", "geojsonl", "jsonfg", "fgb", "csv", "parquet", "shp", "gml"]
+    ),
+    help="Kind of file; shp and gml are zipped.",
+)
+@click.option("--collection", default="parcels", show_default=True, help="As the OGC API has it.")
+@click.option("--bbox", metavar="W,S,E,N", help="What intersects the box, in longitude, latitude.")
+@click.option("--filter", "condition", metavar="CQL2", help="What fulfils the condition.")
+@as_of_option
+@click.option(
+    "--crs", type=int, metavar="EPSG", help="The storage CRS unless given; GeoJSON: WGS 84."
+)
+@click.argument("out", type=click.Path(path_type=Path, dir_okay=False))
+def export(
+    form: str,
+    collection: str,
+    bbox: str | None,
+    condition: str | None,
+    as_of: str | None,
+    crs: int | None,
+    out: Path,
+) -> None:
+    """Write the parcels, or another collection, to the file OUT; one state of the store."""
+    from importlib import import_module  # noqa: PLC0415
+
+    from landdata import db  # noqa: PLC0415
+
+    settings = Settings.load()
+    system = crs or (None if form in ("geojson", "geojsonl") else settings.srid)
+    asked = {
+        "bbox": bbox,
+        "filter": condition,
+        "datetime": as_of,
+        "crs": f"EPSG:{system}" if system else None,
+    }
+    n = import_module(EXPORTS).to_file(
+        settings,
+        db.url(settings),
+        out,
+        form,
+        collection=collection,
+        arguments=[(name, value) for name, value in asked.items() if value is not None],
+    )
+    click.echo(f"{n} {collection} written to {out}.")
+
+
 # -- serving -------------------------------------------------------------------------------
 
 

@@ -21,15 +21,14 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urlencode
 
-import brotli
+import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, render_template, request
 from pygeoapi import api as shell
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from landdata import db
 from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
 from landdata.settings import Settings
-from ogc import changes, config, crs, items, openapi, schemas, tiles
+from ogc import changes, config, crs, exports, items, openapi, schemas, tiles
 from ogc.config import Collection
 
 PREFIX = "/ogc"
@@ -46,14 +45,14 @@ _EXTENT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
-def create_blueprint(settings: Settings) -> Blueprint:
+def create_blueprint(settings: Settings, engine: sa.Engine) -> Blueprint:
     """Return the blueprint, to be registered as it is; it answers below `/ogc`.
 
     It reads through connections of its own, read-only and with a time limit, to
-    `db.reading_url`. `blueprint.service.close()` ends them.
+    `settings.read_url` or else the engine's database. `blueprint.service.close()` ends them.
     """
-    url = db.reading_url(settings)
-    service = Service(settings, items.Reader(url.set(drivername="postgresql+psycopg")))
+    url = sa.make_url(settings.read_url) if settings.read_url else engine.url
+    service = Service(settings, url)
     made = Blueprint(
         "ogc",
         __name__,
@@ -74,6 +73,7 @@ def create_blueprint(settings: Settings) -> Blueprint:
         ("/collections/<collection>/sortables", "sortables", service.sortables),
         ("/collections/<collection>/items", "items", service.items),
         ("/collections/<collection>/items/<key>", "item", service.item),
+        ("/collections/<collection>/export", "export", service.export),
         ("/collections/<collection>/changes", "changes", service.changes),
         ("/tileMatrixSets", "matrix_sets", service.matrix_sets),
         ("/tileMatrixSets/<tiling>", "matrix_set", service.matrix_set),
@@ -101,11 +101,12 @@ def create_blueprint(settings: Settings) -> Blueprint:
 class Service:
     """What the views share: settings, collections, the reader, pygeoapi's object."""
 
-    def __init__(self, settings: Settings, reader: items.Reader) -> None:
+    def __init__(self, settings: Settings, url: sa.URL) -> None:
         self.settings = settings
-        self.reader = reader
+        self.reader = reader = items.Reader(url.set(drivername="postgresql+psycopg"))
         self.offer = config.collections(settings)
         self.tiles = tiles.Tiles(reader, settings.srid)
+        self.url = url
         self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
         self._lock = threading.Lock()
         world: dict[str, dict[str, Any]] = {
@@ -255,6 +256,26 @@ class Service:
             whole.encode(), GEOJSON, language=language, headers={"Content-Crs": f"<{uri}>"}
         )
 
+    def export(self, collection: str) -> Response:
+        """A file of all that matches."""
+        of = self._collection(collection)
+        name = exports.form(request.args.get("f"))
+        arguments = [*request.args.items(multi=True)]
+        query = exports.read_query(of, arguments, self.settings.srid)
+        known = exports.FORMATS[name]
+        headers = {
+            "Content-Type": known.media,
+            "Content-Crs": f"<{query.crs.uri}>",
+            "Content-Disposition": f'attachment; filename="{exports.filename(of, name)}"',
+            "Cache-Control": "no-store",
+        }
+        if request.method == "HEAD":
+            return Response(headers=headers)
+        export = exports.Export(exports.Source(self.url), query, name)
+        made = Response(export.blocks(), headers=headers)
+        made.call_on_close(export.close)
+        return made
+
     def changes(self, collection: str) -> Response:
         """What became official since a token."""
         of = self._collection(collection)
@@ -386,6 +407,7 @@ class Service:
                 part["links"] = [each for each in part["links"] if _is_ours(each)]
             if part.get("id") in self.offer:
                 part["links"] += tiles.links(told.base_url, part["id"])
+                part["links"] += exports.links(f"{told.base_url}/collections/{part['id']}")
                 href = f"{told.base_url}/collections/{part['id']}/sortables"
                 title = "Sắp xếp được theo" if language == "vi" else "Sortables"
                 for form, media in (("json", SCHEMA), ("html", HTML)):
@@ -582,8 +604,10 @@ def _answer(
     else:
         body += tail
         made = Response(mimetype=None)
-        if len(body) > 1000:
-            body = _packed(body, made)
+        if len(body) > 1000 and request.accept_encodings["gzip"] > 0:
+            packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+            body = packer.compress(body) + packer.flush()
+            made.headers["Content-Encoding"] = "gzip"
         made.set_data(body)
         made.headers["Content-Type"] = media
         made.headers["Content-Language"] = language
@@ -592,20 +616,6 @@ def _answer(
     made.set_etag(tag, weak=True)
     made.headers["Cache-Control"] = "no-cache"  # keep it, and ask whether it still holds
     return made
-
-
-def _packed(body: bytes, made: Response) -> bytes:
-    """Compress a body as the client likes best; at their fastest, brotli is the smaller one."""
-    liked = dict(request.accept_encodings)
-    brotli_quality = liked.get("br", 0)
-    if brotli_quality > 0 and brotli_quality >= request.accept_encodings["gzip"]:
-        made.headers["Content-Encoding"] = "br"
-        return brotli.compress(body, quality=1)  # type: ignore[no-any-return]
-    if request.accept_encodings["gzip"] > 0:
-        made.headers["Content-Encoding"] = "gzip"
-        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        return packer.compress(body) + packer.flush()
-    return body
 
 
 def _dump(told: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import changes, cql2, crs, items, tiles
+from ogc import changes, cql2, crs, exports, items, tiles
 from ogc.config import Collection
 
 _ERRORS = {"400": "BadRequest", "404": "NotFound", "406": "NotAcceptable", "503": "Unavailable"}
@@ -137,6 +137,7 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
                 *filters,
             ],
         ),
+        f"{base}/export": _export(of, language, filters),
         f"{base}/items/{{featureId}}": _get(
             f"{of.id}.item",
             of.item[language],
@@ -153,6 +154,33 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             ],
         ),
     }
+
+
+def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dict[str, Any]:
+    """The files of a collection."""
+    title = f"{of.title[language]}: {'tệp' if language == 'vi' else 'file'}"
+    asked = ("bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs")
+    kinds = {"type": "string", "enum": [*exports.FORMATS]}
+    form = {
+        "name": "f",
+        "in": "query",
+        "required": True,
+        "schema": kinds,
+        "example": "geojson",
+    }
+    made = _get(
+        f"{of.id}.export",
+        title,
+        None,
+        tag=of.id,
+        parameters=[*map(_reference, asked), *filters],
+    )
+    made["get"]["parameters"][0] = form
+    made["get"]["responses"]["200"]["content"] = {
+        known.media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
+        for known in exports.FORMATS.values()
+    }
+    return made
 
 
 def _changes(*, vi: bool) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 
 from landdata import db
 from landdata.settings import Settings
-from ogc import config
+from ogc import config, exports
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 
@@ -136,6 +136,15 @@ def test_every_path_of_the_definition_answers_as_it_says(client, definition, col
         empty = "{tileMatrix}" in url
         url = re.sub(r"\{tile(Matrix|Row|Col)\}", "0", url)
         content = methods["get"]["responses"]["200"]["content"]
+        if path.endswith("/export"):
+            files = exports.FORMATS.items()
+            assert {each.media.partition(";")[0] for _, each in files} == content.keys()
+            for name, each in files:
+                answer = client.get(f"{url}?f={name}")
+                assert answer.status_code == 200, answer.text
+                assert answer.headers["Content-Type"] == each.media
+                assert answer.data
+            continue
         for media, body in content.items():
             answer = client.get(url, headers={"Accept": media})
             if empty:

@@ -1,0 +1,537 @@
+"""Files of any query: text formats stream from PostGIS as they are made, the others are written.
+
+PostGIS writes the rows (COPY, one statement, so one snapshot). Text goes through a temporary file
+to the client, so that a slow one holds no connection; what GDAL or Arrow must write is written by
+a child process (`export_child.py`), which this one only feeds with bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol, cast
+
+import psycopg
+import pyproj
+import sqlalchemy as sa
+
+from landdata.errors import BadRequest, LandDataError, NotFound, Unavailable
+from landdata.settings import Settings
+from ogc import config, crs, items
+from ogc.config import Collection, Property
+
+MAX_FEATURES = 2_000_000  # over HTTP; the command has no limit
+_SECONDS = 900
+_CHUNK = 1 << 18
+_PAGING = frozenset({"limit", "offset", "cursor", "count", "sortby", "skipGeometry"})
+# One for each core of a small machine: more at once would only be slower together.
+_places = threading.BoundedSemaphore(2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A form of file. `driver`: GDAL's name, where GDAL writes it; `text`: PostGIS does."""
+
+    title: str
+    extension: str
+    media: str
+    text: bool = False
+    driver: str | None = None
+    zipped: bool = False
+    dataset_options: dict[str, str] = field(default_factory=dict)
+
+
+FORMATS = {
+    "geojson": Format(
+        title="GeoJSON", extension="geojson", media="application/geo+json", text=True
+    ),
+    "geojsonl": Format(
+        title="GeoJSON, a feature a line",
+        extension="geojsonl",
+        media="application/x-ndjson",
+        text=True,
+    ),
+    "jsonfg": Format(title="JSON-FG", extension="fg.json", media="application/fg+json", text=True),
+    "csv": Format(title="CSV", extension="csv", media="text/csv; charset=utf-8", text=True),
+    "gpkg": Format(
+        title="GeoPackage",
+        extension="gpkg",
+        media="application/geopackage+sqlite3",
+        driver="GPKG",
+    ),
+    "fgb": Format(
+        title="FlatGeobuf",
+        extension="fgb",
+        media="application/vnd.flatgeobuf",
+        driver="FlatGeobuf",
+    ),
+    "parquet": Format(
+        title="GeoParquet", extension="parquet", media="application/vnd.apache.parquet"
+    ),
+    "shp": Format(
+        title="Shapefile, zipped",
+        extension="shp",
+        media="application/zip",
+        driver="ESRI Shapefile",
+        zipped=True,
+    ),
+    "gml": Format(
+        title="GML 3.2 with its schema, zipped",
+        extension="gml",
+        media="application/zip",
+        driver="GML",
+        zipped=True,
+        dataset_options={"FORMAT": "GML3.2"},
+    ),
+}
+
+#: Names of ten letters, which is all that a shapefile has room for.
+_SHORT = {"national_id": "natl_id", "surveyed_on": "surveyed"}
+
+
+def filename(of: Collection, name: str) -> str:
+    """Return what a file of this form is called."""
+    known = FORMATS[name]
+    return f"{of.id}.{known.extension}{'.zip' if known.zipped else ''}"
+
+
+def links(collection: str) -> list[dict[str, str]]:
+    """Return the links from a collection to its files."""
+    return [
+        {
+            "href": f"{collection}/export?f={name}",
+            "rel": "enclosure",
+            "type": known.media.partition(";")[0],
+            "title": known.title,
+        }
+        for name, known in FORMATS.items()
+    ]
+
+
+def form(name: str | None) -> str:
+    """Return a format's name as it was asked for. Raises `BadRequest` for one there is not."""
+    if name is None or name not in FORMATS:
+        raise BadRequest(
+            f"There is no format {(name or '')[:100]!r} to export to.",
+            hint=f"Give one of {', '.join(FORMATS)}.",
+        )
+    return name
+
+
+def read_query(of: Collection, arguments: Sequence[tuple[str, str]], storage: int) -> items.Query:
+    """Read what is to be exported, as for `items` but without pages. Raises `BadRequest`."""
+    for name, _ in arguments:
+        if name in _PAGING:
+            raise BadRequest(
+                f"There is no parameter {name!r} here.", hint="An export is all that matches."
+            )
+    return items.read_query(of, [pair for pair in arguments if pair[0] != "f"], storage)
+
+
+class Sink(Protocol):
+    """Where bytes go."""
+
+    def write(self, data: bytes, /) -> Any:
+        """Take them."""
+
+
+class Source:
+    """Reads whole queries, one at a time, on a connection of its own that only reads."""
+
+    def __init__(self, url: sa.URL) -> None:
+        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        self._running: psycopg.Connection[Any] | None = None
+
+    def stop(self) -> None:
+        """Cancel what is being read, from another thread."""
+        running = self._running
+        if running is not None:
+            running.cancel_safe(timeout=5)
+
+    def count(self, query: items.Query) -> int:
+        """Return how many features match."""
+        statement, parameters = items.count_statement(query)
+        with self._open() as connection:
+            row = connection.execute(cast("Any", statement), parameters).fetchone()
+        return int(row[0]) if row else 0
+
+    def copy(self, statement: str, parameters: dict[str, Any], options: str, sink: Sink) -> None:
+        """Write what COPY gives for a query. Where `sink` raises, the query is cancelled."""
+        with self._open() as connection, connection.cursor() as cursor:
+            copying = cast("Any", f"COPY ({statement}) TO STDOUT (FORMAT csv, {options})")
+            with cursor.copy(copying, parameters) as copy:
+                held: list[bytes] = []
+                size = 0
+                for block in copy:  # a row
+                    held.append(bytes(block))
+                    size += len(block)
+                    if size > _CHUNK:
+                        sink.write(b"".join(held))
+                        held, size = [], 0
+                sink.write(b"".join(held))
+
+    @contextmanager
+    def _open(self) -> Iterator[psycopg.Connection[Any]]:
+        try:
+            with psycopg.connect(
+                self._url,
+                application_name="landdata-export",
+                connect_timeout=10,
+                options="-c timezone=UTC -c default_transaction_read_only=on"
+                f" -c statement_timeout={_SECONDS * 1000}",
+            ) as connection:
+                self._running = connection
+                try:
+                    yield connection
+                finally:
+                    self._running = None
+        except psycopg.errors.QueryCanceled:
+            raise Unavailable(
+                "The export took too long.", hint="Ask for less.", code="timeout"
+            ) from None
+        except psycopg.errors.DataError:
+            raise BadRequest("A value of the query is out of the range of its property.") from None
+        except psycopg.OperationalError:
+            raise Unavailable(
+                "The database does not answer.", hint="Try again later.", code="database-down"
+            ) from None
+
+
+def write(source: Source, query: items.Query, name: str, target: Path) -> None:
+    """Write all that a query matches to a file. Raises `Unavailable`, `LandDataError`."""
+    if FORMATS[name].text:
+        with target.open("wb") as file:
+            _write_text(source, query, name, file)
+    else:
+        _write_file(source, query, name, target)
+
+
+def to_file(
+    settings: Settings,
+    url: sa.URL,
+    target: Path,
+    name: str,
+    *,
+    collection: str,
+    arguments: Sequence[tuple[str, str]],
+) -> int:
+    """Write a collection, or what `arguments` (as over HTTP) leave of it, to a file.
+
+    The file is there when it is whole. Returns how many features matched when it began; raises
+    `BadRequest`, `NotFound`, `Unavailable`.
+    """
+    offer = config.collections(settings)
+    if collection not in offer:
+        raise NotFound(
+            f"There is no collection {collection!r}.", hint=f"There are: {', '.join(offer)}."
+        )
+    query = read_query(offer[collection], arguments, settings.srid)
+    source = Source(url)
+    matched = source.count(query)
+    if not target.parent.is_dir():
+        raise BadRequest(f"There is no folder {target.parent}.", hint="Make it first.")
+    with tempfile.TemporaryDirectory(prefix=".landdata-", dir=target.parent) as folder:
+        made = Path(folder) / filename(query.collection, name)  # GDAL goes by the ending
+        write(source, query, name, made)
+        made.replace(target)
+    return matched
+
+
+# -- over HTTP -------------------------------------------------------------------------------
+
+
+class Export:
+    """An export on its way: a file that is read while it is still being written.
+
+    `blocks` gives its bytes; where making it fails then, it raises, so that a client never takes
+    half a file for a whole one. Closing it stops the query.
+    """
+
+    def __init__(self, source: Source, query: items.Query, name: str) -> None:
+        """Start it, and wait until it has begun. Raises as `write`, and where it is too much."""
+        if not _places.acquire(blocking=False):
+            raise Unavailable(
+                "Too many exports are being made here.", hint="Try again in a minute.", code="busy"
+            )
+        self._source = source
+        self._folder = tempfile.TemporaryDirectory(prefix="landdata-export-")
+        self._path = Path(self._folder.name) / "export"
+        self._moved = threading.Condition()
+        self._size = 0
+        self._error: BaseException | None = None
+        self._done = self._stopped = False
+        self._thread = threading.Thread(target=self._fill, args=(source, query, name))
+        try:
+            matched = source.count(query)
+            if matched > MAX_FEATURES:
+                raise BadRequest(
+                    f"That are {matched} features; an export has {MAX_FEATURES} at most.",
+                    hint="Ask for less, or let the operator run `landdata export`.",
+                    code="too-much",
+                )
+            self._path.touch()
+        except BaseException:
+            self._end()
+            raise
+        self._thread.start()
+        with self._moved:
+            self._moved.wait_for(lambda: self._size or self._done)
+        if self._error is not None:
+            self.close()
+            raise self._error
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the bytes of the file as they come."""
+        try:
+            with self._path.open("rb") as file:
+                while True:
+                    with self._moved:
+                        self._moved.wait_for(lambda: self._size > file.tell() or self._done)
+                    block = file.read(_CHUNK)
+                    if block:
+                        yield block
+                    elif self._error is not None:
+                        raise self._error
+                    elif self._done:
+                        return
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Stop it, and remove what was written."""
+        self._stopped = True
+        if self._thread.ident is not None:
+            if not self._done:
+                self._source.stop()
+            self._thread.join()
+            self._thread = threading.Thread()
+            self._end()
+
+    def write(self, data: bytes) -> None:
+        """Take bytes from the database."""
+        if self._stopped:
+            raise _GaveUp
+        self._file.write(data)
+        self._file.flush()
+        with self._moved:
+            self._size += len(data)
+            self._moved.notify_all()
+
+    def _fill(self, source: Source, query: items.Query, name: str) -> None:
+        try:
+            if FORMATS[name].text:
+                with self._path.open("wb") as self._file:
+                    _write_text(source, query, name, self)
+            else:
+                made = self._path.with_name(filename(query.collection, name))
+                _write_file(source, query, name, made, self)
+                made.replace(self._path)
+                self._size = self._path.stat().st_size
+        except _GaveUp:
+            pass
+        except BaseException as error:
+            self._error = error
+        with self._moved:
+            self._done = True
+            self._moved.notify_all()
+
+    @property
+    def stopped(self) -> bool:
+        """Whether nobody wants it any more."""
+        return self._stopped
+
+    def _end(self) -> None:
+        self._folder.cleanup()
+        _places.release()
+
+
+class _GaveUp(Exception):
+    """Whoever asked has left."""
+
+
+# -- text ------------------------------------------------------------------------------------
+
+
+def _write_text(source: Source, query: items.Query, name: str, sink: Sink) -> None:
+    if name == "csv":
+        names = ", ".join(f'{sql} AS "{column}"' for column, _, sql in _columns(query, name))
+        statement, parameters = _all(query, names)
+        source.copy(statement, parameters, "HEADER", sink)
+        return
+    text = _jsonfg(query) if name == "jsonfg" else items._feature(query)
+    statement, parameters = _all(query, text)
+    # JSON text has no control characters: quoted and cut by them, a row is as it is
+    raw = "QUOTE E'\\x01', DELIMITER E'\\x02'"
+    if name == "geojsonl":
+        source.copy(statement, parameters, raw, sink)
+        return
+    head = '{"type":"FeatureCollection",'
+    if name == "jsonfg":
+        kind = query.collection.item["en"].replace(" ", "_")
+        head += (
+            '"conformsTo":["http://www.opengis.net/spec/json-fg-1/1.0/conf/core"],'
+            f'"featureType":"{kind}","coordRefSys":"{query.crs.uri}",'
+        )
+    sink.write((head + '"features":[\n').encode())
+    source.copy(statement, parameters, raw, _Commas(sink))
+    sink.write(b"]}\n")
+
+
+class _Commas:
+    """Puts a comma between lines."""
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._begun = False
+
+    def write(self, data: bytes) -> None:
+        """Take whole lines."""
+        if data:
+            lines = data[:-1].replace(b"\n", b",\n")
+            self._sink.write(b",\n" + lines if self._begun else lines)
+            self._begun = True
+
+
+def _jsonfg(query: items.Query) -> str:
+    """SQL of a JSON-FG feature: geometry in WGS 84, place in the CRS asked for, and time."""
+    of = query.collection
+    plain = replace(query, crs=crs.offered(query.storage)[crs.CRS84])
+    place = "'null'"
+    if query.crs.uri != crs.CRS84:
+        moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+        place = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
+    time = "''"
+    known = {each.name: each.json for each in of.properties}
+    if "valid_from" in known and "valid_to" in known:
+        until = f"replace({known['valid_to']}, 'null', '\"..\"')"
+        time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
+    return f"left({items._feature(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
+
+
+def _all(query: items.Query, columns: str) -> tuple[str, dict[str, Any]]:
+    """SQL of everything that a query matches, in no order, and its parameters."""
+    conditions, parameters = items._conditions(query)
+    branches, moments = items._branches(query)
+    selects = [
+        f"SELECT {columns} FROM {query.collection.table}"  # noqa: S608  # fragments of ours
+        f" WHERE {' AND '.join([branch, *conditions])}"
+        for branch in branches
+    ]
+    return " UNION ALL ".join(selects), parameters | moments
+
+
+# -- files -----------------------------------------------------------------------------------
+
+
+def _columns(query: items.Query, name: str) -> list[tuple[str, str, str]]:
+    """Name, kind and SQL of each column of a table."""
+    chosen = query.collection.properties if query.properties is None else query.properties
+    short = name == "shp"
+    made = [
+        (_SHORT.get(each.name, each.name)[:10] if short else each.name, *_column(each, name))
+        for each in chosen
+    ]
+    moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+    shape = f"ST_AsText({moved}, {query.crs.digits:d})"
+    if name != "csv":
+        shape = f"encode(ST_AsBinary({moved}), 'hex')"
+    return [*made, ("geometry", "geometry", shape)]
+
+
+def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one a kind
+    """Kind and SQL of a property."""
+    match of.kind:
+        case "integer":
+            return "integer", of.column
+        case "number":
+            return "number", f"CASE WHEN {of.column} BETWEEN -1e15 AND 1e15 THEN {of.column} END"
+        case "date":
+            return "date", of.column
+        case "time":
+            utc = f"({of.column} AT TIME ZONE 'UTC')"
+            if name in ("csv", "shp"):  # a dbf has no times
+                return "string", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
+            return "time", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\')'
+        case "codes" if name == "shp":
+            codes = f"jsonb_path_query_array({of.column}, '$[*].code')::text"
+            return "string", f"replace(translate({codes}, '[]\" ', ''), ',', '+')"
+        case "codes":
+            return "string", f"coalesce({of.column}::text, '[]')"
+    return "string", f"({of.column})::text"
+
+
+def _write_file(
+    source: Source, query: items.Query, name: str, target: Path, export: Export | None = None
+) -> None:
+    """Feed the child that writes a file."""
+    known = FORMATS[name]
+    of = query.collection
+    # files have easting or longitude first, whatever the authority says
+    query = replace(query, crs=replace(query.crs, north_first=False))
+    columns = _columns(query, name)
+    listed = ", ".join(f'{sql} AS "{column}"' for column, _, sql in columns)
+    statement, parameters = _all(query, listed)
+    system = pyproj.CRS.from_epsg(query.crs.srid)
+    task = {
+        "format": name,
+        "driver": known.driver,
+        "zipped": known.zipped,
+        "extension": known.extension,
+        "target": os.fspath(target),
+        "layer": of.id,
+        "columns": [(column, kind) for column, kind, _ in columns],
+        "geometry_type": of.geometry,
+        "crs": f"EPSG:{query.crs.srid}",
+        "projjson": json.loads(system.to_json()) if name == "parquet" else None,
+        "dataset_options": known.dataset_options,
+    }
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen(
+            [sys.executable, os.fspath(Path(__file__).with_name("export_child.py")),
+             json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=said,
+        )  # fmt: skip
+        pipe = cast("BinaryIO", child.stdin)
+        try:
+            with suppress(BrokenPipeError):  # the child has ended, and says why
+                source.copy(statement, parameters, "FORCE_QUOTE *", _Feeding(pipe, export))
+                pipe.close()
+            failed = child.wait()
+        except BaseException:
+            child.kill()
+            child.wait()
+            raise
+        finally:
+            with suppress(BrokenPipeError):
+                pipe.close()
+        if failed:
+            said.seek(max(0, said.seek(0, os.SEEK_END) - 2000))
+            reason = said.read().decode("utf-8", "replace").strip().splitlines() or ["killed"]
+            raise LandDataError(
+                f"The {known.title} could not be written: {reason[-1][:300]}",
+                hint="Try another format; a shapefile ends at 2 GB." if name == "shp" else None,
+            )
+
+
+class _Feeding:
+    """A pipe that is given up when nobody wants the export any more."""
+
+    def __init__(self, pipe: BinaryIO, export: Export | None) -> None:
+        self._pipe = pipe
+        self._export = export
+
+    def write(self, data: bytes) -> None:
+        """Pass bytes on."""
+        if self._export is not None and self._export.stopped:
+            raise _GaveUp
+        self._pipe.write(data)
