@@ -10,6 +10,7 @@ import datetime as dt
 import getpass
 import json
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from landdata.errors import BadRequest, LandDataError
+from landdata.errors import BadRequest, Conflict, LandDataError
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -381,6 +382,34 @@ def import_(
     return _report(result, as_json=as_json, language=settings.language)
 
 
+@cli.command()
+@file_argument
+@click.option("--commune", required=True, metavar="CODE", help="Five digits.")
+@corrects_option
+@with_reading
+@with_json
+def submit(
+    file: Path, commune: str, corrects: int | None, options: ReadOptions, as_json: bool
+) -> None:
+    """Put FILE into the queue as a batch, and print the number of the batch."""
+    from landdata import jobs  # noqa: PLC0415
+
+    with _store() as (settings, session):
+        given = jobs.submit(
+            session,
+            settings,
+            file,
+            commune=commune,
+            by=_who(),
+            options=options,
+            corrects=corrects,
+        )
+    if as_json:
+        _print({"batch": {"id": given.id, "state": given.state}})
+    else:
+        click.echo(str(given.id))
+
+
 def _who() -> str:
     """The operator, for the record of who did what."""
     return getpass.getuser()
@@ -413,11 +442,13 @@ def batch() -> None:
 @click.argument("number", type=int)
 @with_json
 def batch_show(number: int, as_json: bool) -> None:
-    """Print the summary and all findings of batch NUMBER."""
+    """Print the summary and all findings of batch NUMBER, or how far its check is."""
     from landdata import batches as store  # noqa: PLC0415
+    from landdata import jobs  # noqa: PLC0415
 
     with _store() as (settings, session):
         result = store.show(session, number)
+        result["progress"] = jobs.progress(session, number)["progress"]
     _report(result, as_json=as_json, language=settings.language)
 
 
@@ -474,12 +505,68 @@ def batch_reject(number: int, reason: str | None) -> None:
 @click.argument("number", type=int)
 @reason_option
 def batch_withdraw(number: int, reason: str | None) -> None:
-    """Take batch NUMBER back, as who sent it."""
+    """Take batch NUMBER back, as who sent it; a check of it is stopped."""
     from landdata import batches as store  # noqa: PLC0415
+    from landdata import db, jobs  # noqa: PLC0415
 
-    with _store() as (_, session):
-        store.withdraw(session, number, by=_who(), reason=reason)
+    engine = db.engine(Settings.load())
+    try:
+        jobs.stop(engine, number)
+        with db.session(engine) as session:
+            store.withdraw(session, number, by=_who(), reason=reason)
+    finally:
+        engine.dispose()
     click.echo(f"Batch {number} withdrawn.")
+
+
+@batch.command("cancel")
+@click.argument("number", type=int)
+def batch_cancel(number: int) -> None:
+    """Take batch NUMBER out of the queue, or stop its check; it stays received."""
+    from landdata import db, jobs  # noqa: PLC0415
+
+    engine = db.engine(Settings.load())
+    try:
+        stopped = jobs.stop(engine, number)
+    finally:
+        engine.dispose()
+    if not stopped:
+        raise Conflict(
+            f"Batch {number} neither waits in the queue nor is being checked.",
+            hint=f"`landdata batch show {number}` tells how it is.",
+            code="not-queued",
+        )
+    click.echo(f"Batch {number} is out of the queue.")
+
+
+@batch.command("watch")
+@click.argument("number", type=int)
+@with_json
+def batch_watch(number: int, as_json: bool) -> int:
+    """Show how far the check of batch NUMBER is, until it has ended."""
+    from landdata import batches as store  # noqa: PLC0415
+    from landdata import db, jobs  # noqa: PLC0415
+
+    settings = Settings.load()
+    engine = db.engine(settings)
+    try:
+        with _progress() as tell:
+            while True:
+                with db.session(engine) as session:
+                    told = jobs.progress(session, number)
+                now = told["progress"]
+                if now is None:
+                    break
+                left, rows = now["seconds_left"], now["rows"]
+                words = [now["stage"], f"{rows} rows" if rows else ""]
+                words.append("" if left is None else f"{left:.0f} s left")
+                tell(", ".join(filter(None, words)), now["share"])
+                time.sleep(0.5)
+        with db.session(engine) as session:
+            result = store.show(session, number)
+    finally:
+        engine.dispose()
+    return _report(result, as_json=as_json, language=settings.language)
 
 
 # -- parcels and communes ------------------------------------------------------------------
@@ -617,6 +704,22 @@ def export(
 
 
 # -- serving -------------------------------------------------------------------------------
+
+
+@cli.command()
+@click.option("--concurrency", default=1, type=click.IntRange(1, 64), help="Checks at a time.")
+@click.option(
+    "--grace",
+    default=30.0,
+    type=click.FloatRange(0),
+    metavar="S",
+    help="Seconds that a running check is given when the worker is told to stop.",
+)
+def worker(concurrency: int, grace: float) -> None:
+    """Check the batches of the queue until stopped; as many workers as you like."""
+    from landdata.jobs import worker as work  # noqa: PLC0415
+
+    work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)
 
 
 @cli.command()

@@ -18,6 +18,9 @@ from landdata.errors import Conflict, Unavailable
 from landdata.models import READABLE
 from landdata.settings import Settings
 
+# A client that is killed gives up its locks within seconds, also amid a long statement.
+_OPTIONS = "-c timezone=UTC -c client_connection_check_interval=2s"
+
 
 def url(settings: Settings) -> sa.URL:
     """Return the database's URL: the configured one, or that of the embedded cluster.
@@ -78,7 +81,7 @@ def bare_engine(settings: Settings) -> sa.Engine:
     return sa.create_engine(
         url(settings),
         pool_pre_ping=True,
-        connect_args={"application_name": "landdata", "options": "-c timezone=UTC"},
+        connect_args={"application_name": "landdata", "options": _OPTIONS},
     )
 
 

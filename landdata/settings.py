@@ -82,6 +82,10 @@ class Settings(BaseSettings):
         int, Field(ge=256, description="Memory limit of the process that reads a file, in MB.")
     ] = 4096
 
+    job_seconds: Annotated[
+        int, Field(ge=1, description="Time limit for the check of a queued batch, in seconds.")
+    ] = 3600
+
     @classmethod
     def load(cls) -> Settings:
         """Read the environment; a value that makes no sense raises `BadRequest`."""

@@ -17,7 +17,7 @@ import ogc.api
 from landdata import db
 from landdata.errors import LandDataError, Unavailable
 from landdata.settings import Settings
-from portal import parcels
+from portal import parcels, surveys
 
 LANGUAGES = ("vi", "en")
 YEAR = 365 * 24 * 3600
@@ -43,6 +43,7 @@ def create_app(settings: Settings | None = None, engine: sa.Engine | None = None
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     app.register_blueprint(ogc.api.create_blueprint(settings))
     app.register_blueprint(parcels.pages)
+    app.register_blueprint(surveys.surveys)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     app.before_request(_choose_language)

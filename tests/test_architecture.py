@@ -19,6 +19,8 @@ ALLOWED = {
     "landdata.land_use": {"landdata.errors"},
     "landdata.survey": GROUND | {"landdata.land_use"},
     "landdata.topology": GROUND | {"landdata.land_use"},
+    "landdata.jobs": GROUND
+    | {"landdata.batches", "landdata.check", "landdata.db", "landdata.models"},
     "landdata.check": GROUND | {"landdata.survey", "landdata.topology"},
     "landdata.cluster": GROUND,
     "landdata.models": set(),

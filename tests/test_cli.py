@@ -366,3 +366,27 @@ def test_a_foreign_file_is_understood_and_belongs_to_its_own_deployment(
     taken = landdata("check", path, "--commune", "00001", "--json").json["summary"]
     assert taken["read"] == 7432
     assert taken["acceptable"] > 7000
+
+
+def test_a_batch_is_queued_looked_at_and_taken_back(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu")
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    number = landdata("submit", path, "--commune", "99901").out.strip()
+    again = landdata("submit", path, "--commune", "99901", "--json").json
+    assert again == {"batch": {"id": int(number), "state": "received"}}
+    shown = landdata("batch", "show", number)
+    assert "In the queue: waiting" in shown.out
+    assert landdata("batch", "cancel", number).code == 0
+    refused = landdata("batch", "cancel", number, "--json")
+    assert refused.code == 2
+    late = landdata("batch", "cancel", number)
+    assert (late.code, "neither waits" in late.err) == (2, True)
+    assert landdata("import", path, "--commune", "99901").code == 0
+    assert "1 read" in landdata("batch", "watch", number).out
+    assert landdata("batch", "withdraw", number, "--reason", "wrong file").code == 0
+    assert landdata("batch", "show", number, "--json").json["batch"]["state"] == "withdrawn"
+    corrected = write(tmp_path / "b.zip", [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))])
+    told = landdata("import", corrected, "--commune", "99901", "--corrects", number)
+    assert "against batch 1: 1 added, 0 changed, 0 gone, 1 the same" in told.out

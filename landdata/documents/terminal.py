@@ -47,6 +47,13 @@ def print_report(result: dict[str, Any], language: str) -> None:
             return
     if summary is None:
         console.print("Not checked yet.")
+        if now := result.get("progress"):
+            left = now["seconds_left"]
+            console.print(
+                f"In the queue: {now['stage']}, {now['share']:.0%}"
+                + ("" if now["rows"] is None else f" of {now['rows']} rows")
+                + ("" if left is None else f", {left:.0f} s left")
+            )
         return
     done = "accepted" if "accepted" in summary else "acceptable"
     console.print(

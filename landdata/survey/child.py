@@ -17,6 +17,7 @@ import json
 import os
 import re
 import resource
+import signal
 import struct
 import sys
 from collections import Counter
@@ -25,6 +26,7 @@ from typing import Any
 
 _NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
 _NO_NEW_PRIVS = 38
+_PDEATHSIG = 1
 _BATCH = 65_536  # rows
 _POLYGONAL = re.compile(r"Polygon|Surface|Unknown|Collection|Geometry$")
 
@@ -43,6 +45,8 @@ def confine(limits: dict[str, int]) -> str:
     if libc.unshare(_NEWNET) != 0 and libc.unshare(_NEWUSER | _NEWNET) != 0:
         network = f"not cut off: {os.strerror(ctypes.get_errno())}"
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # after the namespace, which would clear it: a parent that is killed leaves no child behind
+    libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
     resource.setrlimit(resource.RLIMIT_CPU, (limits["seconds"], limits["seconds"] + 1))
