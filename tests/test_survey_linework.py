@@ -199,6 +199,23 @@ def test_a_drawing_that_is_cut_off(tmp_path, write, suffix, share):
     assert refused(path).code == "cut-off"
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"10\n548040.0", b"10\n54804[.0"),  # the driver would leave out all that follows
+        (b"\nLWPOLYLINE", b"\nLWP/LYLINE"),
+        (b"\nTEXT\n8\n", b"\nTEXT\n\0\n"),
+        (b"\n90\n", b"\x0090\n"),
+    ],
+)
+def test_what_follows_a_damaged_pair_is_not_left_out(tmp_path, old, new):
+    path = dxf(tmp_path / "a.dxf", grid(4, 4))
+    data = path.read_bytes()
+    assert old in data
+    path.write_bytes(data.replace(old, new, 1))
+    assert refused(path).code == "unreadable"
+
+
 def test_a_binary_dxf_is_named(tmp_path):
     (tmp_path / "a.dxf").write_bytes(b"AutoCAD Binary DXF\r\n\x1a\0" + bytes(99))
     assert refused(tmp_path / "a.dxf").code == "binary-dxf"

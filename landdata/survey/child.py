@@ -60,7 +60,12 @@ def confine(limits: dict[str, int]) -> str:
 
 def count(task: dict[str, Any], layer: str) -> dict[str, Any]:
     """Count the rows of a layer independently of GDAL: `rows`, null where nothing tells."""
-    counters = {"GPKG": _count_table, "GML": _count_members, "GeoJSON": _count_features}
+    counters = {
+        "GPKG": _count_table,
+        "GML": _count_members,
+        "GeoJSON": _count_features,
+        "DXF": _check_groups,
+    }
     counter = counters.get(task["driver"])
     return counter(task["source"], layer) if counter else {"rows": task["rows"]}
 
@@ -131,6 +136,36 @@ def _count_features(source: str, _: str) -> dict[str, Any]:
             value, at = decoder.raw_decode(text, at)
             kind = value if name == "type" else kind
     return {"rows": rows if kind == "FeatureCollection" else 1}
+
+
+def _check_groups(source: str, _: str) -> dict[str, Any]:
+    """See that a DXF is pairs of a code and a value of its kind, up to its end.
+
+    The driver stops at the first pair that is none, and says nothing of what comes after. How
+    many features a drawing gives cannot be told without it.
+    """
+    with open(source, encoding="latin-1", newline="\n") as file:
+        lines = (line.rstrip("\r\n") for line in file)
+        section = name = ""
+        for code in lines:
+            value, kind = next(lines, ""), int(code)
+            if kind == 2 and name == "SECTION":
+                section, name = value.strip(), ""
+            elif kind == 0:
+                name = value.strip()
+                # Other sections may hold objects of a program's own naming.
+                allowed = r"[A-Z0-9_]+" if section == "ENTITIES" else r"[\w$.: -]+"
+                if not re.fullmatch(allowed, name):
+                    raise ValueError(f"no name of an entity: {name[:40]!r}")
+                if name == "EOF":
+                    return {"rows": None}
+            elif 10 <= kind < 60 or 110 <= kind < 150 or 210 <= kind < 240:
+                float(value)
+            elif 60 <= kind < 100 or 160 <= kind < 180 or 270 <= kind < 290:
+                int(value)
+            elif "\0" in value:
+                raise ValueError("a text holds a byte of nought")
+    raise ValueError("there is no end")
 
 
 def choose(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
