@@ -441,6 +441,7 @@ def _judge(
         commune=batch.commune,
         ground=communes.box(session, batch.commune),
         neighbours=surveyed,
+        boundary=communes.border(session, batch.commune),
         progress=progress,
     )
     started = time.monotonic()

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from shapely.geometry.base import BaseGeometry
 
 from landdata import survey as surveys
 from landdata import topology
 from landdata.settings import Settings
 from landdata.survey import Survey, profiles
-from landdata.survey.crs import Box
+from landdata.survey.crs import Box, transformer
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours
 
 Progress = Callable[[str, float], None]  # stage, and which share of it is done
@@ -73,11 +74,13 @@ def check(
     commune: str | None = None,
     ground: Box | None = None,
     neighbours: Callable[[Survey], Neighbours] | None = None,
+    boundary: BaseGeometry | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
 
     `ground` is the box of the commune's boundary in the storage CRS, where that is known.
+    `boundary` is the commune's, in the storage CRS, where it is known.
     Raises `BadSurvey` where the file can't be read or is refused.
     """
     options = options or ReadOptions()
@@ -94,7 +97,15 @@ def check(
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None
-    checked = topology.check(survey, around, commune=commune, progress=progress)
+    checked = topology.check(
+        survey,
+        around,
+        commune=commune,
+        boundary=boundary,
+        limits=topology.Limits.load(settings.rules),
+        from_wgs84=transformer(4326, survey.srid).transform,
+        progress=progress,
+    )
     return Report(survey, checked, summarise(survey, checked))
 
 

@@ -310,7 +310,7 @@ def check(
     as_json: bool,
 ) -> int:
     """Run the rules on FILE before submitting it; needs no store."""
-    from landdata import batches  # noqa: PLC0415
+    from landdata import batches, communes  # noqa: PLC0415
     from landdata.check import check as check_file  # noqa: PLC0415
     from landdata.documents.report import report_format, write_report  # noqa: PLC0415
 
@@ -326,6 +326,7 @@ def check(
                     options=options,
                     commune=commune,
                     neighbours=batches.neighbours(session, settings, commune),
+                    boundary=communes.border(session, commune),
                     progress=progress,
                 )
         else:

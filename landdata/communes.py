@@ -123,6 +123,19 @@ def box(session: Session, code: str) -> tuple[float, float, float, float] | None
     return None if found[0] is None else (found[0], found[1], found[2], found[3])
 
 
+def border(session: Session, code: str | None) -> shapely.Geometry | None:
+    """Return the commune's boundary today, in the storage CRS; None where it is not known."""
+    if code is None:
+        return None
+    found = find(session, code)
+    wkb = session.scalar(
+        sa.select(sa.func.ST_AsBinary(Commune.geom)).where(
+            Commune.code == found.code, Commune.valid_from == found.valid_from
+        )
+    )
+    return shapely.from_wkb(bytes(wkb)) if wkb is not None else None
+
+
 def import_file(
     session: Session, settings: Settings, path: Path, *, valid_from: dt.date | None = None
 ) -> int:

@@ -114,11 +114,75 @@ _CATALOGUE = (
         "The boundary of parcel {parcel} is not a valid ring: {why_en}.",
         source="OGC Simple Features 06-103r4, 6.1.11",
     ),
+    Rule(
+        "out-of-zone", "error",
+        "Thửa {parcel} nằm cách các thửa khác của tệp {measured} {unit}: tọa độ sai múi hoặc đảo"
+        " trục.",
+        "Parcel {parcel} lies {measured} {unit} from the others of the file: another zone, or"
+        " swapped axes.",
+        unit="m",
+        source="landdata: far wider than any commune",
+    ),
+    Rule(
+        "multipart", "warning",
+        "Thửa {parcel} gồm {count} phần rời nhau; một thửa là một khu đất liền.",
+        "Parcel {parcel} has {count} separate parts; a parcel is one piece of ground.",
+        source="landdata: parts that do not touch are parcels of their own",
+    ),
+    Rule(
+        "touching-hole", "warning",
+        "Lỗ trong thửa {parcel} chạm ranh ngoài.",
+        "A hole of parcel {parcel} touches its outer boundary.",
+        source="landdata: such a hole is a notch, or another parcel's corner",
+    ),
+    Rule(
+        "repeated-point", "warning",
+        "Ranh thửa {parcel} có đỉnh lặp lại.",
+        "The boundary of parcel {parcel} has a vertex twice in a row.",
+        source="stored precision, 1 mm",
+    ),
+    Rule(
+        "spike", "warning",
+        "Ranh thửa {parcel} có gai nhọn: góc {measured}{unit}, nhỏ hơn {limit}{unit}.",
+        "The boundary of parcel {parcel} has a spike: an angle of {measured}{unit}, below"
+        " {limit}{unit}.",
+        unit="°",
+        source="landdata: default angle, docs/topology.md",
+    ),
+    Rule(
+        "short-edge", "warning",
+        "Ranh thửa {parcel} có cạnh dài {measured} {unit}, ngắn hơn {limit} {unit}.",
+        "The boundary of parcel {parcel} has an edge of {measured} {unit}, shorter than {limit}"
+        " {unit}.",
+        unit="m",
+        source="landdata: far below the accuracy of a boundary point at 1:200 (5 cm)",
+    ),
+    Rule(
+        "sliver", "warning",
+        "Thửa {parcel} là mảnh vụn: chỗ rộng nhất {measured} {unit}, diện tích {area} m².",
+        "Parcel {parcel} is a sliver: {measured} {unit} at its widest, {area} m².",
+        unit="m",
+        source="landdata: default width and area, docs/topology.md",
+    ),
+    Rule(
+        "dense-vertices", "info",
+        "Ranh thửa {parcel} có {count} đỉnh, {measured} đỉnh mỗi mét.",
+        "The boundary of parcel {parcel} has {count} vertices, {measured} to the metre.",
+        unit="1/m",
+        source="landdata: default density, docs/topology.md",
+    ),
     # -- coverage: a parcel and its neighbours
     Rule(
         "duplicate-geometry", "error",
         "Thửa {parcel} có hình trùng hoàn toàn với thửa {other}.",
         "Parcel {parcel} has exactly the shape of parcel {other}.",
+        unit="m²",
+    ),
+    Rule(
+        "near-duplicate", "error",
+        "Thửa {parcel} gần như trùng với thửa {other}: chung {measured} {unit}, {share} %.",
+        "Parcel {parcel} is nearly the same as parcel {other}: {measured} {unit}, {share} % in"
+        " common.",
         unit="m²",
     ),
     Rule(
@@ -149,6 +213,27 @@ _CATALOGUE = (
         " ({measured} {unit} off).",
         unit="m",
     ),
+    Rule(
+        "island", "info",
+        "Thửa {parcel} đứng riêng: trong {limit} {unit} không có thửa nào khác.",
+        "Parcel {parcel} stands alone: there is no other parcel within {limit} {unit}.",
+        unit="m",
+        source="landdata: default distance, docs/topology.md",
+    ),
+    Rule(
+        "outside-commune", "warning",
+        "Thửa {parcel} nằm ngoài ranh giới xã {commune}, cách {measured} {unit}.",
+        "Parcel {parcel} lies outside commune {commune}, {measured} {unit} from its border.",
+        unit="m",
+        source="the commune's border as it is known to the store",
+    ),
+    Rule(
+        "across-communes", "warning",
+        "Thửa {parcel} vượt ranh giới xã {commune}: {measured} {unit} nằm ngoài.",
+        "Parcel {parcel} crosses the border of commune {commune}: {measured} {unit} lie outside.",
+        unit="m²",
+        source="the commune's border as it is known to the store",
+    ),
     # -- record: what a parcel says of itself
     Rule(
         "missing-number", "error",
@@ -178,6 +263,28 @@ _CATALOGUE = (
         " ({area} m²), beyond {limit} m².",
         unit="m²",
         source="Circular 26/2024/TT-BTNMT, annex 04",
+    ),
+    Rule(
+        "sheet-area-differs", "warning",
+        "Tờ {sheet}: tổng diện tích ghi ({stated} m²) lệch {measured} {unit} so với tổng đo được"
+        " ({area} m²), vượt {limit} {unit}.",
+        "Sheet {sheet}: the stated areas add up to {stated} m², {measured} {unit} off the measured"
+        " ones ({area} m²), beyond {limit} {unit}.",
+        unit="m²",
+        source="Circular 26/2024/TT-BTNMT, annex 04, by propagation of errors",
+    ),
+    Rule(
+        "identifier-outside", "warning",
+        "Mã định danh {value} của thửa {parcel} chỉ một ô cách thửa {measured} {unit}.",
+        "Identifier {value} of parcel {parcel} names a cell {measured} {unit} from the parcel.",
+        unit="m",
+        source="Circular 19/2026/TT-BNNMT: a GeoHash of a point in the parcel",
+    ),
+    Rule(
+        "identifier-ill-formed", "warning",
+        "Mã định danh {value} của thửa {parcel} không phải GeoHash 12 ký tự.",
+        "Identifier {value} of parcel {parcel} is no GeoHash of twelve characters.",
+        source="Circular 19/2026/TT-BNNMT",
     ),
     Rule(
         "unknown-land-use", "warning",

@@ -60,6 +60,22 @@ def is_national(text: str) -> bool:
     return _NATIONAL.fullmatch(text.lower()) is not None
 
 
+_ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
+
+
+def cell(national_id: str) -> tuple[float, float, float, float]:
+    """Return the GeoHash's cell: west, south, east, north in degrees, WGS 84."""
+    low, high = [-180.0, -90.0], [180.0, 90.0]
+    axis = 0  # longitude first, then by turns
+    for letter in national_id.lower():
+        value = _ALPHABET.index(letter)
+        for bit in (16, 8, 4, 2, 1):
+            middle = (low[axis] + high[axis]) / 2
+            (low if value & bit else high)[axis] = middle
+            axis = 1 - axis
+    return low[0], low[1], high[0], high[1]
+
+
 def _is_number(text: str) -> bool:
     """Tell whether a text can be the number of a sheet or of a parcel."""
     return bool(text) and text == text.strip() and text.isprintable()

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     ] = None
     read_url: Annotated[
         str | None,
-        Field(repr=False, description="PostgreSQL URL for readers (replicas); unset: as told below."),
+        Field(
+            repr=False, description="PostgreSQL URL for readers (replicas); unset: as told below."
+        ),
     ] = None
     host: Annotated[str, Field(description="Address that `serve` listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that `serve` listens on.")] = 5000
@@ -59,6 +61,10 @@ class Settings(BaseSettings):
     secret_key: Annotated[
         str | None,
         Field(repr=False, description="Key that signs sessions; unset: made new at each start."),
+    ] = None
+    rules: Annotated[
+        Path | None,
+        Field(description="TOML file of limits, and of rules that are off (docs/topology.md)."),
     ] = None
     publish_address: Annotated[
         bool,

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import RULES, Finding
 from landdata.topology import coverage, record, shape
@@ -70,12 +71,16 @@ def check(
     neighbours: Neighbours | None = None,
     *,
     commune: str | None = None,
+    boundary: BaseGeometry | None = None,
     limits: Limits | None = None,
+    from_wgs84: record.FromWgs84 | None = None,
     progress: Progress | None = None,
 ) -> Checked:
     """Run all rules over a survey, and over its seam with what is official around it.
 
-    `commune` is the batch's; where it is None, what each row states makes its key.
+    `commune` is the batch's; where it is None, what each row states makes its key. `boundary`
+    is the commune's, in the storage CRS, and `from_wgs84` turns longitudes and latitudes into
+    that; without them no parcel is held to its commune's border, no identifier to its cell.
     """
     limits = limits or Limits()
     tell = progress or (lambda stage, share: None)
@@ -90,17 +95,18 @@ def check(
     official = _Official.of(neighbours)
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
-    found, repeats = record.check(survey, parcels, commune)
+    found, repeats = record.check(survey, parcels, commune, limits, from_wgs84)
     findings += found
     lap("record")
     tell("record", 1 / 1)
 
-    found, usable = shape.check(survey.rows, parcels, survey.geometry)
+    found, usable = shape.check(survey.rows, parcels, survey.geometry, limits)
     findings += found
     findings += _missing(survey, parcels, findings)
     lap("shape")
     tell("shape", 1 / 1)
 
+    findings += _beyond(survey, parcels, usable, boundary, commune or "?", limits)
     replaces = official.of_keys(parcels)
     within = np.flatnonzero(usable & ~repeats)
     # In the first round each usable row counts as replacing its official state.
@@ -132,13 +138,13 @@ def check(
         left = np.flatnonzero((status == ACCEPTABLE) & usable)
         overlaps = coverage.between(survey.geometry[left], official.geometry[fresh], limits)
         who = _Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
-        findings += [_overlap(each, who) for each in overlaps]
+        findings += [_overlap(each, who, limits) for each in overlaps]
 
     unchanged = _unchanged(survey, official, replaces, usable)
     findings += _replaced(
         survey, parcels, official, replaces, (status == ACCEPTABLE) & (unchanged < 0)
     )
-    findings.sort(key=_order)
+    findings = sorted((each for each in findings if each.rule not in limits.off), key=_order)
     lap("official")
     return Checked(findings, status, parcels, unchanged, replaces, seconds)
 
@@ -188,6 +194,13 @@ class _Who:
         at = int(self.index[polygon])
         return int(self.survey.rows[at]) if at >= 0 else None
 
+    def shape(self, polygon: int) -> BaseGeometry:
+        at = int(self.index[polygon])
+        shape: BaseGeometry = (
+            self.survey.geometry[at] if at >= 0 else self.official.geometry[-1 - at]
+        )
+        return shape
+
     def parcel(self, polygon: int) -> str | None:
         at = int(self.index[polygon])
         key: str | None = self.parcels[at] if at >= 0 else self.official.parcels[-1 - at]
@@ -195,7 +208,17 @@ class _Who:
 
 
 def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> list[Finding]:
-    findings = [_overlap(each, who) for each in defects.overlaps]
+    findings = [_overlap(each, who, limits) for each in defects.overlaps]
+    findings += [
+        Finding(
+            rule="island",
+            row=who.row(each),
+            parcel=who.parcel(each),
+            limit=limits.island,
+            point=_inside(who.shape(each)),
+        )
+        for each in defects.islands
+    ]
     own = int(np.count_nonzero(who.index >= 0))
     for gap in defects.gaps:
         # The row that has most of the border, and of all others the one that has most.
@@ -238,11 +261,13 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
     return findings
 
 
-def _overlap(overlap: coverage.Overlap, who: _Who) -> Finding:
+def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:
     first, second = overlap.first, overlap.second
     rule = "overlap"
     if overlap.equal:
         rule = "duplicate-geometry"
+    elif overlap.share >= limits.same:
+        rule = "near-duplicate"
     elif overlap.inner is not None:
         rule = "containment"
         if overlap.inner == second:
@@ -262,8 +287,47 @@ def _overlap(overlap: coverage.Overlap, who: _Who) -> Finding:
         source=SOURCES.get(rule),
         point=_inside(overlap.region),
         geometry=overlap.region,
-        detail={"width": f"{overlap.width:.3f}"},
+        detail={"width": f"{overlap.width:.3f}", "share": f"{100 * overlap.share:.1f}"},
     )
+
+
+def _beyond(
+    survey: Survey,
+    parcels: NDArray[np.object_],
+    usable: NDArray[np.bool_],
+    boundary: BaseGeometry | None,
+    commune: str,
+    limits: Limits,
+) -> list[Finding]:
+    """Tell of parcels that lie outside their commune, wholly or in a part.
+
+    A part counts that reaches further than `Limits.border` beyond the border.
+    """
+    if boundary is None:
+        return []
+    room = shapely.buffer(boundary, limits.border)
+    shapely.prepare(room)
+    out = np.flatnonzero(usable)
+    out = out[~shapely.covers(room, survey.geometry[out])]
+    shapes = survey.geometry[out]
+    away = shapely.distance(shapes, boundary)
+    apart = shapely.difference(shapes, boundary)
+    findings = []
+    for at, far, part in zip(out.tolist(), away.tolist(), apart, strict=True):
+        wholly = far > 0 or shapely.area(part) >= shapely.area(survey.geometry[at])
+        findings.append(
+            Finding(
+                rule="outside-commune" if wholly else "across-communes",
+                row=int(survey.rows[at]),
+                parcel=parcels[at],
+                measured=round(far if wholly else shapely.area(part), 3),
+                limit=limits.border if wholly else 0.0,
+                point=_inside(part),
+                geometry=part,
+                detail={"commune": commune},
+            )
+        )
+    return findings
 
 
 def _missing(

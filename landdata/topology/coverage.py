@@ -75,7 +75,7 @@ class Overlap:
     """Two parcels (indices, `first` < `second`) and the region that both cover.
 
     `area` m², `width` m. `inner` is the one that lies wholly inside the other, if any; `equal`
-    says that both cover exactly the same.
+    says that both cover exactly the same; `share` is the area's share of the larger parcel.
     """
 
     first: int
@@ -85,6 +85,7 @@ class Overlap:
     region: BaseGeometry
     inner: int | None = None
     equal: bool = False
+    share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class Defects:
     overlaps: list[Overlap]
     gaps: list[Gap]
     unmatched: list[Unmatched]
+    islands: list[int]  # parcels that stand alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +185,7 @@ def find(
     own = len(polygons) if own is None else own
     tell = progress or (lambda stage, share: None)
     if own == 0:
-        return Defects([], [], [])
+        return Defects([], [], [], [])
     edges, touched = _unmatched_edges(polygons)
     tell("coverage", 1 / 5)
     tree = shapely.STRtree(polygons)
@@ -198,7 +200,7 @@ def find(
     tell("coverage", 4 / 5)
     unmatched = _unmatched_vertices(polygons, edges, near, overlaps, gaps, limits, own)
     tell("coverage", 5 / 5)
-    return Defects(overlaps, gaps, unmatched)
+    return Defects(overlaps, gaps, unmatched, _islands(polygons, edges, tree, limits, own))
 
 
 def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:
@@ -226,7 +228,7 @@ def _unmatched_edges(polygons: Geometries) -> tuple[_Edges, Ints]:
     An edge is known by its place: that of its start among all coordinates. numpy lets go of
     the interpreter's lock, so threads share the work, a stretch of coordinates each.
     """
-    size, ring_owner, shell = _rings(polygons)
+    size, ring_owner, shell = rings(polygons)
     stop = np.cumsum(size)
     origin, vertex = _packed_vertices(shapely.get_coordinates(polygons))
     count = len(vertex)
@@ -349,7 +351,7 @@ def _mixed(vertex: Ints) -> NDArray[np.uint64]:
     return mixed
 
 
-def _rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
+def rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
     """Return each ring's number of coordinates, its owner, and whether it is a shell.
 
     In the order of `shapely.get_coordinates`. Taking rings out costs several times as much as
@@ -373,6 +375,14 @@ def _rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
     owner = np.concatenate([owner[one], many[part_of[ring_of]]])
     order = np.argsort(owner, kind="stable")
     return size[order], owner[order], shell[order]
+
+
+def holed(polygons: Geometries) -> Bools:
+    """Tell which (n,) polygons have a hole, in any of their parts."""
+    many = shapely.get_type_id(polygons) == shapely.GeometryType.MULTIPOLYGON
+    has: Bools = shapely.get_num_interior_rings(polygons) > 0
+    has[many] = [any(part.interiors for part in shape.geoms) for shape in polygons[many]]
+    return has
 
 
 def _all_pairs(members: Ints) -> Ints:
@@ -633,14 +643,15 @@ def _overlaps(
         inside & (first_smaller | ~around), pairs[:, 0], np.where(around, pairs[:, 1], -1)
     )
     return [
-        Overlap(i, j, area, wide_, region, within if within >= 0 else None, equal)
-        for (i, j), area, wide_, region, within, equal in zip(
+        Overlap(i, j, area, wide_, region, within if within >= 0 else None, equal, area / larger)
+        for (i, j), area, wide_, region, within, equal, larger in zip(
             pairs.tolist(),
             shapely.area(regions).tolist(),
             widths.tolist(),
             regions,
             inner.tolist(),
             shapely.equals(one, two).tolist(),
+            np.maximum(shapely.area(one), shapely.area(two)).tolist(),
             strict=True,
         )
     ]
@@ -723,6 +734,42 @@ def width(shapes: Geometries) -> Floats:
         step[~better] /= 2
     np.maximum.at(result, of, 2 * radius)
     return result
+
+
+# -- islands
+
+
+#: Of fewer parcels, each may lie where it will.
+_CROWD = 10
+
+
+def _islands(
+    polygons: Geometries, edges: _Edges, tree: shapely.STRtree, limits: Limits, own: int
+) -> list[int]:
+    """Return the parcels that have no other within `Limits.island`."""
+    if len(polygons) < _CROWD:
+        return []
+    # Only one whose edges are all unmatched can be alone, and only if no other's box is near.
+    unmatched = np.bincount(edges.owner, minlength=len(polygons))[:own]
+    some = np.flatnonzero(unmatched >= 3)
+    some = some[unmatched[some] >= shapely.get_num_coordinates(polygons[some]) // 2]
+    plain = shapely.remove_repeated_points(polygons[some])
+    parts = np.maximum(shapely.get_num_geometries(plain), 1)
+    holes = shapely.get_num_interior_rings(plain)
+    some = some[unmatched[some] >= shapely.get_num_coordinates(plain) - parts - holes]
+    if not len(some):
+        return []
+    low, high = np.array([-limits.island] * 2), np.array([limits.island] * 2)
+    bounds = shapely.bounds(polygons[some])
+    window = shapely.box(*(bounds + np.concatenate([low, high])).T)
+    asked = np.bincount(tree.query(window)[0], minlength=len(some))
+    # Few others at most: measured one by one.
+    far = []
+    for at in some[asked <= 8].tolist():
+        beside = tree.query(polygons[at], predicate="dwithin", distance=limits.island)
+        if len(beside) == 1:
+            far.append(at)
+    return far
 
 
 # -- gaps

@@ -8,13 +8,19 @@ row gets a finding, which names the first of the others.
 `commune-differs`: the file states another commune than the batch is for.
 `area-differs`: the stated area is further off the measured one than two measurements may be at
 the map scale (`rules.area_tolerance`).
+`sheet-area-differs`: on a sheet, what the parcels state adds up to another area than what they
+measure; the limit is what the differences allowed to each add up to if they are by chance (root
+of the sum of squares). Parcels told by `area-differs` are left out.
+`identifier-ill-formed`, `identifier-outside`: the national identifier is no GeoHash of twelve
+characters, or its cell lies further than `Limits.cell` from the parcel.
 `unknown-land-use`: a land-use code that is not in force: older, of a group, or unknown.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +28,15 @@ import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 
-from landdata import land_use
+from landdata import identifiers, land_use
 from landdata.findings import Finding
 from landdata.topology import rules
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
+
+
+FromWgs84 = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[Any, Any]]
 
 
 def keys(survey: Survey, commune: str | None) -> NDArray[np.object_]:
@@ -50,10 +59,19 @@ def _usable(column: pa.ChunkedArray) -> pa.Array:
 
 
 def check(
-    survey: Survey, parcels: NDArray[np.object_], commune: str | None
+    survey: Survey,
+    parcels: NDArray[np.object_],
+    commune: str | None,
+    limits: rules.Limits,
+    from_wgs84: FromWgs84 | None,
 ) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings, and which of the (n,) rows repeat an earlier row."""
+    """Return the findings, and which of the (n,) rows repeat an earlier row.
+
+    `from_wgs84` turns longitudes and latitudes into the storage CRS; without it identifiers
+    are held to their form alone.
+    """
     findings, repeats = _numbers(survey, parcels)
+    findings += _identifiers(survey, parcels, limits, from_wgs84)
     findings += _communes(survey, parcels, commune)
     findings += _areas(survey, parcels)
     findings += _land_uses(survey, parcels)
@@ -169,7 +187,7 @@ def _areas(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
     off = np.abs(stated - measured)
     # Surveys state areas to 0.1 m²; half of that is the writing, not the measuring.
     beyond = np.flatnonzero(off > limit + 0.05)
-    return [
+    return _sheet_areas(survey, stated, measured, limit, off <= limit + 0.05) + [
         Finding(
             rule="area-differs",
             row=int(survey.rows[at]),
@@ -181,6 +199,77 @@ def _areas(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
             detail={"stated": f"{stated[at]:.1f}", "area": f"{measured[at]:.1f}"},
         )
         for at in beyond.tolist()
+    ]
+
+
+def _sheet_areas(
+    survey: Survey,
+    stated: NDArray[np.float64],
+    measured: NDArray[np.float64],
+    limit: NDArray[np.float64],
+    use: NDArray[np.bool_],
+) -> list[Finding]:
+    """Add the areas of each sheet up; `use` says which parcels state one in order."""
+    sheets = survey.attributes["sheet"].combine_chunks().dictionary_encode()
+    code = sheets.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    use = use & (code >= 0) & np.isfinite(limit)
+    names = sheets.dictionary.to_pylist()
+    said, found, squares, count = (
+        np.bincount(code[use], weights=values, minlength=len(names))
+        for values in (stated[use], measured[use], (limit[use] + 0.05) ** 2, np.ones(use.sum()))
+    )
+    off, allowed = np.abs(said - found), 3 * np.sqrt(squares)
+    return [
+        Finding(
+            rule="sheet-area-differs",
+            measured=round(float(off[k]), 1),
+            limit=round(float(allowed[k]), 1),
+            detail={"sheet": names[k], "stated": f"{said[k]:.1f}", "area": f"{found[k]:.1f}"},
+        )
+        for k in np.flatnonzero((off > allowed) & (count > 1)).tolist()
+    ]
+
+
+def _identifiers(
+    survey: Survey,
+    parcels: NDArray[np.object_],
+    limits: rules.Limits,
+    from_wgs84: FromWgs84 | None,
+) -> list[Finding]:
+    column = survey.attributes["national_id"].combine_chunks()
+    some = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+    ids = dict(zip(some.tolist(), column.take(pa.array(some)).to_pylist(), strict=True))
+    good = [at for at, text in ids.items() if identifiers.is_national(text)]
+    findings = [
+        Finding(
+            rule="identifier-ill-formed",
+            row=int(survey.rows[at]),
+            parcel=parcels[at],
+            point=_place(survey.geometry[at]),
+            detail={"value": text},
+        )
+        for at, text in ids.items()
+        if not identifiers.is_national(text)
+    ]
+    if from_wgs84 is None or not good:
+        return findings
+    west, south, east, north = np.array([identifiers.cell(ids[at]) for at in good]).T
+    x, y = from_wgs84((west + east) / 2, (south + north) / 2)
+    shapes = survey.geometry[good]
+    usable = ~shapely.is_missing(shapes)
+    usable[usable] = shapely.is_valid(shapes[usable])
+    far = shapely.distance(shapely.points(np.asarray(x), np.asarray(y)), shapes)
+    return findings + [
+        Finding(
+            rule="identifier-outside",
+            row=int(survey.rows[good[k]]),
+            parcel=parcels[good[k]],
+            measured=round(float(far[k]), 3),
+            limit=limits.cell,
+            point=_place(shapes[k]),
+            detail={"value": ids[good[k]]},
+        )
+        for k in np.flatnonzero(usable & (far > limits.cell)).tolist()
     ]
 
 

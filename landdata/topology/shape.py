@@ -4,18 +4,36 @@
 touches itself, a hole lies outside its shell …), checked at stored precision, so also where
 the crossing came about only by rounding to the grid. The finding's point is where. An invalid
 parcel is rejected and takes no part in the coverage rules, because what it covers is not known.
+
+`out-of-zone`: further than `Limits.far` from the middle of the survey (the median of its
+parcels' boxes), so no parcel of it. Rejected, and no part of the coverage either.
+
+Of valid parcels alone:
+
+`multipart`: more than one part. `touching-hole`: a hole has a point in common with its shell.
+`repeated-point`: a vertex equals the one before it; one finding for each.
+`spike`: two sides, not counting repeated points, that enclose less than `Limits.spike`, inwards
+or outwards; one finding for each vertex.
+`short-edge`: an edge that is not of length zero and shorter than `Limits.edge`; one for each.
+`sliver`: the largest circle that fits is narrower than `Limits.sliver`, or the area is below
+`Limits.sliver_area`. `dense-vertices`: more than fifty vertices, and more than
+`Limits.density` to the metre of boundary.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from landdata.findings import Finding
+from landdata.topology import coverage
+from landdata.topology.rules import Limits
 
 _PLACE = re.compile(r"^(?P<why>.*?)\s*\[(?P<x>\S+) (?P<y>\S+?)(?: \S+)?\]$")
 
@@ -34,23 +52,28 @@ _REASONS = {
 }
 
 
-_CHUNK = 50_000
+_THREADS = 2
+_CHUNK = 20_000
 
 
 def _valid(geometry: NDArray[np.object_]) -> NDArray[np.bool_]:
     """Tell which shapes are valid; two threads, as GEOS lets go of the interpreter's lock."""
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(_THREADS) as pool:
         parts = [geometry[k : k + _CHUNK] for k in range(0, len(geometry), _CHUNK)]
         return np.concatenate([np.empty(0, dtype=np.bool_), *pool.map(shapely.is_valid, parts)])
 
 
 def check(
-    rows: NDArray[np.int64], parcels: NDArray[np.object_], geometry: NDArray[np.object_]
+    rows: NDArray[np.int64],
+    parcels: NDArray[np.object_],
+    geometry: NDArray[np.object_],
+    limits: Limits | None = None,
 ) -> tuple[list[Finding], NDArray[np.bool_]]:
     """Return the findings, and which of the (n,) geometries are usable polygons.
 
     A missing geometry is not usable; what was wrong with it is told by whoever read the file.
     """
+    limits = limits or Limits()
     present = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
     usable = present & _valid(geometry)
     findings = []
@@ -67,4 +90,150 @@ def check(
                 detail={"why": _REASONS.get(why, why), "why_en": why.lower()},
             )
         )
+    bounds = shapely.bounds(geometry)
+    middle = (bounds[:, :2] + bounds[:, 2:]) / 2
+    if usable.any():
+        off = np.hypot(*(middle - np.median(middle[usable], axis=0)).T)
+        astray = np.flatnonzero(usable & (off > limits.far))
+        usable[astray] = False
+        findings += [
+            Finding(
+                rule="out-of-zone",
+                row=int(rows[at]),
+                parcel=parcels[at],
+                measured=round(float(off[at])),
+                limit=limits.far,
+                point=(float(middle[at, 0]), float(middle[at, 1])),
+            )
+            for at in astray.tolist()
+        ]
+    well = np.flatnonzero(usable)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        parts = [well[k : k + _CHUNK] for k in range(0, len(well), _CHUNK)]
+        for told_of in pool.map(lambda at: list(_told(at, geometry[at], limits)), parts):
+            findings += [
+                Finding(row=int(rows[at]), parcel=parcels[at], **told) for at, told in told_of
+            ]
     return findings, usable
+
+
+_MANY = 50  # vertices; fewer are never too dense
+
+
+def _told(
+    at: NDArray[np.int64], shapes: NDArray[np.object_], limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield (index, fields of a finding) of what is odd in valid polygons."""
+    yield from _odd_vertices(at, shapes, limits)
+    count = shapely.get_num_geometries(shapes)
+    for k in np.flatnonzero(count > 1).tolist():
+        yield (
+            at[k],
+            {
+                "rule": "multipart",
+                "point": _within(shapes[k]),
+                "detail": {"count": str(count[k])},
+            },
+        )
+    area, around = shapely.area(shapes), shapely.length(shapes)
+    # A circle of diameter 2 · area / perimeter fits in any polygon.
+    thin = np.flatnonzero((2 * area < limits.sliver * around) | (area < limits.sliver_area))
+    widths = coverage.width(shapes[thin])
+    for k, width in zip(thin.tolist(), widths.tolist(), strict=True):
+        if width < limits.sliver or area[k] < limits.sliver_area:
+            yield (
+                at[k],
+                {
+                    "rule": "sliver",
+                    "measured": round(width, 4),
+                    "limit": limits.sliver,
+                    "point": _within(shapes[k]),
+                    "geometry": shapes[k],
+                    "detail": {"area": f"{area[k]:.3g}"},
+                },
+            )
+    vertices = shapely.get_num_coordinates(shapes)
+    for k in np.flatnonzero((vertices > _MANY) & (vertices > limits.density * around)).tolist():
+        yield (
+            at[k],
+            {
+                "rule": "dense-vertices",
+                "measured": round(float(vertices[k] / around[k]), 1),
+                "limit": limits.density,
+                "point": _within(shapes[k]),
+                "detail": {"count": str(vertices[k])},
+            },
+        )
+    holed = np.flatnonzero(coverage.holed(shapes))
+    polygons, of = shapely.get_parts(shapes[holed], return_index=True)
+    rings, ring_of = shapely.get_rings(polygons, return_index=True)
+    inner = np.flatnonzero(np.diff(ring_of, prepend=-1) == 0)
+    shells = shapely.get_exterior_ring(polygons[ring_of[inner]])
+    for k in inner[shapely.intersects(rings[inner], shells)].tolist():
+        place = shapely.intersection(rings[k], shapely.get_exterior_ring(polygons[ring_of[k]]))
+        yield (
+            at[holed[of[ring_of[k]]]],
+            {
+                "rule": "touching-hole",
+                "point": tuple(shapely.get_coordinates(place)[0].tolist()),
+                "geometry": place,
+            },
+        )
+
+
+def _odd_vertices(
+    at: NDArray[np.int64], shapes: NDArray[np.object_], limits: Limits
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the repeated points, short edges and spikes."""
+    size, owner, _ = coverage.rings(shapes)
+    xy = shapely.get_coordinates(shapes)
+    way = np.diff(xy, axis=0)
+    is_edge = np.ones(len(way), dtype=np.bool_)
+    is_edge[np.cumsum(size)[:-1] - 1] = False  # from one ring's end to the next one's start
+    squared = np.einsum("ij,ij->i", way, way)
+    # On the grid, what is shorter than half a millimetre is nothing.
+    nothing = squared < 0.0005**2
+    ring = np.repeat(np.arange(len(size)), size)[:-1]
+    for k in np.flatnonzero(is_edge & nothing).tolist():
+        yield at[owner[ring[k]]], {"rule": "repeated-point", "point": _at(xy[k])}
+    for k in np.flatnonzero(is_edge & ~nothing & (squared < (limits.edge - 1e-6) ** 2)).tolist():
+        yield (
+            at[owner[ring[k]]],
+            {
+                "rule": "short-edge",
+                "measured": round(float(np.sqrt(squared[k])), 4),
+                "limit": limits.edge,
+                "point": _at((xy[k] + xy[k + 1]) / 2),
+            },
+        )
+    edge = np.flatnonzero(is_edge & ~nothing)
+    ring, way, squared = ring[edge], way[edge], squared[edge]
+    first = np.flatnonzero(np.diff(ring, prepend=-1))
+    last = np.append(first[1:], len(ring)) - 1
+    before = np.arange(-1, len(ring) - 1)
+    before[first] = last
+    # Towards the vertex and away from it: they enclose little where they are nearly opposite.
+    dot = np.einsum("ij,ij->i", way, way[before])
+    flat = dot < 0
+    least = np.cos(np.radians(limits.spike)) ** 2
+    flat &= dot * dot > least * squared * squared[before]
+    for k in np.flatnonzero(flat).tolist():
+        cross = way[k, 0] * way[before[k], 1] - way[k, 1] * way[before[k], 0]
+        yield (
+            at[owner[ring[k]]],
+            {
+                "rule": "spike",
+                "measured": round(float(np.degrees(np.arctan2(abs(cross), -dot[k]))), 3),
+                "limit": limits.spike,
+                "point": _at(xy[edge[k]]),
+            },
+        )
+
+
+def _at(xy: NDArray[np.float64]) -> tuple[float, float]:
+    return (round(float(xy[0]), 4), round(float(xy[1]), 4))
+
+
+def _within(shape: shapely.Geometry) -> tuple[float, float]:
+    point = shapely.point_on_surface(shape)
+    return (round(shapely.get_x(point), 4), round(shapely.get_y(point), 4))
