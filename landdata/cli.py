@@ -695,7 +695,7 @@ def export(
     }
     n = import_module(EXPORTS).to_file(
         settings,
-        db.url(settings),
+        db.reading_url(settings),
         out,
         form,
         collection=collection,

@@ -70,6 +70,10 @@ class Settings(BaseSettings):
         bool,
         Field(description="Whether a parcel's address is public; it may be personal data."),
     ] = False
+    collections: Annotated[
+        Path | None,
+        Field(description="TOML file of more collections: tables and views of the database."),
+    ] = None
     max_file_mb: Annotated[
         int, Field(ge=1, description="Largest survey file, as uploaded and as unpacked, in MB.")
     ] = 4096

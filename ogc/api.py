@@ -30,7 +30,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from landdata import db
 from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
 from landdata.settings import Settings
-from ogc import changes, config, crs, exports, items, openapi, schemas, tiles
+from ogc import changes, config, configured, crs, exports, items, openapi, schemas, tiles
 from ogc.config import Collection
 
 PREFIX = "/ogc"
@@ -74,7 +74,7 @@ def create_blueprint(settings: Settings) -> Blueprint:
         ("/collections/<collection>/queryables", "queryables", service.queryables),
         ("/collections/<collection>/sortables", "sortables", service.sortables),
         ("/collections/<collection>/items", "items", service.items),
-        ("/collections/<collection>/items/<key>", "item", service.item),
+        ("/collections/<collection>/items/<path:key>", "item", service.item),
         ("/collections/<collection>/export", "export", service.export),
         ("/collections/<collection>/changes", "changes", service.changes),
         ("/tileMatrixSets", "matrix_sets", service.matrix_sets),
@@ -106,19 +106,32 @@ class Service:
     def __init__(self, settings: Settings, url: sa.URL) -> None:
         self.settings = settings
         self.reader = reader = items.Reader(url.set(drivername="postgresql+psycopg"))
-        self.offer = config.collections(settings)
+        self._own = config.collections(settings)
+        self._configured = configured.Configured(
+            settings.collections, settings.srid, frozenset(self._own)
+        )
+        try:
+            self._configured.collections(reader, strict=True)
+        except BaseException:
+            reader.close()
+            raise
         self.tiles = tiles.Tiles(reader, settings.srid)
         self.url = url
         self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
         self._lock = threading.Lock()
         world: dict[str, dict[str, Any]] = {
             name: {"spatial": {"bbox": [-180, -90, 180, 90], "crs": crs.CRS84}}
-            for name in self.offer
+            for name in self._own
         }
         with _root_logger_kept():
             self._shell = shell.API(
-                config.pygeoapi(settings, self.offer, world, "http://localhost" + PREFIX), {}
+                config.pygeoapi(settings, self._own, world, "http://localhost" + PREFIX), {}
             )
+
+    @property
+    def offer(self) -> dict[str, Collection]:
+        """The collections by id: ours, and those of the deployment's file as it stands."""
+        return {**self._own, **self._configured.collections(self.reader)}
 
     def close(self) -> None:
         """End the connections to the database."""
@@ -396,7 +409,8 @@ class Service:
         """Ask pygeoapi, for the address that was asked; links to what we don't have go."""
         told = copy.copy(self._shell)
         told.base_url = _base()
-        told.config = config.pygeoapi(self.settings, self.offer, self.extents(), told.base_url)
+        offer = self.offer
+        told.config = config.pygeoapi(self.settings, offer, self.extents(), told.base_url)
         for resource in told.config["resources"].values():
             resource["providers"][0]["language"] = language
         asking = shell.APIRequest(_Plain(language), [*config.LANGUAGES])
@@ -425,17 +439,29 @@ class Service:
 
     def extents(self) -> dict[str, dict[str, Any]]:
         """Return each collection's extent, at most a minute old."""
+        offer = self.offer
         known = self._extents
-        if known is None or time.monotonic() - known[0] > _EXTENT_SECONDS:
+        if not self._recent(known, offer):
             with self._lock:
                 known = self._extents
-                if known is None or time.monotonic() - known[0] > _EXTENT_SECONDS:
+                if not self._recent(known, offer):
                     made = {
                         name: items.extent(self.reader, of, self.settings.srid)
-                        for name, of in self.offer.items()
+                        for name, of in offer.items()
                     }
                     known = self._extents = (time.monotonic(), made)
+        assert known is not None
         return known[1]
+
+    @staticmethod
+    def _recent(
+        known: tuple[float, dict[str, dict[str, Any]]] | None, offer: dict[str, Collection]
+    ) -> bool:
+        return (
+            known is not None
+            and time.monotonic() - known[0] <= _EXTENT_SECONDS
+            and known[1].keys() >= offer.keys()
+        )
 
     def _html(self, template: str, language: str, **context: Any) -> Response:
         def translate(vi: str, en: str) -> str:

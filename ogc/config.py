@@ -7,6 +7,7 @@ SQL fragments here are constants of ours; what a client sends is only ever bound
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -169,7 +170,7 @@ class Collection:
     id: str
     table: str
     key: str
-    key_kind: Literal["uuid", "string"]
+    key_kind: Literal["uuid", "string", "integer"]
     order: str
     order_kind: Literal["integer", "date"]
     valid: Literal["time", "date"]
@@ -180,6 +181,7 @@ class Collection:
     properties: tuple[Property, ...]
     item: dict[str, str]
     geometry: str = "MultiPolygon"  # its type, as simple features name it; Unknown: any
+    widest: float = math.inf  # metres: a tile that is wider does not show it
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @property
@@ -198,6 +200,8 @@ def collections(settings: Settings) -> dict[str, Collection]:
     address = "address" if settings.publish_address else "NULL::text"
     parcels = Collection(
         id="parcels",
+        # z14: a town's tile of z13 holds ten thousand parcels, each smaller than a pixel
+        widest=2500.0,
         table="parcel_versions",
         key="parcel_id",
         key_kind="uuid",
@@ -364,6 +368,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         title={"vi": "Tờ bản đồ", "en": "Map sheets"},
         item={"vi": "tờ bản đồ", "en": "map sheet"},
         geometry="Polygon",
+        widest=20_000.0,  # z11 of the web's tiles
         description={
             "vi": "Các tờ bản đồ địa chính: bao lồi và số thửa đất của hiện tại.",
             "en": "The cadastral map sheets: convex hull and number of the parcels of now.",

@@ -117,6 +117,7 @@ def _gdal(reader: pa.RecordBatchReader, target: Path, task: dict[str, Any]) -> N
         geometry_type=task["geometry_type"],
         crs=task["crs"],
         dataset_options=task["dataset_options"],
+        layer_options=task["layer_options"],
     )
 
 

@@ -492,6 +492,10 @@ def _write_file(
         "crs": f"EPSG:{query.crs.srid}",
         "projjson": json.loads(system.to_json()) if name == "parquet" else None,
         "dataset_options": known.dataset_options,
+        # FlatGeobuf's index has no room for a feature without geometry, which only these never are
+        "layer_options": {"SPATIAL_INDEX": "NO"}
+        if name == "fgb" and of.id not in ("parcels", "sheets")
+        else {},
     }
     with tempfile.TemporaryFile() as said:
         child = subprocess.Popen(

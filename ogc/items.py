@@ -64,6 +64,8 @@ _TYPES = {
     "uuid": "uuid",
 }
 
+_KEYS = {"uuid": "uuid", "string": "text", "integer": "bigint"}
+
 
 _NUMBERS = {
     "integer": re.compile(r"[+-]?[0-9]{1,18}"),
@@ -441,6 +443,8 @@ def _cursor(token: str, query: Query) -> Cursor:
             raise ValueError(token)
         if collection.key_kind == "uuid":
             uuid.UUID(key)
+        elif collection.key_kind == "integer" and not -(2**63) <= int(key) < 2**63:
+            raise ValueError(token)
         if collection.order_kind == "date":
             dt.date.fromisoformat(order)
         elif not -_INT32 <= int(order) < _INT32:
@@ -515,6 +519,10 @@ def item(
             raise missing from None
         if str(bound) != key.lower():  # one spelling, one URL
             raise missing
+    elif collection.key_kind == "integer":
+        if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", key):  # one spelling, one URL
+            raise missing
+        bound = int(key)
     elif "\0" in key:
         raise missing
     query = Query(
@@ -607,7 +615,7 @@ def _steps(query: Query) -> list[_Step]:
     ]
     # the key goes the way of what is before it, so that one row comparison cuts the page
     last = made[-1].descending if made else backwards
-    made.append(_Step(of.key, "uuid" if of.key_kind == "uuid" else "text", last, always=True))
+    made.append(_Step(of.key, _KEYS[of.key_kind], last, always=True))
     # At one moment the key is unique by itself, and ordering by it alone fits the index.
     if query.moment is not None and not query.moment.instant:
         made.append(_Step(of.order, _TYPES[of.order_kind], last, always=True))

@@ -93,7 +93,7 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
         }
         for known in of.queryables.values()
     ]
-    key: dict[str, Any] = {"type": "string"}
+    key: dict[str, Any] = {"type": "integer" if of.key_kind == "integer" else "string"}
     if of.key_kind == "uuid":
         key["format"] = "uuid"
     media = "application/geo+json"
@@ -431,7 +431,8 @@ def _parameters(storage: int) -> dict[str, Any]:
 
 
 def _model(of: Collection) -> str:
-    return of.id.removesuffix("s").capitalize()
+    ours = of.id in ("parcels", "communes", "sheets")
+    return of.id.removesuffix("s").capitalize() if ours else f"{of.id}.feature"
 
 
 def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
@@ -531,6 +532,12 @@ def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
                 "links": links,
             },
         },
+        "Geometry": {
+            "type": "object",
+            "nullable": True,
+            "required": ["type"],
+            "properties": {"type": text},
+        },
         "MultiPolygon": {
             "type": "object",
             "nullable": True,
@@ -543,14 +550,15 @@ def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
     }
     for of in offer:
         name = _model(of)
-        identifier = {"type": "string"}
+        identifier = {"type": "integer" if of.key_kind == "integer" else "string"}
+        shape = "MultiPolygon" if of.geometry.endswith("Polygon") else "Geometry"
         made[name] = {
             "type": "object",
             "required": ["type", "id", "geometry", "properties"],
             "properties": {
                 "type": {"type": "string", "enum": ["Feature"]},
                 "id": identifier,
-                "geometry": {"$ref": "#/components/schemas/MultiPolygon"},
+                "geometry": {"$ref": f"#/components/schemas/{shape}"},
                 "properties": {
                     "type": "object",
                     "properties": {

@@ -1,7 +1,7 @@
 """Vector tiles: OGC API Tiles and TileJSON, made by PostGIS, kept as long as they hold.
 
-Parcels are never simplified: they are drawn from tiles of `_WIDEST` metres on, and in wider tiles
-of the same tileset there are the map sheets and the communes instead.
+Parcels are never simplified: tiles wider than their `Collection.widest` do not show them, but the
+map sheets and the communes instead.
 
 A tile is kept in the process with the stamp of its ground (`landdata.publications`), which is
 asked for each time: one row of an index, read in the reader's own database. So a tile is never
@@ -39,9 +39,6 @@ _CACHE_BYTES = 64 << 20
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _HALF_EQUATOR = 20037508.342789244
 
-#: The widest tile that shows a collection, in metres: z14 of WebMercatorQuad for parcels, z11
-#: for sheets. A z13 tile of a town holds ten thousand parcels, each smaller than a pixel.
-_WIDEST = {"parcels": 2500.0, "sheets": 20_000.0}
 _BENEATH = {"parcels": ("communes", "sheets")}
 #: What a tile tells of a feature; the rest is one request away, by its id.
 _TOLD = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "label")}
@@ -348,20 +345,15 @@ def layers(
     level = int(z) if z.isascii() and z.isdigit() and len(z) < 3 else 0
     width = of.width / 2**level
     main = offer[name or "parcels"]
-    if width <= widest(main):
+    if width <= main.widest:
         return [main]
     beneath = [offer[each] for each in _BENEATH.get(main.id, ()) if each in offer]
-    return [each for each in beneath if width <= widest(each)]
-
-
-def widest(of: Collection) -> float:
-    """Return the width of the widest tile that shows a collection, in metres."""
-    return _WIDEST.get(of.id, math.inf)
+    return [each for each in beneath if width <= each.widest]
 
 
 def first_level(of: Collection, tiling: MatrixSet) -> int:
     """Return the first level of a tile matrix set at which a collection is drawn."""
-    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= widest(of))
+    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= of.widest)
 
 
 def matrix_set_list(base: str, storage: int) -> dict[str, Any]:

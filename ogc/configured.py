@@ -1,0 +1,246 @@
+"""More collections: tables and views of the deployment, named in a file that is read anew.
+
+`LANDDATA_COLLECTIONS` names a TOML file. What stands in it becomes a `Collection` like ours, served
+through the same statements: rows are wrapped so that they look like a table of ours. The types of
+columns come from the database. Names from the file are checked, and quoted; no SQL is taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from landdata.errors import BadRequest
+from ogc import crs, items
+from ogc.config import TIMELESS, Collection, Kind, Property
+
+_ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
+_NAME = re.compile(r"[^\W\d]\w{0,62}")
+#: Tables of ours that name people or what is not official.
+_OURS = {"batches", "findings", "holders", "staged_parcels"}
+_KEYS = {"key", "table", "geometry", "title", "description", "widest", "properties"}
+_PROPERTY_KEYS = {"column", "title", "unit", "queryable"}
+
+_KINDS: dict[str, Kind] = {
+    "int2": "integer",
+    "int4": "integer",
+    "int8": "integer",
+    "float4": "number",
+    "float8": "number",
+    "numeric": "number",
+    "date": "date",
+    "timestamptz": "time",
+    "timestamp": "time",
+}
+_SHAPES = {
+    each.upper(): each
+    for each in (
+        "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon",
+    )
+}  # fmt: skip
+
+_COLUMNS = """
+SELECT a.attname::text, t.typname::text
+FROM pg_attribute AS a
+  JOIN pg_type AS t ON t.oid = a.atttypid
+WHERE a.attrelid = to_regclass(%(name)s) AND a.attnum > 0 AND NOT a.attisdropped
+"""
+_GEOMETRY = """
+SELECT srid, type FROM geometry_columns
+WHERE format('%%I.%%I', f_table_schema, f_table_name)::regclass = to_regclass(%(name)s)
+  AND f_geometry_column = %(column)s
+"""
+
+_LOG = logging.getLogger(__name__)
+
+
+class Configured:
+    """The collections of a file, as it stands; a file that makes no sense changes nothing."""
+
+    def __init__(self, path: Path | None, storage: int, taken: frozenset[str]) -> None:
+        self._path = path
+        self._storage = storage
+        self._taken = taken
+        self._stamp: tuple[int, int] | None = None
+        self._known: dict[str, Collection] = {}
+        self._lock = threading.Lock()
+
+    def collections(self, reader: items.Reader, *, strict: bool = False) -> dict[str, Collection]:
+        """Return them, read anew if the file has changed.
+
+        `strict` raises `BadRequest` where the file makes no sense; else what was before stays,
+        and the reason goes to the log.
+        """
+        if self._path is None:
+            return {}
+        try:
+            state = self._path.stat()
+            stamp = (state.st_mtime_ns, state.st_size)
+        except OSError:
+            stamp = (0, 0)
+        if stamp != self._stamp:
+            with self._lock:
+                if stamp != self._stamp:
+                    try:
+                        self._known = self._read(reader)
+                    except BadRequest as error:
+                        if strict:
+                            raise
+                        _LOG.error("%s %s", error.message, error.hint or "")
+                    self._stamp = stamp
+        return self._known
+
+    def _read(self, reader: items.Reader) -> dict[str, Collection]:
+        assert self._path is not None
+        try:
+            told = tomllib.loads(self._path.read_text("utf-8"))
+        except OSError as error:
+            raise _bad(f"it can't be read: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise _bad(f"it is no TOML: {error}") from None
+        made = {}
+        for name, entry in told.items():
+            if not _ID.fullmatch(name) or name in self._taken:
+                raise _bad(f"{name!r} can't be a collection's name (a-z, 0-9, - and _; not ours)")
+            try:
+                made[name] = self._collection(reader, name, entry)
+            except (TypeError, AttributeError, KeyError) as error:
+                raise _bad(f"[{name}] is not as it should be: {error}") from None
+        return made
+
+    def _collection(self, reader: items.Reader, name: str, told: Mapping[str, Any]) -> Collection:
+        _only(told, _KEYS, name)
+        table = str(told["table"])
+        parts = table.split(".")
+        if not 1 <= len(parts) <= 2 or not all(map(_NAME.fullmatch, parts)):
+            raise _bad(f"[{name}] names no table: {table!r} (write schema.table)")
+        if parts[-1] in _OURS and parts[0] in {parts[-1], "public"}:
+            raise _bad(f"[{name}]: {table} is not for readers")
+        quoted = ".".join(map(_quote, parts))
+        columns = dict(reader.rows(_COLUMNS, {"name": quoted}))
+        if not columns:
+            raise _bad(f"[{name}]: there is no table or view {table}, or nobody may read it")
+
+        def kind_of(column: str) -> str:
+            if column not in columns:
+                raise _bad(f"[{name}]: {table} has no column {column!r}")
+            return str(columns[column])
+
+        key, shape = str(told["key"]), str(told["geometry"])
+        key_type = kind_of(key)
+        if kind_of(shape) != "geometry":
+            raise _bad(f"[{name}]: the column {shape!r} of {table} is no geometry")
+        selected = [f"t.{_quote(key)}{'' if key_type in _KINDS or key_type == 'uuid' else '::text'}"
+                    " AS k"]  # fmt: skip
+        properties = []
+        given = told.get("properties") or {
+            each: {} for each, kind in columns.items() if kind != "geometry"
+        }
+        for place, (each, about) in enumerate(given.items()):
+            _only(about, _PROPERTY_KEYS, f"{name}.properties.{each}")
+            column = str(about.get("column", each))
+            if not _NAME.fullmatch(each):
+                raise _bad(f"[{name}]: {each!r} can't be a property's name")
+            kind, sql = _typed(f"t.{_quote(column)}", kind_of(column))
+            selected.append(f"{sql} AS c{place:d}")
+            title = _titles(about.get("title", each))
+            properties.append(
+                Property(
+                    name=each,
+                    column="k" if column == key and kind == "integer" else f"c{place:d}",
+                    kind=kind,
+                    vi=title["vi"],
+                    en=title["en"],
+                    unit=about.get("unit"),
+                    queryable=bool(about.get("queryable", True)),
+                )
+            )
+        moved, type_name = self._geometry(reader, name, quoted, shape)
+        title = _titles(told.get("title", name))
+        integer = _KINDS.get(key_type) == "integer"
+        return Collection(
+            id=name,
+            table=f"(SELECT {', '.join(selected)}, {moved} AS geom, {TIMELESS}"  # noqa: S608
+            f" FROM {quoted} AS t) AS t",
+            key="k",
+            key_kind="integer" if integer else "uuid" if key_type == "uuid" else "string",
+            order="version",
+            order_kind="integer",
+            valid="time",
+            open_now=True,
+            title=title,
+            item={"vi": title["vi"].lower(), "en": title["en"].lower()},
+            description=_titles(told.get("description", title)),
+            keywords={"vi": [], "en": []},
+            properties=tuple(properties),
+            geometry=type_name,
+            widest=float(told.get("widest", "inf")),
+        )
+
+    def _geometry(
+        self, reader: items.Reader, name: str, quoted: str, column: str
+    ) -> tuple[str, str]:
+        """SQL of the geometry in the storage CRS, and its type."""
+        known = reader.rows(_GEOMETRY, {"name": quoted, "column": column})
+        srid, shape = known[0] if known else (0, "GEOMETRY")
+        if not srid:
+            found = reader.rows(
+                f"SELECT ST_SRID({_quote(column)}) FROM {quoted}"  # noqa: S608  # checked, quoted
+                f" WHERE {_quote(column)} IS NOT NULL LIMIT 1",
+                {},
+            )
+            srid = found[0][0] if found else 0
+        if not srid:
+            raise _bad(f"[{name}]: the reference system of {column!r} is not known (SRID 0)")
+        sql = f"t.{_quote(column)}"
+        storage = self._storage
+        if srid != storage:
+            # through the pinned operation, like everything that enters or leaves VN-2000
+            if storage in crs.VN2000 and srid not in crs.VN2000:
+                sql = f"ST_SetSRID(ST_Transform({sql}, {crs.PINNED + storage:d}), {storage:d})"
+            else:
+                source = f"ST_SetSRID({sql}, {crs.PINNED + srid:d})" if (
+                    srid in crs.VN2000 and storage not in crs.VN2000) else sql  # fmt: skip
+                sql = f"ST_Transform({source}, {storage:d})"
+        return sql, _SHAPES.get(shape, "Unknown")
+
+
+def _typed(column: str, kind: str) -> tuple[Kind, str]:
+    """Kind and SQL of a property over a column of the table."""
+    known = _KINDS.get(kind, "string")
+    if kind == "timestamp":
+        return known, f"({column} AT TIME ZONE 'Asia/Ho_Chi_Minh')"
+    if known == "number":
+        return known, f"{column}::double precision"
+    return known, f"{column}::text" if known == "string" else column
+
+
+def _titles(told: Any) -> dict[str, str]:
+    if isinstance(told, str):
+        return {"vi": told, "en": told}
+    return {"vi": str(told["vi"]), "en": str(told["en"])}
+
+
+def _only(told: Mapping[str, Any], known: set[str], where: str) -> None:
+    unknown = set(told) - known
+    if unknown:
+        raise _bad(f"[{where}] has {', '.join(sorted(unknown))}, which is not known")
+
+
+def _quote(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise _bad(f"{name!r} is no name of a column or table that is taken")
+    return f'"{name}"'
+
+
+def _bad(why: str) -> BadRequest:
+    return BadRequest(
+        f"The file of LANDDATA_COLLECTIONS is not usable: {why}.",
+        hint="docs/operating.md tells what it holds.",
+        code="bad-collections",
+    )

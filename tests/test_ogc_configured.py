@@ -1,0 +1,256 @@
+"""Collections of the deployment: any table or view, by a file that is read anew."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import mvt
+import pytest
+import served
+import shapely
+import sqlalchemy as sa
+import stored
+from openapi_spec_validator import OpenAPIV30SpecValidator
+
+from landdata import db
+from landdata.errors import BadRequest
+from landdata.survey.crs import transformer
+
+FILE = """
+[zones]
+table = "planning.zones"
+key = "gid"
+geometry = "hình"
+title = {vi = "Quy hoạch", en = "Planning zones"}
+[zones.properties]
+gid = {}
+kind = {column = "ma_loai", title = {vi = "Loại", en = "Kind"}}
+height = {column = "chieu_cao", unit = "m"}
+since = {}
+note = {queryable = false}
+
+[stations]
+table = "stations"
+key = "code"
+geometry = "geom"
+"""
+
+TABLES = """
+CREATE SCHEMA planning;
+CREATE TABLE planning.zones (
+  gid serial PRIMARY KEY, ma_loai varchar(10), chieu_cao numeric(5, 1), since timestamp,
+  note text, secret text, "hình" geometry(MultiPolygon, 9212)
+);
+CREATE INDEX ON planning.zones USING gist ("hình");
+INSERT INTO planning.zones (ma_loai, chieu_cao, since, note, secret, "hình")
+SELECT CASE WHEN mod(n, 2) = 0 THEN 'ODT' ELSE 'CX' END, n + 0.5, '2026-01-01 07:00', 'a "quote"', 'x',
+  ST_Multi(ST_MakeEnvelope(548000 + 100 * n, 1281000, 548090 + 100 * n, 1281090, 9212))
+FROM generate_series(1, 25) AS n;
+CREATE TABLE readings (code text PRIMARY KEY, name text, level real, tested boolean,
+  geom geometry(Point, 4326));
+INSERT INTO readings VALUES ('A/1', 'Trạm 1', 2.5, true, ST_Point(106.69, 11.58, 4326)),
+  ('B', 'Trạm 2', NULL, NULL, NULL);
+CREATE VIEW stations AS SELECT code, name, level, tested, geom FROM readings;
+"""
+
+
+@pytest.fixture(scope="module")
+def store(make_store, tmp_path_factory):
+    path = tmp_path_factory.mktemp("more") / "collections.toml"
+    path.write_text(FILE, "utf-8")
+    settings = make_store(collections=path)
+    engine = db.engine(settings)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(TABLES)
+        if connection.scalar(
+            sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = 'landdata_reader')")
+        ):
+            connection.exec_driver_sql(
+                "GRANT USAGE ON SCHEMA planning TO landdata_reader;"
+                "GRANT SELECT ON planning.zones, stations TO landdata_reader"
+            )
+    yield settings
+    engine.dispose()
+
+
+@pytest.fixture
+def engine(store):
+    made = db.engine(store)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def client(store):
+    store.collections.write_text(FILE, "utf-8")
+    with served.client(store, None) as opened:
+        yield opened
+
+
+def test_a_table_is_a_collection_like_ours(client):
+    told = client.get("/ogc/collections").json
+    assert [each["id"] for each in told["collections"]] == [
+        "parcels", "communes", "sheets", "zones", "stations",
+    ]  # fmt: skip
+    page = client.get("/ogc/collections/zones/items?limit=2").json
+    first = page["features"][0]
+    assert first["id"] == 1
+    assert first["properties"] == {
+        "gid": 1, "kind": "CX", "height": 1.5, "since": "2026-01-01T00:00:00Z",
+        "note": 'a "quote"',
+    }  # fmt: skip
+    assert client.get("/ogc/collections/zones/items/1").json["geometry"] == first["geometry"]
+    for missing in ("0", "01", "x", "99", "1/2", "9" * 30):
+        assert client.get(f"/ogc/collections/zones/items/{missing}").status_code == 404
+
+
+@pytest.mark.parametrize(("query", "ids"), [
+    ("kind=ODT&limit=3", [2, 4, 6]),
+    ("filter=height>24", [24, 25]),
+    ("filter=kind='CX' AND height BETWEEN 3 AND 6", [3, 5]),
+    ("sortby=-height&limit=2", [25, 24]),
+    ("bbox=548150,1281000,548250,1281010&bbox-crs=EPSG:9212", [1, 2]),
+    ("datetime=2020-01-01&limit=2", [1, 2]),
+    ("datetime=2020-01-01/..&limit=2", [1, 2]),
+    ("gid=7", [7]),
+])  # fmt: skip
+def test_it_is_asked_as_ours_are(client, query, ids):
+    told = client.get(f"/ogc/collections/zones/items?{query}").json
+    assert [each["id"] for each in told["features"]] == ids
+
+
+def test_pages_go_by_its_key(client):
+    url, found = "/ogc/collections/zones/items?limit=4", []
+    while url:
+        page = client.get(url).json
+        found += [each["id"] for each in page["features"]]
+        url = next((link["href"] for link in page["links"] if link["rel"] == "next"), None)
+    assert found == list(range(1, 26))
+    assert client.get("/ogc/collections/zones/items?cursor=WyJuIiwieCIsIjEiXQ").status_code == 400
+
+
+def test_what_is_not_named_is_not_served(client):
+    assert client.get("/ogc/collections/zones/items?secret=x").status_code == 400
+    assert client.get("/ogc/collections/zones/items?note=x").status_code == 400
+    assert "secret" not in client.get("/ogc/collections/zones/items").text
+    assert "secret" not in client.get("/ogc/openapi").text
+
+
+def test_a_view_in_another_crs_is_served_where_it_is(client):
+    told = client.get("/ogc/collections/stations/items").json["features"]
+    assert [each["id"] for each in told] == ["A/1", "B"]
+    lon, lat = told[0]["geometry"]["coordinates"]
+    assert (lon, lat) == pytest.approx((106.69, 11.58), abs=2e-9)
+    assert told[0]["properties"] == {
+        "code": "A/1", "name": "Trạm 1", "level": 2.5, "tested": "true",
+    }  # fmt: skip
+    assert told[1]["geometry"] is None
+    assert client.get("/ogc/collections/stations/items/A%2F1").json["id"] == "A/1"
+    own = client.get("/ogc/collections/stations/items/A/1?crs=EPSG:9212").json
+    there = transformer(4326, 9212).transform(106.69, 11.58)
+    assert own["geometry"]["coordinates"] == pytest.approx(there, abs=0.0002)
+
+
+def test_it_has_tiles_files_schemas_and_a_definition(client):
+    x, y = stored.EAST + 150, stored.NORTH + 50
+    side = 2_097_152 / 2**13
+    path = f"13/{int((2_700_000 - y) // side)}/{int((x + 548_576) // side)}"
+    tile = client.get(f"/ogc/collections/zones/tiles/VN2000Quad-9212/{path}")
+    kinds = {each["gid"]: each["kind"] for each in mvt.read(tile.data)["zones"]}
+    assert kinds[1] == "CX"
+    lines = client.get("/ogc/collections/stations/export?f=geojsonl").text.splitlines()
+    assert {json.loads(line)["id"] for line in lines} == {"A/1", "B"}
+    assert client.get("/ogc/collections/zones/export?f=gpkg").data.startswith(b"SQLite format 3")
+    assert client.get("/ogc/collections/stations/export?f=fgb").data.startswith(b"fgb")
+    schema = client.get("/ogc/collections/zones/schema").json["properties"]
+    assert schema["height"]["type"] in ("number", ["number", "null"])
+    assert schema["kind"]["title"] == "Kind"
+    OpenAPIV30SpecValidator(client.get("/ogc/openapi").json).validate()
+    for page in ("", "/items", "/items/1", "/tiles"):
+        assert client.get(f"/ogc/collections/zones{page}?f=html").status_code == 200
+
+
+def test_the_file_is_read_anew_without_a_restart(client, store, engine, caplog):
+    path = store.collections
+    assert client.get("/ogc/collections/levels").status_code == 404
+    more = FILE + '\n[levels]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\n'
+    with engine.begin() as connection:
+        connection.exec_driver_sql("GRANT SELECT ON readings TO PUBLIC")
+    path.write_text(more, "utf-8")
+    assert client.get("/ogc/collections/levels").json["id"] == "levels"
+    assert len(client.get("/ogc/collections/levels/items").json["features"]) == 2
+    with caplog.at_level(logging.ERROR):
+        path.write_text("[levels", "utf-8")
+        assert client.get("/ogc/collections/levels").status_code == 200  # as it was
+    assert "no TOML" in caplog.text
+    path.write_text("", "utf-8")
+    assert client.get("/ogc/collections/levels").status_code == 404
+    path.write_text(FILE, "utf-8")
+    assert client.get("/ogc/collections/zones").status_code == 200
+
+
+@pytest.mark.parametrize(("told", "reason"), [
+    ("[parcels]\n", "parcels"),
+    ("[Zones]\n", "Zones"),
+    ("[x]\n", "table"),
+    ('[x]\ntable = "planning.none"\nkey = "a"\ngeometry = "b"', "no table or view"),
+    ('[x]\ntable = "a; DROP TABLE parcels"\nkey = "a"\ngeometry = "b"', "no table"),
+    ('[x]\ntable = "holders"\nkey = "version_id"\ngeometry = "name"', "not for readers"),
+    ('[x]\ntable = "readings"\nkey = "none"\ngeometry = "geom"', "no column"),
+    ('[x]\ntable = "readings"\nkey = "code"\ngeometry = "name"', "no geometry"),
+    ('[x]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\nsql = "x"', "sql"),
+    ('[x]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\nproperties = {"a b" = {}}', "a b"),
+    ('[x]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\nproperties = {a = {column ='
+     ' "name\\" || secret"}}', "no name of a column"),
+    ("x = 3", "as it should be"),
+    ("\\", "no TOML"),
+])  # fmt: skip
+def test_a_file_that_makes_no_sense_is_told_at_the_start(store, tmp_path, told, reason):
+    path = tmp_path / "x.toml"
+    path.write_text(told, "utf-8")
+    settings = store.model_copy(update={"collections": path})
+    with pytest.raises(BadRequest, match=reason), served.client(settings, None):
+        pass
+
+
+def test_a_file_that_is_not_there_is_told(store, tmp_path):
+    settings = store.model_copy(update={"collections": tmp_path / "none"})
+    with pytest.raises(BadRequest, match="can't be read"), served.client(settings, None):
+        pass
+
+
+def test_a_box_uses_the_index_of_the_table(client, engine):
+    service = client.application.blueprints["ogc"].service
+    of = service.offer["zones"]
+    with engine.connect() as connection:
+        connection.exec_driver_sql("SET enable_seqscan = off")
+        plan = "\n".join(
+            connection.scalars(
+                sa.text(
+                    f"EXPLAIN SELECT c0 FROM {of.table} WHERE valid_to IS NULL"
+                    " AND geom && ST_MakeEnvelope(548150, 1281000, 548250, 1281010, 9212)"
+                )
+            )
+        )
+    assert "zones_hình_idx" in plan
+    assert "valid_to" not in plan
+
+
+def test_sheets_tell_of_their_parcels(make_store):
+    settings = make_store()
+    engine = db.engine(settings)
+    stored.lattice(engine)
+    with served.client(settings, None) as client:
+        [sheet] = client.get("/ogc/collections/sheets/items").json["features"]
+        assert sheet["id"] == "99901-1"
+        assert sheet["properties"] == {
+            "id": "99901-1", "commune": "99901", "sheet": "1", "parcels": 16,
+        }  # fmt: skip
+        own = client.get("/ogc/collections/sheets/items/99901-1?crs=EPSG:9212").json
+        hull = shapely.geometry.shape(own["geometry"])
+        assert hull.equals(
+            shapely.box(stored.EAST, stored.NORTH, stored.EAST + 80, stored.NORTH + 80)
+        )
+        assert client.get("/ogc/collections/sheets/items?commune=99902").json["features"] == []
+    engine.dispose()
