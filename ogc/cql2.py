@@ -27,8 +27,8 @@ from landdata.errors import BadRequest
 from ogc import crs
 from ogc.config import Collection, Kind, Property
 
-#: Encodings of a filter, the default first.
-LANGUAGES = ("cql2-text", "cql2-json")
+#: Encodings of a filter, the default first; the last is text as GDAL still calls it.
+LANGUAGES = ("cql2-text", "cql2-json", "cql-text")
 
 _MAX_LENGTH = 50_000
 _MAX_DEPTH = 60
@@ -149,7 +149,7 @@ def read(
     """
     if len(text) > _MAX_LENGTH:
         raise _bad(f"it is longer than {_MAX_LENGTH:,} characters")
-    tree = _from_text(text) if language == LANGUAGES[0] else _from_json(text)
+    tree = _from_json(text) if language == LANGUAGES[1] else _from_text(text)
     _measure(tree)
     made = _Compiler(collection, asked, storage)
     return Condition(f"({made.condition(tree)})", made.parameters)

@@ -193,7 +193,8 @@ class Reader:
             connect_args={
                 "application_name": "landdata-ogc",
                 "connect_timeout": 10,
-                "options": "-c timezone=UTC -c default_transaction_read_only=on"
+                # compiling a statement takes longer than any that is meant here
+                "options": "-c timezone=UTC -c jit=off -c default_transaction_read_only=on"
                 f" -c statement_timeout={statement_seconds * 1000}",
             },
         )

@@ -118,3 +118,18 @@ def test_owslib_finds_its_way(url):
     one = service.collection_item("parcels", told["features"][0]["id"])
     assert one["properties"] == told["features"][0]["properties"]
     assert service.collection_items("parcels", number="77")["numberMatched"] == 1
+
+
+@pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="gdal-bin is not installed")
+def test_gdal_lets_the_server_filter_in_cql2(url):
+    """A client that finds the conformance classes sends its filter, and loads what matches."""
+    where = "area > 50 AND number IN ('77', '78', 'x')"
+    debugged = subprocess.run(
+        ["ogrinfo", "-ro", "-al", "-where", where, "--config", "CPL_DEBUG", "ON",
+         f"OAPIF:{url}", "parcels"],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    assert "Feature Count: 2" in debugged.stdout
+    sent = [line for line in debugged.stderr.splitlines() if "filter=" in line]
+    assert sent, debugged.stderr[-2000:]
+    assert "area" in sent[0]
