@@ -397,16 +397,16 @@ def tilesets(
 ) -> dict[str, Any]:
     """Return the list of the tilesets of a collection, or of the service."""
     here = _place(base, name)
+    main = offer[name or "parcels"]
     return {
         "tilesets": [
             {
                 "title": f"{(name or 'map')}: {each.title}",
-                "dataType": "vector",
-                "crs": each.crs.uri,
-                **({"tileMatrixSetURI": each.uri} if each.uri else {}),
+                **_cut(each, _shown(offer, main, each)),
                 "links": [
                     _link(f"{here}/{each.id}", "self", "application/json", "The tileset"),
                     *_scheme(base, each),
+                    _template(f"{here}/{each.id}"),
                 ],
             }
             for each in matrix_sets(storage).values()
@@ -431,18 +431,13 @@ def tileset(
     links = [
         _link(here, "self", "application/json", "This document"),
         *_scheme(base, of),
-        {
-            **_link(f"{here}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}", "item", MVT, "The tiles"),
-            "templated": True,
-        },
+        _template(here),
     ]
     if of.id == WEB_MERCATOR:
         links.append(_link(f"{here}?f=tilejson", "alternate", TILEJSON, "This as TileJSON"))
     return {
         "title": main.title[language],
-        "dataType": "vector",
-        "crs": of.crs.uri,
-        **({"tileMatrixSetURI": of.uri} if of.uri else {}),
+        **_cut(of, shown),
         "boundingBox": {
             "lowerLeft": box[:2],
             "upperRight": box[2:],
@@ -462,7 +457,6 @@ def tileset(
             }
             for each, least, most in shown
         ],
-        "tileMatrixSetLimits": _limits(of, shown[0][1] if len(shown) == 1 else 0),
         "links": links,
     }
 
@@ -519,17 +513,30 @@ def _shown(
     return made
 
 
-def _limits(of: MatrixSet, least: int) -> list[dict[str, Any]]:
-    return [
-        {
-            "tileMatrix": str(z),
-            "minTileRow": 0,
-            "maxTileRow": 2**z - 1,
-            "minTileCol": 0,
-            "maxTileCol": 2**z - 1,
-        }
-        for z in range(least, of.levels)
-    ]
+def _cut(of: MatrixSet, shown: list[tuple[Collection, int, int]]) -> dict[str, Any]:
+    """What a tileset is cut by, and its levels."""
+    return {
+        "dataType": "vector",
+        "crs": of.crs.uri,
+        "tileMatrixSetId": of.id,
+        **({"tileMatrixSetURI": of.uri} if of.uri else {}),
+        "tileMatrixSetLimits": [
+            {
+                "tileMatrix": str(z),
+                "minTileRow": 0,
+                "maxTileRow": 2**z - 1,
+                "minTileCol": 0,
+                "maxTileCol": 2**z - 1,
+            }
+            for z in range(min(least for _, least, _ in shown), of.levels)
+        ],
+    }
+
+
+def _template(tileset: str) -> dict[str, Any]:
+    """The link to the tiles themselves."""
+    place = f"{tileset}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}"
+    return {**_link(place, "item", MVT, "The tiles"), "templated": True}
 
 
 def _place(base: str, name: str | None) -> str:

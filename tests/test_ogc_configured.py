@@ -44,7 +44,8 @@ CREATE TABLE planning.zones (
 );
 CREATE INDEX ON planning.zones USING gist ("hình");
 INSERT INTO planning.zones (ma_loai, chieu_cao, since, note, secret, "hình")
-SELECT CASE WHEN mod(n, 2) = 0 THEN 'ODT' ELSE 'CX' END, n + 0.5, '2026-01-01 07:00', 'a "quote"', 'x',
+SELECT CASE WHEN mod(n, 2) = 0 THEN 'ODT' ELSE 'CX' END, n + 0.5, '2026-01-01 07:00',
+  'a "quote"', 'x',
   ST_Multi(ST_MakeEnvelope(548000 + 100 * n, 1281000, 548090 + 100 * n, 1281090, 9212))
 FROM generate_series(1, 25) AS n;
 CREATE TABLE readings (code text PRIMARY KEY, name text, level real, tested boolean,
