@@ -222,6 +222,27 @@ def check(
     return report
 
 
+def propose(
+    session: Session, settings: Settings, number: int, *, progress: Progress | None = None
+) -> Report:
+    """Check a batch's file and propose mends for what is wrong; nothing is stored or changed.
+
+    Who accepts a proposal sends a corrected file.
+    """
+    batch = get(session, number)
+    return check_file(
+        kept_file(settings, batch),
+        settings,
+        options=_options(batch),
+        commune=batch.commune,
+        ground=communes.box(session, batch.commune),
+        neighbours=neighbours(session, settings, batch.commune),
+        boundary=communes.border(session, batch.commune),
+        propose=True,
+        progress=progress,
+    )
+
+
 def accept(
     session: Session,
     settings: Settings,

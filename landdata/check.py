@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from landdata import topology
 from landdata.settings import Settings
 from landdata.survey import Survey, profiles
 from landdata.survey.crs import Box, transformer
-from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours
+from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours, repair
+from landdata.topology.repair import Proposals
 
 Progress = Callable[[str, float], None]  # stage, and which share of it is done
 
@@ -57,12 +59,15 @@ class Report:
     survey: Survey
     checked: Checked
     summary: dict[str, Any]
+    proposals: Proposals | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return what `check --json` prints."""
+        proposed = {"proposals": self.proposals.as_dict()} if self.proposals else {}
         return {
             "summary": self.summary,
             "findings": [finding.as_dict() for finding in self.checked.findings],
+            **proposed,
         }
 
 
@@ -75,12 +80,14 @@ def check(
     ground: Box | None = None,
     neighbours: Callable[[Survey], Neighbours] | None = None,
     boundary: BaseGeometry | None = None,
+    propose: bool = False,
     progress: Progress | None = None,
 ) -> Report:
     """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
 
     `ground` is the box of the commune's boundary in the storage CRS, where that is known.
-    `boundary` is the commune's, in the storage CRS, where it is known.
+    `boundary` is the commune's, in the storage CRS, where it is known. `propose` asks for mends
+    too; nothing is changed by them.
     Raises `BadSurvey` where the file can't be read or is refused.
     """
     options = options or ReadOptions()
@@ -97,16 +104,18 @@ def check(
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None
-    checked = topology.check(
-        survey,
-        around,
+    run = partial(
+        topology.check,
+        neighbours=around,
         commune=commune,
         boundary=boundary,
         limits=topology.Limits.load(settings.rules),
         from_wgs84=transformer(4326, survey.srid).transform,
         progress=progress,
     )
-    return Report(survey, checked, summarise(survey, checked))
+    checked = run(survey)
+    proposals = repair.propose(survey, checked, run, around) if propose else None
+    return Report(survey, checked, summarise(survey, checked), proposals)
 
 
 def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:

@@ -299,6 +299,7 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
 @click.option(
     "--report", type=click.Path(path_type=Path), help="Write the report: .html, .geojson, .json."
 )
+@click.option("--propose", is_flag=True, help="Propose mends too; nothing is changed.")
 @with_reading
 @with_json
 def check(
@@ -306,6 +307,7 @@ def check(
     commune: str | None,
     against: str | None,
     report: Path | None,
+    propose: bool,
     options: ReadOptions,
     as_json: bool,
 ) -> int:
@@ -327,10 +329,18 @@ def check(
                     commune=commune,
                     neighbours=batches.neighbours(session, settings, commune),
                     boundary=communes.border(session, commune),
+                    propose=propose,
                     progress=progress,
                 )
         else:
-            found = check_file(file, settings, options=options, commune=commune, progress=progress)
+            found = check_file(
+                file,
+                settings,
+                options=options,
+                commune=commune,
+                propose=propose,
+                progress=progress,
+            )
     if report:
         write_report(report, found.summary, found.survey, found.checked, settings.language)
     return _report(found.as_dict(), as_json=as_json, language=settings.language)
@@ -464,6 +474,22 @@ def batch_check(number: int, as_json: bool) -> int:
         store.check(session, settings, number, progress=progress)
         result = store.show(session, number)
     return _report(result, as_json=as_json, language=settings.language)
+
+
+@batch.command("propose")
+@click.argument("number", type=int)
+@with_json
+def batch_propose(number: int, as_json: bool) -> None:
+    """Propose mends for batch NUMBER; nothing is changed."""
+    from landdata import batches as store  # noqa: PLC0415
+    from landdata.documents.terminal import print_proposals  # noqa: PLC0415
+
+    with _progress() as progress, _store() as (settings, session):
+        result = store.propose(session, settings, number, progress=progress).as_dict()
+    if as_json:
+        _print(result["proposals"])
+    else:
+        print_proposals(result["proposals"])
 
 
 reason_option = click.option("--reason", help="Why, for the record.")

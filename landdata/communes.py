@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import shapely
 import sqlalchemy as sa
+from shapely.geometry.base import BaseGeometry
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
@@ -123,7 +124,7 @@ def box(session: Session, code: str) -> tuple[float, float, float, float] | None
     return None if found[0] is None else (found[0], found[1], found[2], found[3])
 
 
-def border(session: Session, code: str | None) -> shapely.Geometry | None:
+def border(session: Session, code: str | None) -> BaseGeometry | None:
     """Return the commune's boundary today, in the storage CRS; None where it is not known."""
     if code is None:
         return None

@@ -17,6 +17,27 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=300, highlight=False)
 
 
+def print_proposals(proposed: dict[str, Any]) -> None:
+    """Print what `Proposals.as_dict` gives: each parcel, and what all of them would mend."""
+    console = _console()
+    table = Table(box=None, pad_edge=False)
+    for name in ("proposal for row", "parcel", "area change, m²", "largest shift, m", "limit, m"):
+        table.add_column(name, no_wrap=True)
+    for each in proposed["proposals"]:
+        table.add_row(
+            str(each["row"]),
+            each["parcel"] or "",
+            f"{each['area_change']:+.4f}",
+            f"{each['shift']:.4f}",
+            f"{each['limit']:g}",
+        )
+    console.print(table)
+    for word in ("mended", "left"):
+        counts = ", ".join(f"{n} {rule}" for rule, n in proposed[word].items())
+        console.print(f"{word}: {counts or 'nothing'}")
+    console.print("Nothing was changed: who accepts a proposal sends a corrected file.")
+
+
 def print_report(result: dict[str, Any], language: str) -> None:
     """Print what `Report.as_dict` or `batches.show` gives: findings first, the balance last."""
     console = _console()
@@ -55,6 +76,8 @@ def print_report(result: dict[str, Any], language: str) -> None:
                 + ("" if left is None else f", {left:.0f} s left")
             )
         return
+    if "proposals" in result:
+        print_proposals(result["proposals"])
     done = "accepted" if "accepted" in summary else "acceptable"
     console.print(
         f"{summary['read']} read = {summary[done]} {done} + {summary['rejected']} rejected"
