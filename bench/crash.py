@@ -189,6 +189,14 @@ def kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
+def gone(pid: int) -> bool:
+    """Whether a process has ended; what waits to be buried has."""
+    try:
+        return not Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return True
+
+
 def moment(
     crashes: Crashes, victim: str, delay: float, stages: dict[str | None, dict[str, Any]]
 ) -> str:
@@ -202,6 +210,8 @@ def moment(
             status = crashes.cluster.status()
             assert status.pid
             kill(status.pid)
+            while not gone(status.pid):
+                time.sleep(0.01)
         process.communicate(timeout=120)
         if victim == "database":
             crashes.cluster.up()
@@ -364,6 +374,7 @@ def main() -> None:
         crashes.fresh("reference")
         stages, seconds = undisturbed(crashes)
         for turn in range(given.moments):
+            print(f"\r{turn} of {given.moments}", end="", file=sys.stderr, flush=True)
             crashes.fresh(f"moment_{turn}")
             victim = VICTIMS[turn % len(VICTIMS)]
             delay = chance.uniform(0, 1.05 * seconds[victim])

@@ -280,3 +280,12 @@ def test_a_survey_of_another_country_is_refused_or_taken(shared):
     read = survey.read(path, Settings(srid=3740))
     assert len(read) == 7432
     assert [f.rule for f in read.findings] == ["no-sheet-field"]
+
+
+def test_two_fields_of_one_name_are_two(tmp_path):
+    made = sound(3, LOAI=["CLN"] * 3, GHICHU=["x"] * 3)
+    table = bytearray(made[".dbf"])
+    table[128:139] = table[96:107]
+    read = survey.read(zipped(tmp_path / "a.zip", {**made, ".dbf": bytes(table)}), SETTINGS)
+    assert len(read) == 3
+    assert [match.source for match in read.fields][2:] == ["LOAI", "LOAI_2"]

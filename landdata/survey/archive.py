@@ -8,6 +8,7 @@ make it read other files of this machine, or the network.
 
 from __future__ import annotations
 
+import errno
 import shutil
 import stat
 import struct
@@ -159,8 +160,8 @@ def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
         zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error,
         UnicodeError, ValueError, OSError, RuntimeError,
     ) as error:  # fmt: skip
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # a full disk is no fault of the file
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # a full disk is no fault of the file; a place before its beginning is
         raise BadSurvey(
             f"{path.name} is not a whole zip: it cannot be unpacked.",
             hint="Make the zip again and check that it was sent completely.",

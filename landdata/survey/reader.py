@@ -191,6 +191,7 @@ def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
     target.unlink()
     progress.unlink(missing_ok=True)
     _account(answer, table.num_rows, dataset, settings)
+    table = table.rename_columns(_distinct(table.column_names, answer))
     rows = np.asarray(table.column(answer["fid"]).to_numpy(), dtype=np.int64)
     unread = np.isin(rows, answer.get("unread", ()))
     if len(np.unique(rows)) != len(rows) or np.abs(rows).max() > _MAX_ID:
@@ -212,6 +213,20 @@ def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
         network=answer["network"],
         peak_mb=answer["peak_mb"],
     )
+
+
+def _distinct(names: list[str], answer: dict[str, Any]) -> list[str]:
+    """Number the fields that bear the name of another, or that of the ids or shapes."""
+    made: list[str] = []
+    ours = {names.index(answer["fid"]), len(names) - 1 - names[::-1].index(answer["geometry"])}
+    taken = {answer["fid"], answer["geometry"]}
+    for place, name in enumerate(names):
+        new, nth = name, 2
+        while place not in ours and new in taken:
+            new, nth = f"{name}_{nth}", nth + 1
+        taken.add(new)
+        made.append(new)
+    return made
 
 
 def _account(answer: dict[str, Any], rows: int, dataset: Dataset, settings: Settings) -> None:
