@@ -37,12 +37,12 @@ def publish(session: Session, batch: int, *, after: int, retired: Sequence[int] 
     """
     values = {"first": after + 1, "last": last_version(session), "batch": batch}
     ended = sa.bindparam("retired", list(retired), sa.ARRAY(sa.BigInteger))
-    session.execute(sql("publish_states").bindparams(ended), values)
-    if not session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_states)")):
-        session.execute(sa.text("DROP TABLE published_states"))
+    session.execute(sql("publish_ground").bindparams(ended), values)
+    if not session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
+        session.execute(sa.text("DROP TABLE published_ground"))
         return
     for statement in ("publish_sheets", "publish_sheets_gone", "publish_cells"):
         session.execute(sql(statement))
-    session.execute(sa.text("DROP TABLE published_states"))
+    session.execute(sa.text("DROP TABLE published_ground"))
     session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
     session.execute(sql("publish").bindparams(ended), values)
