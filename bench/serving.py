@@ -49,7 +49,7 @@ WORKERS = 2
 CACHE = Path(tempfile.gettempdir()) / "landdata-bench-peers"
 PEERS = {
     "pygeoapi": ["pygeoapi==0.21.0", "geoalchemy2", "psycopg2-binary", "gunicorn"],
-    "tipg": ["tipg", "uvicorn"],
+    "tipg": ["tipg", "uvicorn[standard]"],
 }
 TABLE = """
 CREATE SCHEMA bench;
