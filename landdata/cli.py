@@ -297,7 +297,9 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
 @commune_option
 @click.option("--against", type=click.Choice(["store"]), help="Check the seam with the store too.")
 @click.option(
-    "--report", type=click.Path(path_type=Path), help="Write the report: .html, .geojson, .json."
+    "--report",
+    type=click.Path(path_type=Path),
+    help="Write the report: .html, .pdf, .gpkg, .geojson, .csv, .xlsx, .json.",
 )
 @click.option("--propose", is_flag=True, help="Propose mends too; nothing is changed.")
 @with_reading

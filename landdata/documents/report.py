@@ -1,4 +1,4 @@
-"""The report of a check as one HTML file with maps, as GeoJSON or as JSON.
+"""The report of a check: HTML or PDF with maps, GeoPackage, GeoJSON, CSV, XLSX or JSON.
 
 The HTML needs nothing beside itself: maps are inline SVG, styles are inside. The same report
 gives the same bytes. No finding is left out, and nothing of owners is ever read.
@@ -6,10 +6,13 @@ gives the same bytes. No finding is left out, and nothing of owners is ever read
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +22,7 @@ import shapely
 from markupsafe import Markup
 from shapely.geometry.base import BaseGeometry
 
+from landdata.documents import tables
 from landdata.documents.drawing import Box, Frame, bounds, nice, scale_bar
 from landdata.errors import BadRequest, Unavailable
 from landdata.findings import RULES, Finding
@@ -28,8 +32,8 @@ if TYPE_CHECKING:
     from landdata.topology import Checked
 
 Language = Literal["vi", "en"]
-Format = Literal["html", "geojson", "json"]
-FORMATS: tuple[Format, ...] = ("html", "geojson", "json")
+Format = Literal["html", "pdf", "gpkg", "geojson", "csv", "xlsx", "json"]
+FORMATS: tuple[Format, ...] = ("html", "pdf", "gpkg", "geojson", "csv", "xlsx", "json")
 
 #: What a rule is called where there is no room for its sentence.
 TITLES: dict[str, tuple[str, str]] = {
@@ -86,7 +90,7 @@ def report_format(path: Path) -> Format:
             return suffix
     raise BadRequest(
         f"A report can't be written as {path.suffix or path.name!r}.",
-        hint="Name a file that ends in .html, .geojson or .json.",
+        hint=f"Name a file that ends in {', '.join('.' + name for name in FORMATS)}.",
         code="bad-report-format",
     )
 
@@ -104,14 +108,30 @@ def write_report(
     """
     match report_format(path):
         case "html":
-            text = report_html(summary, survey, checked, language)
+            written = report_html(summary, survey, checked, language).encode()
+        case "pdf":
+            written = report_pdf(summary, survey, checked, language)
+        case "gpkg":
+            written = tables.report_gpkg(
+                checked.findings, checked.parcels, survey.geometry, checked.status, survey.srid
+            )
         case "geojson":
-            text = report_geojson(checked.findings, survey.srid)
+            written = report_geojson(checked.findings, survey.srid).encode()
+        case "csv":
+            written = tables.report_csv(checked.findings)
+        case "xlsx":
+            if len(checked.findings) > tables.MAX_ROWS:
+                raise BadRequest(
+                    f"An .xlsx can't hold {len(checked.findings)} findings.",
+                    hint="Name a file that ends in .csv or .gpkg.",
+                    code="too-many-findings",
+                )
+            written = tables.report_xlsx(checked.findings)
         case "json":
             whole = {"summary": summary, "findings": [f.as_dict() for f in checked.findings]}
-            text = json.dumps(whole, ensure_ascii=False, indent=1) + "\n"
+            written = (json.dumps(whole, ensure_ascii=False, indent=1) + "\n").encode()
     try:
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(written)
     except OSError as error:
         raise Unavailable(
             f"The report can't be written to {path}: {error.strerror}.",
@@ -188,6 +208,85 @@ def report_html(
         overview=_overview(survey, checked, box, language) if box else None,
         box=box,
     )
+
+
+def report_pdf(
+    summary: Mapping[str, Any], survey: Survey, checked: Checked, language: Language = "vi"
+) -> bytes:
+    """Return the HTML report as PDF pages, A4 lying.
+
+    Raises `Unavailable` where the libraries that draw letters are missing.
+    """
+    try:
+        import weasyprint  # noqa: PLC0415  # slow to load, and needs Pango
+    except OSError as error:
+        raise Unavailable(
+            f"PDF can't be written: {error}.",
+            hint="Install libpango-1.0-0, libpangoft2-1.0-0 and libharfbuzz-subset0.",
+            code="no-pango",
+        ) from None
+    page = report_html(summary, survey, checked, language)
+    sheet = re.sub(r"(?s).*?<style>(.*?)</style>.*", r"\1", page)
+    colours = dict(re.findall(r"--(\w+): (#\w+)", sheet))
+    plain = re.sub(r"var\(--(\w+)\)", lambda name: colours.get(name[1], "#000"), sheet)
+    # What WeasyPrint can't lay out yet.
+    plain = re.sub(r"inline-flex|(?<=display: )(?:flex|grid)", "block", plain)
+    plain = re.sub(r"[^{}]*::marker \{[^}]*\}", "", plain.partition("@media")[0])
+    page = page.replace(sheet, plain, 1)
+    drawing = r'(?s)<svg class="(overview|small)"([^>]*)>(.*?)</svg>'
+    page = re.sub(drawing, partial(_as_image, plain), page)
+    extra = (
+        "@page { size: A4 landscape; margin: 12mm; @bottom-right { content: counter(page) ' / '"
+        " counter(pages); font: 8pt sans-serif; color: #5c6966; } }"
+        " body { font-size: 9pt; background: #fff; } main { max-width: none; padding: 0; }"
+        " .pick { display: none; } .small { width: 34mm; height: 25.5mm; }"
+        " .overview { width: 100%; height: 150mm; } tr { break-inside: avoid; }"
+        " .card { display: inline-block; width: 31%; vertical-align: top; }"
+        " .sum > div, .key, .key i, .small { display: inline-block; } .key { margin-right: 4mm; }"
+        " .clean { list-style: none; padding: 0; } summary { list-style: none; }"
+        " table { font-size: 8pt; } .list thead th { position: static; }"
+    )
+    logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it tells every rule it passes over
+    written: bytes = weasyprint.HTML(string=page).write_pdf(
+        stylesheets=[weasyprint.CSS(string=extra)]
+    )
+    return written
+
+
+#: Units of a drawing to a CSS pixel on paper, where no line keeps its width when scaled.
+_UNITS = {"overview": 4.0, "small": 12.0}
+
+
+def _as_image(sheet: str, tag: re.Match[str]) -> str:
+    """Make a drawing an image with the page's rules inside, as those don't reach into it."""
+    kind = tag[1]
+    rules = []
+    for rule in map(str.strip, re.findall(r"[^{}]+\{[^{}]*\}", sheet)):
+        head, _, body = rule.partition("{")
+        heads = [
+            each.replace(f".{kind} ", "").replace(":not(.bar)", "").strip()
+            for each in head.split(",")
+            if f".{kind} " in each
+            or each.strip().startswith((".mark", "path.", "text.", "svg path"))
+        ]
+        heads = [each.replace("svg path", "path") for each in heads if each and "[" not in each]
+        if heads:
+            if "font:" not in body and "text" not in head:
+                body = re.sub(
+                    r"stroke-width: ([\d.]+)",
+                    lambda width: f"stroke-width: {float(width[1]) * _UNITS[kind]:g}",
+                    body,
+                )
+            if "paint-order" in body:  # which it does not know: the rim would hide the letters
+                body = re.sub(r"(?:paint-order|stroke|stroke-width): [^;}]*;?", "", body)
+            body = re.sub(r"font: (\d+px) [^;}]*", r"font-size: \1; font-family: sans-serif", body)
+            rules.append(f"{','.join(heads)} {{{body}")
+    whole = (
+        f'<svg xmlns="http://www.w3.org/2000/svg"{tag[2]}><style>{"".join(rules)}</style>'
+        f"{re.sub(r'</?a(?: [^>]*)?>', '', tag[3])}</svg>"
+    )
+    data = base64.b64encode(whole.encode()).decode()
+    return f'<img class="{kind}" alt="" src="data:image/svg+xml;base64,{data}">'
 
 
 @dataclass(frozen=True, slots=True)
