@@ -363,7 +363,9 @@ def main() -> None:
     parser.add_argument("pairs", nargs="?", type=int, default=20)
     parser.add_argument("--parcels", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=1e9, help="no kill is begun after them")
     given = parser.parse_args()
+    end = time.monotonic() + 60 * given.minutes
     chance = random.Random(given.seed)
     home = Path(tempfile.mkdtemp(prefix="landdata-crash-"))
     home.chmod(0o755)
@@ -374,6 +376,8 @@ def main() -> None:
         crashes.fresh("reference")
         stages, seconds = undisturbed(crashes)
         for turn in range(given.moments):
+            if time.monotonic() > end:
+                break
             print(f"\r{turn} of {given.moments}", end="", file=sys.stderr, flush=True)
             crashes.fresh(f"moment_{turn}")
             victim = VICTIMS[turn % len(VICTIMS)]
@@ -395,10 +399,14 @@ def main() -> None:
     finally:
         crashes.cluster.down()
         shutil.rmtree(home, ignore_errors=True)
-    print(f"{given.moments} kills of an import of {given.parcels} parcels, seed {given.seed}:")
+    kills = sum(found.values())
+    print(f"{kills} kills of an import of {given.parcels} parcels, seed {given.seed}:")
     for (victim, state), times in sorted(found.items()):
         print(f"  {victim:>8} killed {times:>3} times with the batch {state}")
-    print("  each time the store was as before or as after, and the import, run again, complete")
+    if kills:
+        print(
+            "  each time the store was as before or as after, and the import, run again, complete"
+        )
     print(f"{given.pairs} pairs at once:")
     for outcome, times in sorted(sent.items()):
         print(f"  {times:>3} times {' and '.join(outcome)}")

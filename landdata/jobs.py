@@ -18,6 +18,7 @@ import contextlib
 import ctypes
 import datetime as dt
 import json
+import logging
 import os
 import selectors
 import shutil
@@ -200,6 +201,9 @@ async def _work(
     heartbeat: float,
     say: Say,
 ) -> None:
+    # What matters is said here, in a sentence; theirs are traces, and may quote a statement.
+    for theirs in ("procrastinate", "psycopg.pool"):
+        logging.getLogger(theirs).setLevel(logging.CRITICAL)
     loop = asyncio.get_running_loop()
     loop.set_default_executor(ThreadPoolExecutor(concurrency + 4))  # a thread watches each child
     told_to_stop = asyncio.Event()
@@ -260,6 +264,15 @@ def _app(settings: Settings, engine: sa.Engine, heartbeat: float, say: Say) -> p
         retry=RetryStrategy(wait=1, max_attempts=_ATTEMPTS),
     )
     def check(context: procrastinate.JobContext, number: int) -> None:
+        try:
+            attempt(context, number)
+        except (JobAborted, _AgainError):
+            raise
+        except Exception as error:
+            _trace(error)
+            raise
+
+    def attempt(context: procrastinate.JobContext, number: int) -> None:
         job = context.job
         if job.id is None or not _begin(engine, number, job.id):
             return  # withdrawn, decided or checked meanwhile
