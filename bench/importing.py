@@ -123,7 +123,7 @@ def main() -> None:
                 (loaded,) = connection.execute("SELECT count(*) FROM peer").fetchone() or (0,)
                 assert loaded == parcels
             with psycopg.connect(conninfo(cluster, "landdata"), autocommit=True) as admin:
-                admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                admin.execute(f"DROP DATABASE {name}")
             shutil.rmtree(home / name)
     finally:
         cluster.down()
