@@ -1,6 +1,7 @@
 # One image for every process: the web server, or any other `landdata …` as its command.
 # It is set up by script/setup, as every machine is. Give it LANDDATA_DATABASE_URL, or keep the
-# embedded PostGIS on a volume at /var/lib/landdata.
+# embedded PostGIS on a volume at /var/lib/landdata. The web server is its default command;
+# `landdata worker` makes it one of the queue's workers.
 FROM debian:bookworm-slim
 
 WORKDIR /srv/landdata

@@ -24,6 +24,7 @@ ALLOWED = {
     "landdata.check": GROUND | {"landdata.survey", "landdata.topology"},
     "landdata.cluster": GROUND,
     "landdata.models": set(),
+    "landdata.staging": set(),
     "landdata.db": {
         "landdata.cluster",
         "landdata.errors",

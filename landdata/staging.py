@@ -1,0 +1,105 @@
+"""A checked survey on its way into the store: blocks of CSV for COPY, made column by column.
+
+No row costs Python, and no more than a block is in memory at once. Knows no database.
+"""
+
+from __future__ import annotations
+
+import io
+import secrets
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import shapely
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from landdata.survey import Survey
+    from landdata.topology import Checked
+
+BLOCK = 20_000  # rows
+
+_ATTRIBUTES = (
+    "sheet", "number", "scale", "area", "legal_area", "land_use", "address", "owner",
+    "owner_type", "old_sheet", "old_number", "national_id", "surveyed_on",
+)  # fmt: skip
+#: The columns of `staged_parcels`, as a block has them.
+COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "label", "geom")
+
+
+def blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, bytes]]:
+    """Yield (first row, CSV) of the staged rows: made by arrow, so no row costs Python."""
+    options = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    stamp = time.time_ns() // 1_000_000
+    for start in range(0, len(survey), BLOCK):
+        part = slice(start, start + BLOCK)
+        n = len(survey.rows[part])
+        attributes = survey.attributes.slice(start, n)
+        measured = pa.array(survey.measured_area[part], from_pandas=True)
+        table = pa.table(
+            [
+                pa.array(np.full(n, batch)),
+                pa.array(survey.rows[part]),
+                pa.array(checked.status[part]),
+                pa.array(_uuids(start, n, stamp)),
+                *(attributes[name] for name in _ATTRIBUTES),
+                measured,
+                _label(attributes, measured),
+                _wkb(survey.geometry[part]),
+            ],
+            names=list(COLUMNS),
+        )
+        sink = io.BytesIO()
+        pa.csv.write_csv(table, sink, options)
+        yield start, sink.getvalue()
+
+
+def _label(attributes: pa.Table, measured: pa.Array) -> pa.Array:
+    """Return the label on the map: number over area (1 decimal, m²) and land-use codes."""
+    area = pc.coalesce(attributes["area"].combine_chunks(), measured)
+    tenths = pc.cast(pc.cast(pc.round(area, ndigits=1), pa.decimal128(18, 1)), pa.string())
+    codes = pc.replace_substring_regex(
+        pc.replace_substring_regex(
+            attributes["land_use"].combine_chunks(), r'[^"]*"code": ?"([^"]*)"[^{\]]*', r"\1+"
+        ),
+        r"\+?\]$",
+        "",
+    )
+    label = pc.binary_join_element_wise(attributes["number"].combine_chunks(), tenths, "/")
+    return pc.coalesce(pc.binary_join_element_wise(label, codes, " "), label)
+
+
+def _wkb(geometry: NDArray[np.object_]) -> pa.Array:
+    """Return the shapes as hexadecimal WKB; the column they go to knows their CRS.
+
+    Writing the hexadecimal digits of all shapes at once takes a tenth of GEOS's own time.
+    """
+    binary = pa.array(shapely.to_wkb(geometry), pa.large_binary())
+    valid, offsets, data = binary.buffers()
+    digits = data.to_pybytes().hex().encode() if data else b""
+    doubled = np.frombuffer(offsets, np.int64)[: len(binary) + 1] * 2
+    return pa.Array.from_buffers(
+        pa.large_string(), len(binary), [valid, pa.py_buffer(doubled), pa.py_buffer(digits)]
+    )
+
+
+def _uuids(start: int, n: int, stamp: int) -> list[str]:
+    """Return n version-7 UUIDs (RFC 9562) that sort in the order of the rows from `start`.
+
+    `stamp` is in milliseconds. Pages are cut by key; keys in the order of the rows keep a page
+    together on disk. 24 bits behind the stamp count the rows, 54 are random.
+    """
+    raw = np.frombuffer(secrets.token_bytes(16 * n), np.uint8).reshape(n, 16).copy()
+    raw[:, :6] = np.frombuffer(stamp.to_bytes(6, "big"), np.uint8)
+    count = np.arange(start, start + n, dtype=">u4").view(np.uint8).reshape(n, 4)[:, 1:]
+    raw[:, 6] = 0x70 | count[:, 0] >> 4
+    raw[:, 7] = count[:, 0] << 4 | count[:, 1] >> 4
+    raw[:, 8] = 0x80 | (count[:, 1] & 0x0F) << 2 | count[:, 2] >> 6
+    raw[:, 9] = (count[:, 2] & 0x3F) << 2 | raw[:, 9] & 0x03
+    text = raw.tobytes().hex()
+    return [text[i : i + 32] for i in range(0, 32 * n, 32)]
