@@ -104,8 +104,8 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         fields: tuple[str, ...],
         **kwargs: Any,
     ) -> R:
-        from landdata.check import ReadOptions  # noqa: PLC0415
-        from landdata.survey import profiles  # noqa: PLC0415
+        from landdata.check import ReadOptions
+        from landdata.survey import profiles
 
         kept = profiles.load(profile).as_dict() if profile else None
         pairs = dict(_pair(given) for given in fields)
@@ -133,7 +133,7 @@ def _print(value: Any) -> None:
 @contextmanager
 def _store() -> Iterator[tuple[Settings, Session]]:
     """Open the store in one transaction."""
-    from landdata import db  # noqa: PLC0415
+    from landdata import db
 
     settings = Settings.load()
     engine = db.engine(settings)
@@ -147,8 +147,8 @@ def _store() -> Iterator[tuple[Settings, Session]]:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, float], None]]:
     """Show on standard error which stage is on, how far it is and how long it takes."""
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description:>10}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
@@ -165,7 +165,7 @@ def _report(result: dict[str, Any], *, as_json: bool, language: str) -> int:
     if as_json:
         _print(result)
     else:
-        from landdata.documents.terminal import print_report  # noqa: PLC0415
+        from landdata.documents.terminal import print_report
 
         print_report(result, language)
     summary = result["summary"] or {}
@@ -199,7 +199,7 @@ def cli() -> None:
 @with_json
 def up(as_json: bool) -> None:
     """Start the embedded PostGIS, made first where it is missing."""
-    from landdata.cluster import Cluster  # noqa: PLC0415
+    from landdata.cluster import Cluster
 
     settings = Settings.load()
     if settings.database_url:
@@ -217,7 +217,7 @@ def up(as_json: bool) -> None:
 @cli.command()
 def down() -> None:
     """Stop the embedded PostGIS."""
-    from landdata.cluster import Cluster  # noqa: PLC0415
+    from landdata.cluster import Cluster
 
     stopped = Cluster(Settings.load().home).down()
     click.echo("PostGIS stopped." if stopped else "PostGIS was not running.")
@@ -227,7 +227,7 @@ def down() -> None:
 @with_json
 def status(as_json: bool) -> None:
     """Say how the embedded PostGIS is."""
-    from landdata.cluster import Cluster  # noqa: PLC0415
+    from landdata.cluster import Cluster
 
     found = Cluster(Settings.load().home).status().as_dict()
     if as_json:
@@ -241,7 +241,7 @@ def status(as_json: bool) -> None:
 @with_json
 def doctor(as_json: bool) -> int:
     """Check everything that landdata stands on, and say what to do."""
-    from landdata.doctor import examine  # noqa: PLC0415
+    from landdata.doctor import examine
 
     results = examine(Settings.load())
     if as_json:
@@ -257,7 +257,7 @@ def doctor(as_json: bool) -> int:
 @cli.command()
 def migrate() -> None:
     """Bring the store's schema to the newest revision."""
-    from landdata import db  # noqa: PLC0415
+    from landdata import db
 
     db.migrate(Settings.load())
     click.echo("The store is at the newest revision.")
@@ -272,9 +272,9 @@ def migrate() -> None:
 @with_json
 def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
     """Say what FILE holds and how it would be understood; nothing is stored."""
-    from landdata import survey  # noqa: PLC0415
-    from landdata.documents.terminal import print_inspection  # noqa: PLC0415
-    from landdata.survey import profiles  # noqa: PLC0415
+    from landdata import survey
+    from landdata.documents.terminal import print_inspection
+    from landdata.survey import profiles
 
     found = survey.inspect(
         file,
@@ -314,9 +314,9 @@ def check(
     as_json: bool,
 ) -> int:
     """Run the rules on FILE before submitting it; needs no store."""
-    from landdata import batches, communes  # noqa: PLC0415
-    from landdata.check import check as check_file  # noqa: PLC0415
-    from landdata.documents.report import report_format, write_report  # noqa: PLC0415
+    from landdata import batches, communes
+    from landdata.check import check as check_file
+    from landdata.documents.report import report_format, write_report
 
     settings = Settings.load()
     if report:
@@ -364,7 +364,7 @@ def import_(
     as_json: bool,
 ) -> int:
     """Receive FILE as a batch and check it; the same file again is the same batch."""
-    from landdata import batches, db  # noqa: PLC0415
+    from landdata import batches, db
 
     settings = Settings.load()
     engine = db.engine(settings)
@@ -405,7 +405,7 @@ def submit(
     file: Path, commune: str, corrects: int | None, options: ReadOptions, as_json: bool
 ) -> None:
     """Put FILE into the queue as a batch, and print the number of the batch."""
-    from landdata import jobs  # noqa: PLC0415
+    from landdata import jobs
 
     with _store() as (settings, session):
         given = jobs.submit(
@@ -435,8 +435,8 @@ def _who() -> str:
 @with_json
 def batches(as_json: bool) -> None:
     """List the batches, the latest first."""
-    from landdata import batches as store  # noqa: PLC0415
-    from landdata.documents.terminal import print_batches  # noqa: PLC0415
+    from landdata import batches as store
+    from landdata.documents.terminal import print_batches
 
     with _store() as (_, session):
         found = store.everything(session)
@@ -456,8 +456,8 @@ def batch() -> None:
 @with_json
 def batch_show(number: int, as_json: bool) -> None:
     """Print the summary and all findings of batch NUMBER, or how far its check is."""
-    from landdata import batches as store  # noqa: PLC0415
-    from landdata import jobs  # noqa: PLC0415
+    from landdata import batches as store
+    from landdata import jobs
 
     with _store() as (settings, session):
         result = store.show(session, number)
@@ -470,7 +470,7 @@ def batch_show(number: int, as_json: bool) -> None:
 @with_json
 def batch_check(number: int, as_json: bool) -> int:
     """Check batch NUMBER again, against what is official now."""
-    from landdata import batches as store  # noqa: PLC0415
+    from landdata import batches as store
 
     with _progress() as progress, _store() as (settings, session):
         store.check(session, settings, number, progress=progress)
@@ -483,8 +483,8 @@ def batch_check(number: int, as_json: bool) -> int:
 @with_json
 def batch_propose(number: int, as_json: bool) -> None:
     """Propose mends for batch NUMBER; nothing is changed."""
-    from landdata import batches as store  # noqa: PLC0415
-    from landdata.documents.terminal import print_proposals  # noqa: PLC0415
+    from landdata import batches as store
+    from landdata.documents.terminal import print_proposals
 
     with _progress() as progress, _store() as (settings, session):
         result = store.propose(session, settings, number, progress=progress).as_dict()
@@ -503,7 +503,7 @@ reason_option = click.option("--reason", help="Why, for the record.")
 @with_json
 def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     """Make the acceptable rows of batch NUMBER official."""
-    from landdata import batches as store  # noqa: PLC0415
+    from landdata import batches as store
 
     with _progress() as progress, _store() as (settings, session):
         summary = store.accept(
@@ -523,7 +523,7 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
 @reason_option
 def batch_reject(number: int, reason: str | None) -> None:
     """Reject batch NUMBER as a whole."""
-    from landdata import batches as store  # noqa: PLC0415
+    from landdata import batches as store
 
     with _store() as (_, session):
         store.reject(session, number, by=_who(), reason=reason)
@@ -535,8 +535,8 @@ def batch_reject(number: int, reason: str | None) -> None:
 @reason_option
 def batch_withdraw(number: int, reason: str | None) -> None:
     """Take batch NUMBER back, as who sent it; a check of it is stopped."""
-    from landdata import batches as store  # noqa: PLC0415
-    from landdata import db, jobs  # noqa: PLC0415
+    from landdata import batches as store
+    from landdata import db, jobs
 
     engine = db.engine(Settings.load())
     try:
@@ -552,7 +552,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
 @click.argument("number", type=int)
 def batch_cancel(number: int) -> None:
     """Take batch NUMBER out of the queue, or stop its check; it stays received."""
-    from landdata import db, jobs  # noqa: PLC0415
+    from landdata import db, jobs
 
     engine = db.engine(Settings.load())
     try:
@@ -573,8 +573,8 @@ def batch_cancel(number: int) -> None:
 @with_json
 def batch_watch(number: int, as_json: bool) -> int:
     """Show how far the check of batch NUMBER is, until it has ended."""
-    from landdata import batches as store  # noqa: PLC0415
-    from landdata import db, jobs  # noqa: PLC0415
+    from landdata import batches as store
+    from landdata import db, jobs
 
     settings = Settings.load()
     engine = db.engine(settings)
@@ -615,8 +615,8 @@ as_of_option = click.option("--as-of", metavar="T", help="Date or time, RFC 3339
 @with_json
 def parcel_show(key: str, as_of: str | None, as_json: bool) -> None:
     """Print a parcel as it is, or as it was at T."""
-    from landdata import parcels  # noqa: PLC0415
-    from landdata.documents.terminal import print_parcel  # noqa: PLC0415
+    from landdata import parcels
+    from landdata.documents.terminal import print_parcel
 
     with _store() as (settings, session):
         found = parcels.resolve(session, key, parcels.instant(as_of) if as_of else None)
@@ -632,8 +632,8 @@ def parcel_show(key: str, as_of: str | None, as_json: bool) -> None:
 @with_json
 def parcel_history(key: str, as_json: bool) -> None:
     """Print every state of a parcel, the latest first."""
-    from landdata import parcels  # noqa: PLC0415
-    from landdata.documents.terminal import print_history  # noqa: PLC0415
+    from landdata import parcels
+    from landdata.documents.terminal import print_history
 
     with _store() as (settings, session):
         found = parcels.history(session, parcels.resolve(session, key).id)
@@ -655,7 +655,7 @@ def communes() -> None:
 @click.option("--valid-from", callback=_day, metavar="D", help="First day; today unless given.")
 def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
     """Store commune CODE, called NAME."""
-    from landdata import communes as store  # noqa: PLC0415
+    from landdata import communes as store
 
     since = valid_from or dt.datetime.now(dt.UTC).date()
     with _store() as (_, session):
@@ -668,7 +668,7 @@ def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
 @click.option("--valid-from", callback=_day, metavar="D", help="First day, for all of them.")
 def communes_import(file: Path, valid_from: dt.date | None) -> None:
     """Store the communes of FILE with their boundaries, or recodings from a .csv."""
-    from landdata import communes as store  # noqa: PLC0415
+    from landdata import communes as store
 
     with _store() as (settings, session):
         n = store.import_file(session, settings, file, valid_from=valid_from)
@@ -709,9 +709,9 @@ def export(
     out: Path,
 ) -> None:
     """Write the parcels, or another collection, to the file OUT; one state of the store."""
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
-    from landdata import db  # noqa: PLC0415
+    from landdata import db
 
     settings = Settings.load()
     system = crs or (None if form in ("geojson", "geojsonl") else settings.srid)
@@ -746,7 +746,7 @@ def export(
 )
 def worker(concurrency: int, grace: float) -> None:
     """Check the batches of the queue until stopped; as many workers as you like."""
-    from landdata.jobs import worker as work  # noqa: PLC0415
+    from landdata.jobs import worker as work
 
     work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)
 
@@ -754,6 +754,6 @@ def worker(concurrency: int, grace: float) -> None:
 @cli.command()
 def serve() -> None:
     """Serve the portal and the OGC API until stopped."""
-    from landdata.serve import run  # noqa: PLC0415
+    from landdata.serve import run
 
     run(Settings.load())
