@@ -113,6 +113,7 @@ def index() -> str:
         "extent": extent,
         "items": address_of("ogc.items", collection="parcels"),
         "communes": address_of("ogc.items", collection="communes"),
+        "sheets": address_of("ogc.items", collection="sheets"),
         "parcel": address_of("pages.index") + "parcels/",
         "themes": {code: theme for theme, _, _, codes in THEMES for code in codes.split()},
         "uses": uses(),

@@ -226,6 +226,14 @@ def test_from_afar_communes_stand_for_parcels(page, store):
     drawn(page, 0)
 
 
+def test_from_afar_sheets_stand_for_parcels_of_a_commune_without_boundary(page, store):
+    with store[2].connect() as connection:
+        sheets = connection.scalar(sa.text("SELECT count(*) FROM sheets"))
+    assert sheets > 0
+    page.goto(f"{store[0]}/#view={stored.EAST},{stored.NORTH},9")
+    expect(page.locator("body")).to_have_attribute("data-sheets", str(sheets))
+
+
 def test_an_answer_of_several_pages_is_drawn_whole(page, store):
     base, _, _ = store
     page.route(

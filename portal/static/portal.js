@@ -175,6 +175,12 @@
       : undefined,
   });
 
+  const sheetStyle = (feature) => new ol.style.Style({
+    stroke: new ol.style.Stroke({ color: "rgba(23, 70, 61, .45)", width: 1 }),
+    fill: new ol.style.Fill({ color: "rgba(23, 105, 90, .10)" }),
+    text: new ol.style.Text({ text: feature.get("sheet"), font: `12px ${FONT}`, fill: ink, stroke: halo }),
+  });
+
   const outlined = (line, fill, dash) => new ol.style.Style({
     stroke: new ol.style.Stroke({ color: line, width: 3, lineDash: dash }),
     fill: new ol.style.Fill({ color: fill }),
@@ -190,6 +196,16 @@
   });
   const parcelLayer = new ol.layer.Vector({ source: parcels, style: parcelStyle, maxResolution: PARCELS_FROM, updateWhileInteracting: true });
   const communes = new ol.source.Vector();
+  // from afar the sheets stand for their parcels: a commune may have no boundary yet
+  const sheets = new ol.source.Vector({
+    strategy: ol.loadingstrategy.bbox,
+    loader: (extent, _, __, success, failure) => {
+      getJson(query(config.sheets, { f: "json", limit: 2000, crs: config.crs.uri, "bbox-crs": config.crs.uri, bbox: box(extent) }))
+        .then((page) => { sheets.addFeatures(readAll(page)); document.body.dataset.sheets = sheets.getFeatures().length; success(); })
+        .catch((error) => { sheets.removeLoadedExtent(extent); notice(error.message, true); failure(); });
+    },
+  });
+  const sheetLayer = new ol.layer.Vector({ source: sheets, style: sheetStyle, minResolution: PARCELS_FROM });
   const overlay = (style) => new ol.layer.Vector({ source: new ol.source.Vector(), style });
   const hovered = overlay(outlined("rgba(23, 70, 61, .85)", "rgba(0, 0, 0, 0)"));
   const chosen = overlay(outlined(colour("warm"), "rgba(196, 81, 29, .08)"));
@@ -207,7 +223,7 @@
   const map = new ol.Map({
     target: place,
     view,
-    layers: [new ol.layer.Vector({ source: communes, style: communeStyle }), parcelLayer, hovered, chosen, former],
+    layers: [new ol.layer.Vector({ source: communes, style: communeStyle }), sheetLayer, parcelLayer, hovered, chosen, former],
     controls: [
       new ol.control.Zoom({ zoomInTipLabel: say("Phóng to", "Zoom in"), zoomOutTipLabel: say("Thu nhỏ", "Zoom out") }),
       new ol.control.ScaleLine({ minWidth: 90 }),
