@@ -1,7 +1,7 @@
 """Findings: what is wrong with a parcel, where, by how much and against which limit.
 
-A `Rule` is data: its id, severity, sentences, unit and the source of its limit. A `Finding`
-is one case of it. Findings are never capped and never name a person.
+A `Rule` is data: its id, severity, title, sentences, unit, limit and the source of that. A
+`Finding` is one case of it. Findings are never capped and never name a person.
 """
 
 from __future__ import annotations
@@ -22,15 +22,25 @@ class Rule:
     """A rule of the catalogue.
 
     `vi` and `en` are sentences with the fields {parcel}, {other}, {measured}, {limit}, {unit}
-    and those that the rule's own findings give as `detail`.
+    and those that the rule's own findings give as `detail`; the titles stand where there is no
+    room for a sentence. `limit` names what the rule is held to: a field of
+    `landdata.topology.Limits`, or a table of tolerances. `source` is where that comes from,
+    unless a finding says otherwise.
     """
 
     id: str
     severity: Severity
+    title_vi: str
+    title_en: str
     vi: str
     en: str
     unit: str | None = None
     source: str | None = None
+    limit: str | None = None
+
+    def title(self, language: str) -> str:
+        """What the rule is called in `vi` or `en`."""
+        return self.title_en if language == "en" else self.title_vi
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,159 +114,178 @@ def _number(value: float | None) -> str:
 _CATALOGUE = (
     # -- shape: one parcel alone
     Rule(
-        "missing-geometry", "error",
+        "missing-geometry", "error", "Không có hình", "No shape",
         "Thửa {parcel} không có hình: {why}.",
         "Parcel {parcel} has no shape: {why_en}.",
     ),
     Rule(
-        "invalid-ring", "error",
+        "invalid-ring", "error", "Ranh giới không hợp lệ", "Invalid boundary",
         "Ranh giới thửa {parcel} không hợp lệ: {why}.",
         "The boundary of parcel {parcel} is not a valid ring: {why_en}.",
         source="OGC Simple Features 06-103r4, 6.1.11",
     ),
     Rule(
-        "out-of-zone", "error",
+        "out-of-zone", "error", "Tọa độ ngoài vùng", "Out of the zone",
         "Thửa {parcel} nằm cách các thửa khác của tệp {measured} {unit}: tọa độ sai múi hoặc đảo"
         " trục.",
         "Parcel {parcel} lies {measured} {unit} from the others of the file: another zone, or"
         " swapped axes.",
         unit="m",
         source="landdata: far wider than any commune",
+        limit="far",
     ),
     Rule(
-        "multipart", "warning",
+        "multipart", "warning", "Nhiều phần rời", "Several parts",
         "Thửa {parcel} gồm {count} phần rời nhau; một thửa là một khu đất liền.",
         "Parcel {parcel} has {count} separate parts; a parcel is one piece of ground.",
         source="landdata: parts that do not touch are parcels of their own",
     ),
     Rule(
-        "touching-hole", "warning",
+        "touching-hole", "warning", "Lỗ chạm ranh", "Hole touches boundary",
         "Lỗ trong thửa {parcel} chạm ranh ngoài.",
         "A hole of parcel {parcel} touches its outer boundary.",
         source="landdata: such a hole is a notch, or another parcel's corner",
     ),
     Rule(
-        "repeated-point", "warning",
+        "repeated-point", "warning", "Đỉnh lặp lại", "Repeated point",
         "Ranh thửa {parcel} có đỉnh lặp lại.",
         "The boundary of parcel {parcel} has a vertex twice in a row.",
         source="stored precision, 1 mm",
     ),
     Rule(
-        "spike", "warning",
+        "spike", "warning", "Gai nhọn", "Spike",
         "Ranh thửa {parcel} có gai nhọn: góc {measured}{unit}, nhỏ hơn {limit}{unit}.",
         "The boundary of parcel {parcel} has a spike: an angle of {measured}{unit}, below"
         " {limit}{unit}.",
         unit="°",
         source="landdata: default angle, docs/topology.md",
+        limit="spike",
     ),
     Rule(
-        "short-edge", "warning",
+        "short-edge", "warning", "Cạnh quá ngắn", "Edge too short",
         "Ranh thửa {parcel} có cạnh dài {measured} {unit}, ngắn hơn {limit} {unit}.",
         "The boundary of parcel {parcel} has an edge of {measured} {unit}, shorter than {limit}"
         " {unit}.",
         unit="m",
         source="landdata: far below the accuracy of a boundary point at 1:200 (5 cm)",
+        limit="edge",
     ),
     Rule(
-        "sliver", "warning",
+        "sliver", "warning", "Mảnh vụn", "Sliver",
         "Thửa {parcel} là mảnh vụn: chỗ rộng nhất {measured} {unit}, diện tích {area} m².",
         "Parcel {parcel} is a sliver: {measured} {unit} at its widest, {area} m².",
         unit="m",
         source="landdata: default width and area, docs/topology.md",
+        limit="sliver",
     ),
     Rule(
-        "dense-vertices", "info",
+        "dense-vertices", "info", "Quá nhiều đỉnh", "Too many vertices",
         "Ranh thửa {parcel} có {count} đỉnh, {measured} đỉnh mỗi mét.",
         "The boundary of parcel {parcel} has {count} vertices, {measured} to the metre.",
         unit="1/m",
         source="landdata: default density, docs/topology.md",
+        limit="density",
     ),
     # -- coverage: a parcel and its neighbours
     Rule(
-        "duplicate-geometry", "error",
+        "duplicate-geometry", "error", "Hình trùng nhau", "Same shape twice",
         "Thửa {parcel} có hình trùng hoàn toàn với thửa {other}.",
         "Parcel {parcel} has exactly the shape of parcel {other}.",
         unit="m²",
+        source="parcels never overlap",
     ),
     Rule(
-        "near-duplicate", "error",
+        "near-duplicate", "error", "Gần như trùng nhau", "Nearly the same shape",
         "Thửa {parcel} gần như trùng với thửa {other}: chung {measured} {unit}, {share} %.",
         "Parcel {parcel} is nearly the same as parcel {other}: {measured} {unit}, {share} % in"
         " common.",
         unit="m²",
+        source="parcels never overlap",
+        limit="same",
     ),
     Rule(
-        "containment", "error",
+        "containment", "error", "Nằm trong thửa khác", "Inside another parcel",
         "Thửa {parcel} nằm hoàn toàn trong thửa {other} ({measured} {unit}).",
         "Parcel {parcel} lies wholly inside parcel {other} ({measured} {unit}).",
         unit="m²",
+        source="parcels never overlap",
+        limit="rounding",
     ),
     Rule(
-        "overlap", "error",
+        "overlap", "error", "Chồng lấn", "Overlap",
         "Thửa {parcel} chồng lên thửa {other}: {measured} {unit}, chỗ rộng nhất {width} m.",
         "Parcel {parcel} overlaps parcel {other}: {measured} {unit}, {width} m at its widest.",
         unit="m²",
+        source="parcels never overlap; landdata lets pass what is thinner than 1.5 mm, rounding",
+        limit="rounding",
     ),
     Rule(
-        "gap", "warning",
+        "gap", "warning", "Khe hở", "Gap",
         "Khe hở cạnh thửa {parcel} và thửa {other}: rộng {measured} {unit}, hẹp hơn {limit} {unit}"
         " ({area} m²).",
         "Gap beside parcels {parcel} and {other}: {measured} {unit} wide, narrower than"
         " {limit} {unit} ({area} m²).",
         unit="m",
+        source="landdata: default gap width, docs/topology.md",
+        limit="gap",
     ),
     Rule(
-        "unmatched-vertex", "warning",
+        "unmatched-vertex", "warning", "Đỉnh không khớp", "Unmatched vertex",
         "Một đỉnh trên ranh chung của thửa {parcel} và thửa {other} chỉ có ở một thửa"
         " (lệch {measured} {unit}).",
         "A vertex on the common boundary of parcels {parcel} and {other} is on only one of them"
         " ({measured} {unit} off).",
         unit="m",
+        source="Circular 25/2014/TT-BTNMT, art. 7: 5 cm at 1:200",
+        limit="snap",
     ),
     Rule(
-        "island", "info",
+        "island", "info", "Thửa đứng riêng", "Island",
         "Thửa {parcel} đứng riêng: trong {limit} {unit} không có thửa nào khác.",
         "Parcel {parcel} stands alone: there is no other parcel within {limit} {unit}.",
         unit="m",
         source="landdata: default distance, docs/topology.md",
+        limit="island",
     ),
     Rule(
-        "outside-commune", "warning",
+        "outside-commune", "warning", "Ngoài ranh giới xã", "Outside the commune",
         "Thửa {parcel} nằm ngoài ranh giới xã {commune}, cách {measured} {unit}.",
         "Parcel {parcel} lies outside commune {commune}, {measured} {unit} from its border.",
         unit="m",
         source="the commune's border as it is known to the store",
+        limit="border",
     ),
     Rule(
-        "across-communes", "warning",
+        "across-communes", "warning", "Vượt ranh giới xã", "Across communes",
         "Thửa {parcel} vượt ranh giới xã {commune}: {measured} {unit} nằm ngoài.",
         "Parcel {parcel} crosses the border of commune {commune}: {measured} {unit} lie outside.",
         unit="m²",
         source="the commune's border as it is known to the store",
+        limit="border",
     ),
     # -- record: what a parcel says of itself
     Rule(
-        "missing-number", "error",
+        "missing-number", "error", "Thiếu số tờ, số thửa", "No number",
         "Dòng {row} không có số tờ hoặc số thửa dùng được ({value}).",
         "Row {row} has no usable sheet or parcel number ({value}).",
     ),
     Rule(
-        "duplicate-row", "info",
+        "duplicate-row", "info", "Dòng lặp lại", "Repeated row",
         "Dòng {row} lặp lại dòng {other_row}: cùng số thửa {parcel}, cùng hình.",
         "Row {row} repeats row {other_row}: the same number {parcel}, the same shape.",
     ),
     Rule(
-        "duplicate-number", "error",
+        "duplicate-number", "error", "Số thửa trùng", "Number used twice",
         "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}).",
         "Number {parcel} is borne by more than one parcel of the file (rows {row}, {other_row}).",
     ),
     Rule(
-        "commune-differs", "error",
+        "commune-differs", "error", "Khác mã xã", "Another commune",
         "Thửa {parcel} ghi mã xã {value}, khác với xã của lô {commune}.",
         "Parcel {parcel} states commune {value}, but the batch is for commune {commune}.",
     ),
     Rule(
-        "area-differs", "warning",
+        "area-differs", "warning", "Lệch diện tích", "Area differs",
         "Diện tích ghi của thửa {parcel} ({stated} m²) lệch {measured} m² so với diện tích đo"
         " ({area} m²), vượt hạn sai {limit} m².",
         "The stated area of parcel {parcel} ({stated} m²) is {measured} m² off its measured area"
@@ -265,7 +294,7 @@ _CATALOGUE = (
         source="Circular 26/2024/TT-BTNMT, annex 04",
     ),
     Rule(
-        "sheet-area-differs", "warning",
+        "sheet-area-differs", "warning", "Tổng diện tích tờ lệch", "Sheet's area differs",
         "Tờ {sheet}: tổng diện tích ghi ({stated} m²) lệch {measured} {unit} so với tổng đo được"
         " ({area} m²), vượt {limit} {unit}.",
         "Sheet {sheet}: the stated areas add up to {stated} m², {measured} {unit} off the measured"
@@ -274,83 +303,84 @@ _CATALOGUE = (
         source="Circular 26/2024/TT-BTNMT, annex 04, by propagation of errors",
     ),
     Rule(
-        "identifier-outside", "warning",
+        "identifier-outside", "warning", "Mã định danh ngoài thửa", "Identifier elsewhere",
         "Mã định danh {value} của thửa {parcel} chỉ một ô cách thửa {measured} {unit}.",
         "Identifier {value} of parcel {parcel} names a cell {measured} {unit} from the parcel.",
         unit="m",
         source="Circular 19/2026/TT-BNNMT: a GeoHash of a point in the parcel",
+        limit="cell",
     ),
     Rule(
-        "identifier-ill-formed", "warning",
+        "identifier-ill-formed", "warning", "Mã định danh sai dạng", "Identifier ill-formed",
         "Mã định danh {value} của thửa {parcel} không phải GeoHash 12 ký tự.",
         "Identifier {value} of parcel {parcel} is no GeoHash of twelve characters.",
         source="Circular 19/2026/TT-BNNMT",
     ),
     Rule(
-        "unknown-land-use", "warning",
+        "unknown-land-use", "warning", "Mã loại đất lạ", "Unknown land use",
         "Thửa {parcel}: mã loại đất {value} {why}.",
         "Parcel {parcel}: land-use code {value} {why_en}.",
         source="Circular 08/2024/TT-BTNMT, annex II",
     ),
     Rule(
-        "bad-value", "warning",
+        "bad-value", "warning", "Giá trị không đọc được", "Value not understood",
         "Thửa {parcel}: giá trị {value} của trường {field} không đọc được.",
         "Parcel {parcel}: value {value} of field {field} is not understood.",
     ),
     Rule(
-        "half-converted-text", "warning",
+        "half-converted-text", "warning", "Chữ chuyển mã dở dang", "Half-converted text",
         "Thửa {parcel}: trường {field} có chữ chuyển mã dở dang, giữ nguyên như trong tệp.",
         "Parcel {parcel}: field {field} holds half-converted text, kept as it is in the file.",
     ),
     # -- the file as a whole
     Rule(
-        "unreadable-row", "error",
+        "unreadable-row", "error", "Dòng không đọc được", "Unreadable row",
         "Dòng {row} của tệp bị hỏng, không đọc được.",
         "Row {row} of the file is damaged and cannot be read.",
     ),
     Rule(
-        "no-label", "warning",
+        "no-label", "warning", "Vùng không có nhãn", "Polygon without a label",
         "Vùng {row} của bản vẽ không có nhãn số thửa.",
         "Polygon {row} of the drawing has no label with a number.",
     ),
     Rule(
-        "several-labels", "error",
+        "several-labels", "error", "Nhiều nhãn trong một vùng", "Several labels in a polygon",
         "Thửa {parcel}: có nhiều nhãn khác nhau cho {what} ({value}).",
         "Parcel {parcel}: several labels disagree on {what} ({value}).",
     ),
     Rule(
-        "label-outside", "warning",
+        "label-outside", "warning", "Nhãn ngoài mọi vùng", "Label outside all polygons",
         "Nhãn số thửa {value} tại x {x}, y {y} của bản vẽ không nằm trong vùng nào.",
         "The label {value} at x {x}, y {y} of the drawing stands in no polygon.",
     ),
     Rule(
-        "unread-boundary", "error",
+        "unread-boundary", "error", "Ranh giới không đọc được", "Unreadable boundary",
         "Có {count} đường ranh giới của bản vẽ không đọc được.",
         "{count} boundary lines of the drawing cannot be read.",
     ),
     Rule(
-        "stale-count", "info",
+        "stale-count", "info", "Số dòng ghi sai", "Stale row count",
         "Tệp tự ghi có {stated} dòng, nhưng thực có {count} dòng; đã đọc hết.",
         "The file states {stated} rows, but it has {count}; all of them are read.",
     ),
     Rule(
-        "no-sheet-field", "info",
+        "no-sheet-field", "info", "Không có trường số tờ", "No sheet field",
         "Tệp không có trường số tờ bản đồ: mọi thửa được xếp vào tờ 0.",
         "The file has no field for the map sheet: all parcels are put on sheet 0.",
     ),
     Rule(
-        "deleted-rows", "info",
+        "deleted-rows", "info", "Dòng đã đánh dấu xóa", "Rows marked deleted",
         "Tệp có {count} dòng đã đánh dấu xoá, không được đọc.",
         "The file has {count} rows that are marked deleted; they are not read.",
     ),
     # -- the store
     Rule(
-        "already-official", "info",
+        "already-official", "info", "Đã là chính thức", "Official already",
         "Thửa {parcel} giống hệt trạng thái chính thức hiện hành; tính là trùng.",
         "Parcel {parcel} is official already, the same to the letter; counted as a duplicate.",
     ),
     Rule(
-        "replaces-official", "info",
+        "replaces-official", "info", "Thay thửa chính thức", "Replaces official parcel",
         "Thửa {parcel} thay hình chính thức hiện hành: diện tích thay đổi {measured} m².",
         "Parcel {parcel} replaces its official state: its area changes by {measured} m².",
         unit="m²",

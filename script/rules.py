@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from landdata.documents.report import TITLES
 from landdata.findings import RULES
 from landdata.topology import rules
 
@@ -32,16 +31,15 @@ def page() -> str:
         for rule in RULES.values():
             if rule.severity != severity:
                 continue
-            vi, en = TITLES[rule.id]
-            written += f"### `{rule.id}`\n{en} · *{vi}*\n\n- {rule.en}\n- *{rule.vi}*\n"
-            field = rules.LIMIT_OF.get(rule.id)
+            written += f"### `{rule.id}`\n{rule.title_en} · *{rule.title_vi}*\n\n"
+            written += f"- {rule.en}\n- *{rule.vi}*\n"
+            field = rule.limit
             if field:
                 written += f"- limit: `{field}` = {getattr(limits, field):g}\n"
             if rule.unit:
                 written += f"- measured in {rule.unit}\n"
-            source = rule.source or rules.SOURCES.get(rule.id)
-            if source:
-                written += f"- source: {source}\n"
+            if rule.source:
+                written += f"- source: {rule.source}\n"
             written += "\n"
     return written.rstrip() + "\n"
 

@@ -35,50 +35,6 @@ Language = Literal["vi", "en"]
 Format = Literal["html", "pdf", "gpkg", "geojson", "csv", "xlsx", "json"]
 FORMATS: tuple[Format, ...] = ("html", "pdf", "gpkg", "geojson", "csv", "xlsx", "json")
 
-#: What a rule is called where there is no room for its sentence.
-TITLES: dict[str, tuple[str, str]] = {
-    "missing-geometry": ("Không có hình", "No shape"),
-    "invalid-ring": ("Ranh giới không hợp lệ", "Invalid boundary"),
-    "duplicate-row": ("Dòng lặp lại", "Repeated row"),
-    "duplicate-geometry": ("Hình trùng nhau", "Same shape twice"),
-    "containment": ("Nằm trong thửa khác", "Inside another parcel"),
-    "near-duplicate": ("Gần như trùng nhau", "Nearly the same shape"),
-    "out-of-zone": ("Tọa độ ngoài vùng", "Out of the zone"),
-    "multipart": ("Nhiều phần rời", "Several parts"),
-    "touching-hole": ("Lỗ chạm ranh", "Hole touches boundary"),
-    "repeated-point": ("Đỉnh lặp lại", "Repeated point"),
-    "spike": ("Gai nhọn", "Spike"),
-    "short-edge": ("Cạnh quá ngắn", "Edge too short"),
-    "sliver": ("Mảnh vụn", "Sliver"),
-    "dense-vertices": ("Quá nhiều đỉnh", "Too many vertices"),
-    "island": ("Thửa đứng riêng", "Island"),
-    "outside-commune": ("Ngoài ranh giới xã", "Outside the commune"),
-    "across-communes": ("Vượt ranh giới xã", "Across communes"),
-    "sheet-area-differs": ("Tổng diện tích tờ lệch", "Sheet's area differs"),
-    "identifier-outside": ("Mã định danh ngoài thửa", "Identifier elsewhere"),
-    "identifier-ill-formed": ("Mã định danh sai dạng", "Identifier ill-formed"),
-    "overlap": ("Chồng lấn", "Overlap"),
-    "gap": ("Khe hở", "Gap"),
-    "unmatched-vertex": ("Đỉnh không khớp", "Unmatched vertex"),
-    "missing-number": ("Thiếu số tờ, số thửa", "No number"),
-    "duplicate-number": ("Số thửa trùng", "Number used twice"),
-    "commune-differs": ("Khác mã xã", "Another commune"),
-    "area-differs": ("Lệch diện tích", "Area differs"),
-    "unknown-land-use": ("Mã loại đất lạ", "Unknown land use"),
-    "bad-value": ("Giá trị không đọc được", "Value not understood"),
-    "half-converted-text": ("Chữ chuyển mã dở dang", "Half-converted text"),
-    "no-sheet-field": ("Không có trường số tờ", "No sheet field"),
-    "unreadable-row": ("Dòng không đọc được", "Unreadable row"),
-    "no-label": ("Vùng không có nhãn", "Polygon without a label"),
-    "several-labels": ("Nhiều nhãn trong một vùng", "Several labels in a polygon"),
-    "label-outside": ("Nhãn ngoài mọi vùng", "Label outside all polygons"),
-    "unread-boundary": ("Ranh giới không đọc được", "Unreadable boundary"),
-    "stale-count": ("Số dòng ghi sai", "Stale row count"),
-    "deleted-rows": ("Dòng đã đánh dấu xóa", "Rows marked deleted"),
-    "already-official": ("Đã là chính thức", "Official already"),
-    "replaces-official": ("Thay thửa chính thức", "Replaces official parcel"),
-}
-
 #: Rules whose defect can be too small to be seen beside the whole parcels.
 CLOSE = frozenset({"invalid-ring", "containment", "overlap", "gap", "unmatched-vertex"})
 
@@ -193,14 +149,14 @@ def report_html(
         survey=survey,
         findings=_rows(survey, checked, index, language),
         rules=[
-            (rule, TITLES.get(rule.id, (rule.id, rule.id))[language == "en"], count)
+            (rule, rule.title(language), count)
             for severity in ("error", "warning", "info")
             for rule in RULES.values()
             if rule.severity == severity
             and (count := summary["findings"][severity].get(rule.id, 0))
         ],
         clean=[
-            (rule, TITLES.get(rule.id, (rule.id, rule.id))[language == "en"])
+            (rule, rule.title(language))
             for rule in RULES.values()
             if rule.id not in found and rule.severity != "info"
         ],
@@ -311,7 +267,7 @@ def _rows(
         context, closeup = _small_maps(finding, [(p, survey.geometry[p]) for p in places], checked)
         yield _Row(
             finding=finding,
-            title=TITLES.get(rule.id, (rule.id, rule.id))[language == "en"],
+            title=rule.title(language),
             unit=rule.unit or "",
             message=finding.message[language],
             source=finding.source or rule.source,

@@ -25,7 +25,7 @@ from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import RULES, Finding
 from landdata.topology import coverage, record, shape
-from landdata.topology.rules import SOURCES, Limits
+from landdata.topology.rules import Limits
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -233,7 +233,6 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
                 other_parcel=who.parcel(other),
                 measured=round(gap.width, 4),
                 limit=limits.gap,
-                source=SOURCES["gap"],
                 point=_inside(gap.region),
                 geometry=gap.region,
                 detail={"area": f"{gap.area:.3g}" if gap.area < 1 else f"{gap.area:.2f}"},
@@ -248,7 +247,6 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
             other_parcel=who.parcel(other),
             measured=round(each.distance, 4),
             limit=limits.snap,
-            source=SOURCES["unmatched-vertex"],
             point=each.point,
             geometry=shapely.Point(each.point),
         )
@@ -284,7 +282,6 @@ def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:
         other_parcel=who.parcel(second),
         measured=round(overlap.area, 4),
         limit=0.0,  # m²; what is thinner than the rounding limit never gets here
-        source=SOURCES.get(rule),
         point=_inside(overlap.region),
         geometry=overlap.region,
         detail={"width": f"{overlap.width:.3f}", "share": f"{100 * overlap.share:.1f}"},

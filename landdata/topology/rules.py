@@ -112,35 +112,6 @@ def _bad(path: Path, why: str) -> BadRequest:
     )
 
 
-#: By rule, the field of `Limits` that it is held to.
-LIMIT_OF = {
-    "out-of-zone": "far",
-    "spike": "spike",
-    "short-edge": "edge",
-    "sliver": "sliver",
-    "dense-vertices": "density",
-    "overlap": "rounding",
-    "containment": "rounding",
-    "near-duplicate": "same",
-    "gap": "gap",
-    "unmatched-vertex": "snap",
-    "island": "island",
-    "outside-commune": "border",
-    "across-communes": "border",
-    "identifier-outside": "cell",
-}
-
-#: By rule, where its limit comes from; shown with every finding.
-SOURCES = {
-    "overlap": "parcels never overlap; landdata lets pass what is thinner than 1.5 mm, rounding",
-    "containment": "parcels never overlap",
-    "duplicate-geometry": "parcels never overlap",
-    "near-duplicate": "parcels never overlap",
-    "gap": "landdata: default gap width, docs/topology.md",
-    "unmatched-vertex": "Circular 25/2014/TT-BTNMT, art. 7: 5 cm at 1:200",
-}
-
-
 @cache
 def _tolerances() -> tuple[dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]], str]:
     """Read `data/tolerances.json` as knots (m²) of piecewise linear limits (m²), by scale."""
