@@ -752,6 +752,7 @@ def extent(reader: Reader, of: Collection, storage: int) -> dict[str, Any]:
         f"ST_Segmentize(ST_SetSRID(box::geometry, {storage:d}), 1000)",
         storage,
         crs.offered(storage)[crs.CRS84],
+        leads_back=False,
     )
     bounds = ", ".join(f"ST_{name}(moved)" for name in ("XMin", "YMin", "XMax", "YMax"))
     rows = reader.rows(

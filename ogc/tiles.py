@@ -302,7 +302,8 @@ class Tiles:
             **moments,
         }  # fmt: skip
         ground = f"ST_MakeEnvelope(%(aw)s, %(as)s, %(ae)s, %(an)s, {self._storage:d})"
-        moved = crs.outgoing("geom", self._storage, tiling.crs)
+        # a tile's grid is coarser than what this leaves out
+        moved = crs.outgoing("geom", self._storage, tiling.crs, leads_back=False)
         shape = f"ST_AsMVTGeom({moved}, {frame}, {_EXTENT:d}, {_BUFFER:d}, true)"
         columns = ", ".join(
             f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in told(of)

@@ -292,9 +292,8 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, 
         raise exports.Unavailable("The database does not answer.")
 
     monkeypatch.setattr(exports.Source, "copy", broken)
-    export = exports.Export(exports.Source(service(still).url), query, "geojsonl")
-    with pytest.raises(exports.Unavailable):
-        list(export.blocks())
+    with pytest.raises(exports.Unavailable):  # before its first byte or after it
+        list(exports.Export(exports.Source(service(still).url), query, "geojsonl").blocks())
 
 
 def test_only_so_many_are_made_at_once(still, query):

@@ -566,3 +566,21 @@ def transformer(source: int, target: int) -> pyproj.Transformer:
     if source == target:
         return pyproj.Transformer.from_pipeline("proj=noop")
     return pyproj.Transformer.from_pipeline(pipeline(source, target))
+
+
+@lru_cache(maxsize=64)
+def height_plane(srid: int) -> tuple[float, float, float]:
+    """Return (a, b, c): VN-2000's ellipsoid lies a + b·easting + c·northing m above WGS 84's.
+
+    For a zone of VN-2000 (EPSG code), within 0.2 m all over Vietnam. The two ellipsoids are up to
+    40 m apart, and a position that leaves one at height 0 reaches the other beside the one from
+    which it would be reached at height 0, by up to 0.4 mm. Taken from this height it is the same.
+    """
+    solid = pipeline(srid, 4326).replace("step proj=push v_3", "").replace("step proj=pop v_3", "")
+    east, north = (
+        axis.ravel() for axis in np.meshgrid(np.linspace(*_EASTING, 9), np.linspace(*_NORTHING, 19))
+    )
+    lifted = pyproj.Transformer.from_pipeline(solid).transform(east, north, np.zeros_like(east))[2]
+    plane = np.linalg.lstsq(np.column_stack([np.ones_like(east), east, north]), lifted)[0]
+    # millimetres, and as many digits in every version of PROJ
+    return round(float(plane[0]), 3), round(float(plane[1]), 9), round(float(plane[2]), 9)
