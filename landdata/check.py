@@ -27,15 +27,16 @@ Progress = Callable[[str, float], None]  # stage, and which share of it is done
 class ReadOptions:
     """What the surveyor says of a file where it does not say it itself.
 
-    `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `fields` maps attribute to source
-    field, or to `=constant`; `profile` is a whole profile (`landdata.survey.profiles`), kept as
-    it was when it was given.
+    `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `mend_text` finishes conversions of
+    text that somebody began; `fields` maps attribute to source field, or to `=constant`;
+    `profile` is a whole profile (`landdata.survey.profiles`), kept as it was when it was given.
     """
 
     layer: str | None = None
     encoding: str | None = None
     crs: int | None = None
     engine: str | None = None
+    mend_text: bool = False
     profile: Mapping[str, Any] | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,6 +47,7 @@ class ReadOptions:
             "encoding": self.encoding,
             "crs": self.crs,
             "engine": self.engine,
+            "mend_text": self.mend_text,
             "profile": dict(self.profile) if self.profile else None,
             "fields": dict(sorted(self.fields.items())),
         }
@@ -99,6 +101,7 @@ def check(
         crs=options.crs,
         fields=options.fields,
         engine=options.engine,
+        mend_text=options.mend_text,
         profile=profiles.of(options.profile) if options.profile else None,
         commune=ground,
         progress=progress,

@@ -85,6 +85,7 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         type=click.Choice(["pyogrio", "fiona"]),
         help="Read in bulk, or row by row; without it, by row where reading in bulk fails.",
     )
+    @click.option("--mend-text", is_flag=True, help="Finish half-made conversions from TCVN3.")
     @click.option("--profile", metavar="NAME|FILE", help="Mapping profile: a name or a YAML file.")
     @click.option(
         "--field",
@@ -100,6 +101,7 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         encoding: str | None,
         crs: int | None,
         engine: str | None,
+        mend_text: bool,
         profile: str | None,
         fields: tuple[str, ...],
         **kwargs: Any,
@@ -110,7 +112,13 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         kept = profiles.load(profile).as_dict() if profile else None
         pairs = dict(_pair(given) for given in fields)
         options = ReadOptions(
-            layer=layer, encoding=encoding, crs=crs, engine=engine, profile=kept, fields=pairs
+            layer=layer,
+            encoding=encoding,
+            crs=crs,
+            engine=engine,
+            mend_text=mend_text,
+            profile=kept,
+            fields=pairs,
         )
         return command(*args, options=options, **kwargs)
 
@@ -284,6 +292,7 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
         crs=options.crs,
         fields=options.fields,
         engine=options.engine,
+        mend_text=options.mend_text,
         profile=profiles.of(options.profile) if options.profile else None,
     )
     if as_json:

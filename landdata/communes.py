@@ -160,7 +160,7 @@ def import_file(
     names = _column(columns, path, "name", "fullname", "tenxa")
     if not layer.unicode:
         texts = [name or "" for name in names]
-        names = decode(texts, detect(texts, cpg=dataset.cpg).name)[0]
+        names = [*decode(texts, detect(texts, cpg=dataset.cpg).name)]
     dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
     for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
         boundary: Any = shapely.transform(

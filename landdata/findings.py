@@ -332,6 +332,14 @@ _CATALOGUE = (
         "Thửa {parcel}: trường {field} có chữ chuyển mã dở dang, giữ nguyên như trong tệp.",
         "Parcel {parcel}: field {field} holds half-converted text, kept as it is in the file.",
     ),
+    Rule(
+        "unfinished-text", "warning", "Chữ TCVN3 chưa chuyển mã hết",
+        "Text not wholly converted from TCVN3",
+        "Thửa {parcel}: trường {field} còn chữ TCVN3 chưa chuyển mã hết{change}; giữ nguyên như"
+        " trong tệp. --mend-text chuyển nốt.",
+        "Parcel {parcel}: the conversion of field {field} from TCVN3 was not finished{change};"
+        " kept as it is in the file. --mend-text finishes it.",
+    ),
     # -- the file as a whole
     Rule(
         "unreadable-row", "error", "Dòng không đọc được", "Unreadable row",

@@ -11,6 +11,7 @@ from landdata import survey
 from landdata.errors import BadRequest
 from landdata.settings import Settings
 from landdata.survey import encodings as enc
+from landdata.survey import profiles
 
 FACTS = Path(__file__).parents[2] / "shared" / "facts" / "legacy_encodings.json"
 NAMES = [
@@ -64,7 +65,7 @@ def test_detected_and_decoded(name):
     assert choice.confidence > 0.5
     assert dict(choice.candidates)[name] > 0.9
     small = [text for text in NAMES if "Ánh" not in text]  # a first letter's case is lost in TCVN3
-    assert enc.decode([WRITERS[name](text) for text in small], name) == (small, 0)
+    assert enc.decode([WRITERS[name](text) for text in small], name) == small
 
 
 @pytest.mark.parametrize(
@@ -72,15 +73,13 @@ def test_detected_and_decoded(name):
 )
 @pytest.mark.parametrize("name", ["UTF-8", "VNI", "CP1258"])
 def test_every_letter_there_and_back(name, letter):
-    assert enc.decode([WRITERS[name](letter)], name)[0] == [letter]
+    assert enc.decode([WRITERS[name](letter)], name) == [letter]
 
 
 def test_every_letter_of_tcvn3():
     assert len(enc.TCVN3) == 74
     for raw, letter in (enc.TCVN3 | enc.TCVN3_CAPITALS).items():
-        assert (
-            enc.decode([f"{raw}x" if letter.islower() else f"{raw}X"], "TCVN3")[0][0][0] == letter
-        )
+        assert enc.decode([f"{raw}x" if letter.islower() else f"{raw}X"], "TCVN3")[0][0] == letter
 
 
 @pytest.mark.skipif(not FACTS.is_file(), reason="the tables are not beside this folder")
@@ -96,9 +95,9 @@ def test_tables_are_those_of_the_source():
 def test_case_comes_back_by_word():
     for text in ("TRƯƠNG THỊ HỒNG", "Trương Thị Hồng", "UBND xã Lộc Ninh", "HỘ ÔNG LÊ VĂN Á",
                  "UBND Xã Phú Cát", "Hộ ông Tô Hà", "THÔN ĐỒI ĐÁ"):  # fmt: skip
-        assert enc.decode([tcvn3(text)], "TCVN3")[0] == [text]
-    assert enc.decode(["TR\xa6\xa5NG THÞ HåNG"], "TCVN3")[0] == ["TRƯƠNG THỊ HỒNG"]
-    assert enc.decode(["Tr\xad\xacng"], "TCVN3")[0] == ["Trương"]
+        assert enc.decode([tcvn3(text)], "TCVN3") == [text]
+    assert enc.decode(["TR\xa6\xa5NG THÞ HåNG"], "TCVN3") == ["TRƯƠNG THỊ HỒNG"]
+    assert enc.decode(["Tr\xad\xacng"], "TCVN3") == ["Trương"]
 
 
 def test_cpg_is_a_hint_only():
@@ -120,27 +119,26 @@ def test_option_decides():
 def test_plain_letters_are_ascii():
     assert enc.detect(["ONT", "CLN"]).name == "ASCII"
     assert enc.detect([]).name == "ASCII"
-    assert enc.decode(["ONT"], "ASCII") == (["ONT"], 0)
+    assert enc.decode(["ONT"], "ASCII") == ["ONT"]
 
 
 def test_letter_cut_in_two_by_the_width_of_the_field():
     raw = [utf8(text) for text in NAMES] + [utf8("thôn Phú Riề")[:-1]]
     assert enc.detect(raw).name == "UTF-8"
-    assert enc.decode(raw, "UTF-8")[0][-1] == "thôn Phú Ri"
+    assert enc.decode(raw, "UTF-8")[-1] == "thôn Phú Ri"
 
 
 def test_half_conversion_is_finished():
     texts = ["Lª Thị Duyªn", "Ngô Văn ¢n", "xã Đồng T\xadm", "UBND x·", "Lê Yên"]
-    decoded, mended = enc.decode([utf8(text) for text in texts], "UTF-8")
-    assert decoded[0] == "Lê Thị Duyên"
-    assert decoded[1] == "Ngô Văn Ân"
-    assert decoded[3] == "UBND xã"
-    assert mended == 4
+    assert enc.decode([utf8(text) for text in texts], "UTF-8") == texts
+    assert enc.finish(texts) == [
+        "Lê Thị Duyên", "Ngô Văn Ân", "xã Đồng Tưm", "UBND xã", "Lê Yên",
+    ]  # fmt: skip
 
 
 def test_signs_are_no_half_conversion():
     texts = ["Công ty Sony®", "25 °C", "Tổ 5 · Phố Huế", "Mục § 5", "1ª planta"]
-    assert enc.decode([utf8(text) for text in texts], "UTF-8") == (texts, 0)
+    assert enc.finish(texts) == texts
 
 
 @pytest.mark.parametrize(
@@ -164,7 +162,7 @@ def test_sound_text_is_no_finding(text):
 @given(st.lists(st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF)), max_size=20))
 def test_no_bytes_are_too_strange(raw):
     choice = enc.detect(raw)
-    decoded, _ = enc.decode(raw, choice.name)
+    decoded = enc.decode(raw, choice.name)
     assert len(decoded) == len(enc.mangled(decoded)) == len(raw)
 
 
@@ -185,3 +183,38 @@ def test_half_converted_text_is_a_finding_without_the_text(tmp_path):
     assert [(f.rule, f.row) for f in read.findings] == [("half-converted-text", 1)]
     assert "Đđi" not in str(read.findings[0].as_dict())
     assert "TENCHU" in read.findings[0].message["en"]
+
+
+HALF = {
+    "TENCHU": ["Lª Thị Duyªn", "Trần An", "Ngô Văn ¢n", "Trưêng Vâ"],
+    "DIACHI": ["xã Phú C¸t", "Thôn Một", "", "Tổ 2"],
+    "SHTOCU": ["7a", "Trªn", "7b", "7c"],
+}
+
+
+def test_a_conversion_that_was_not_finished_is_a_finding_and_stays(tmp_path):
+    path = zipped(tmp_path / "a.zip", sound(4, **HALF))
+    read = survey.read(path, Settings(srid=9212))
+    told = [f for f in read.findings if f.rule == "unfinished-text"]
+    assert [(f.row, f.detail["field"]) for f in told] == [
+        (0, "TENCHU"), (2, "TENCHU"), (0, "DIACHI"), (1, "SHTOCU"),
+    ]  # fmt: skip
+    assert read.attributes["owner"].to_pylist() == HALF["TENCHU"]
+    assert (read.encoding.unfinished, read.encoding.mended) == (4, 0)
+    # what is of a person is not quoted; else what stands there and what is proposed are
+    said = [f.message for f in told]
+    assert all("Trªn → Trên" in said[3][language] for language in ("vi", "en"))
+    assert not any("→" in sentence for each in said[:3] for sentence in each.values())
+    # a word that cannot be mended is another finding
+    assert [f.row for f in read.findings if f.rule == "half-converted-text"] == [3]
+
+
+def test_a_conversion_is_finished_where_it_is_asked_for(tmp_path):
+    path = zipped(tmp_path / "a.zip", sound(4, **HALF))
+    profile = profiles.of({"name": "dang-do", "version": 1, "mend_text": True})
+    for options in ({"mend_text": True}, {"profile": profile}):
+        read = survey.read(path, Settings(srid=9212), **options)
+        assert {f.rule for f in read.findings} == {"half-converted-text"}
+        assert read.attributes["owner"].to_pylist()[:3] == ["Lê Thị Duyên", "Trần An", "Ngô Văn Ân"]
+        assert read.attributes["old_sheet"].to_pylist()[1] == "Trên"
+        assert (read.encoding.unfinished, read.encoding.mended) == (4, 4)

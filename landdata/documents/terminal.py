@@ -121,6 +121,9 @@ def print_inspection(found: dict[str, Any]) -> None:
         f"\nencoding {encoding['name']}, confidence {encoding['confidence']:.0%}"
         f" (by {encoding['by']})"
     )
+    if encoding["unfinished"]:
+        done = "finished" if encoding["mended"] else "left as they are; --mend-text finishes them"
+        console.print(f"  {encoding['unfinished']} values half converted from TCVN3, {done}")
     for candidate in encoding["candidates"]:
         console.print(f"  {candidate['name']:<6} {candidate['score']:.0%}")
     for row in encoding["rows"]:

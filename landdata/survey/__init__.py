@@ -70,6 +70,7 @@ def read(
     crs: int | None = None,
     fields: Mapping[str, str] | None = None,
     engine: str | None = None,
+    mend_text: bool = False,
     profile: profiles.Profile | None = None,
     commune: Box | None = None,
     progress: Progress | None = None,
@@ -78,7 +79,8 @@ def read(
 
     `layer`, `encoding`, `crs` (EPSG) and `fields` (attribute → field, or → `=constant`)
     overrule what the file says or what is detected. `engine` is 'pyogrio' (in bulk) or 'fiona'
-    (row by row; tried by itself where the first fails). `profile` says what is not said here.
+    (row by row; tried by itself where the first fails). `mend_text` finishes conversions of text
+    that somebody began; else it stands as in the file. `profile` says what is not said here.
     `commune` is the box, in the storage CRS, of the commune that the survey should lie in.
     Every row of the file is a row of the
     survey: one without a usable shape has None, and a finding. Raises `BadSurvey` for a file
@@ -89,7 +91,7 @@ def read(
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         dataset, raw = _load(path, Path(scratch), settings, layer, engine, profile, clock)
-        text = _understand(dataset, raw, encoding, fields, profile, clock)
+        text = _understand(dataset, raw, encoding, fields, mend_text, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
         crs = crs or (profile.crs if profile else None)
         choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
@@ -124,6 +126,7 @@ def inspect(
     crs: int | None = None,
     fields: Mapping[str, str] | None = None,
     engine: str | None = None,
+    mend_text: bool = False,
     profile: profiles.Profile | None = None,
     commune: Box | None = None,
     progress: Progress | None = None,
@@ -137,7 +140,7 @@ def inspect(
     path = Path(path)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         dataset, raw = _load(path, Path(scratch), settings, layer, engine, profile, clock)
-        text = _understand(dataset, raw, encoding, fields, profile, clock)
+        text = _understand(dataset, raw, encoding, fields, mend_text, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
         crs = crs or (profile.crs if profile else None)
         choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
@@ -245,6 +248,7 @@ class _Text:
 
     columns: dict[str, pa.ChunkedArray]
     mangled: dict[str, pa.ChunkedArray]  # source field → (n,) whether its text is half converted
+    proposed: dict[str, pa.ChunkedArray]  # source field → (n,) the text finished, null: it is
     encoding: EncodingChoice
     matches: tuple[FieldMatch, ...]
 
@@ -254,12 +258,14 @@ def _understand(
     raw: reader.Layer,
     encoding: str | None,
     options: Mapping[str, str] | None,
+    mend: bool,
     profile: profiles.Profile | None,
     clock: _Clock,
 ) -> _Text:
     """Decode all text, and match the fields."""
     clock.stage("decode")
     encoding = encoding or (profile.encoding if profile else None)
+    mend = mend or bool(profile and profile.mend_text)
     textual = {n: c for n, c in raw.columns.items() if pa.types.is_string(c.type)}
     coded = {name: fields.coded(column) for name, column in textual.items()}
     distinct = {name: array.dictionary.to_pylist() for name, array in coded.items()}
@@ -273,15 +279,22 @@ def _understand(
         }
     )
     if raw.unicode:
-        choice, decoded, mended = encodings.recover(everything, option=encoding)
+        choice, decoded = encodings.recover(everything, option=encoding)
     else:
         choice = encodings.detect(everything, cpg=dataset.cpg, option=encoding)
-        decoded, mended = encodings.decode(everything, choice.name)
-    meaning = dict(zip(everything, decoded, strict=True))
-    flags = encodings.mangled(decoded)
+        decoded = encodings.decode(everything, choice.name)
+    finished = encodings.finish(decoded) if choice.name == "UTF-8" else decoded
+    begun = {
+        value: after
+        for value, before, after in zip(everything, decoded, finished, strict=True)
+        if before != after
+    }
+    meaning = dict(zip(everything, finished if mend else decoded, strict=True))
+    flags = encodings.mangled(finished)
     damaged = {value for value, flag in zip(everything, flags, strict=True) if flag}
     columns: dict[str, pa.ChunkedArray] = {}
     mangled: dict[str, pa.ChunkedArray] = {}
+    proposed: dict[str, pa.ChunkedArray] = {}
     for name, column in raw.columns.items():
         known = meaning.get(name, name)
         columns[known] = column
@@ -294,11 +307,15 @@ def _understand(
         if not damaged.isdisjoint(texts):
             bad = pa.array([text in damaged for text in texts], pa.bool_())
             mangled[known] = pa.chunked_array([pc.fill_null(bad.take(places), False)])
+        if not (mend or begun.keys().isdisjoint(texts)):
+            better = pa.array([begun.get(text) for text in texts], pa.string())
+            proposed[known] = pa.chunked_array([better.take(places)])
     filled = {name: fields.count_filled(column) for name, column in columns.items()}
     return _Text(
         columns=columns,
         mangled=mangled,
-        encoding=replace(choice, mended=mended),
+        proposed=proposed,
+        encoding=replace(choice, unfinished=len(begun), mended=len(begun) if mend else 0),
         matches=fields.match(filled, options, profile.fields if profile else None),
     )
 
@@ -333,7 +350,25 @@ def _attributes(
         Finding("half-converted-text", row=int(rows[index]), detail={"field": ", ".join(names)})
         for index, names in sorted(by_row.items())
     ]
+    findings += [
+        Finding(
+            "unfinished-text",
+            row=int(rows[index]),
+            detail={"field": match.source, **_proposal(text, match, index)},
+        )
+        for match in text.matches
+        if match.attribute is not None and match.source in text.proposed
+        for index in np.flatnonzero(text.proposed[match.source].is_valid().to_numpy()).tolist()
+    ]
     return table, findings
+
+
+def _proposal(text: _Text, match: FieldMatch, index: int) -> dict[str, str]:
+    """Tell what stands in a field and what is proposed; of persons and places neither."""
+    if match.attribute in fields.PERSONAL:
+        return {"change": ""}
+    now = text.columns[match.source][index].as_py()
+    return {"change": f" ({now} → {text.proposed[match.source][index].as_py()})"}
 
 
 def _sample(columns: Mapping[str, pa.ChunkedArray]) -> tuple[dict[str, str], ...]:

@@ -285,34 +285,29 @@ def detect(
     return EncodingChoice(name=name, confidence=round(confidence, 3), candidates=candidates, by=by)
 
 
-def decode(values: Sequence[str], name: str) -> tuple[list[str], int]:
-    """Decode raw texts (latin-1) to Unicode NFC; return them and how many were mended.
+def decode(values: Sequence[str], name: str) -> list[str]:
+    """Decode raw texts (latin-1) to Unicode NFC.
 
-    TCVN3 text gets its case back, word by word. Letters of TCVN3 that an earlier conversion
-    to UTF-8 left behind (`Lª` for `Lê`) are converted where the file has them as a habit.
-    A value that is not in the encoding comes back as it is, byte by byte.
+    TCVN3 text gets its case back, word by word. A value that is not in the encoding comes back
+    as it is, byte by byte.
     """
     name = canonical(name)
     if name == "ASCII":
-        return list(values), 0
-    mended = 0
+        return list(values)
     if name == "UTF-8":
         try:
             texts = _bulk(values, _utf8)
         except UnicodeDecodeError:
             texts = [value if (text := _decode_utf8(value)) is None else text for value in values]
-        texts, mended = _convert_remnants(texts)
     else:
         texts = _bulk(values, _DECODERS[name])
         if name == "TCVN3":
             texts = [_mend_case(text) if _UNSURE.search(text) else text for text in texts]
-    return _bulk(texts, lambda text: unicodedata.normalize("NFC", text)), mended
+    return _bulk(texts, lambda text: unicodedata.normalize("NFC", text))
 
 
-def recover(
-    texts: Sequence[str], *, option: str | None = None
-) -> tuple[EncodingChoice, list[str], int]:
-    """Read text that a format says is Unicode: the choice, the texts, and how many were mended.
+def recover(texts: Sequence[str], *, option: str | None = None) -> tuple[EncodingChoice, list[str]]:
+    """Read text that a format says is Unicode: the choice and the texts.
 
     A program that knew nothing of TCVN3, VNI or UTF-8 may have written their bytes as so many
     letters of Latin-1. Where the whole file is like that, and makes more sense so, it is taken
@@ -326,13 +321,11 @@ def recover(
         scores = dict(choice.candidates)
         better = scores.get(choice.name, 0.0) > max(0.5, scores.get("CP1252", 0.0) + 0.2)
         if wanted is not None or (choice.name in ("UTF-8", "TCVN3", "VNI") and better):
-            decoded, mended = decode(known, choice.name)
-            return choice, decoded, mended
+            return choice, decode(known, choice.name)
     plain = [text.encode("utf-8", "replace").decode("latin-1") for text in texts]
     choice = detect(plain, option=None if wanted != "UTF-8" else option)
     choice = choice if choice.name == "ASCII" else replace(choice, name="UTF-8", confidence=1.0)
-    decoded, mended = decode(plain, choice.name)
-    return choice, decoded, mended
+    return choice, decode(plain, choice.name)
 
 
 def bytes_of(text: str) -> str | None:
@@ -341,10 +334,14 @@ def bytes_of(text: str) -> str | None:
     return raw if max(raw, default="") <= "\xff" else None
 
 
-def _convert_remnants(texts: list[str]) -> tuple[list[str], int]:
-    """Finish a conversion from TCVN3 that somebody began; return the texts and their number."""
+def finish(texts: list[str]) -> list[str]:
+    """Return what texts would be, were a conversion from TCVN3 finished that somebody began.
+
+    Letters of TCVN3 that it left behind (`Lª` for `Lê`) are converted, and the capitals that it
+    lost come back, where the texts have such letters as a habit; else all stays as it is.
+    """
     if not _REMNANT.search(_JOINT.join(texts)):
-        return texts, 0
+        return texts
     found = [index for index, text in enumerate(texts) if _REMNANT.search(text)]
     words = [
         word
@@ -355,7 +352,7 @@ def _convert_remnants(texts: list[str]) -> tuple[list[str], int]:
     good = sum(is_syllable(word.translate(_REMNANT_TABLE)) for word in words)
     # Few and meaningless: a degree sign or a trade mark, not a half conversion.
     if not words or good * 2 < len(words):
-        return texts, 0
+        return texts
     mended = list(texts)
     for index in found:
         mended[index] = _REMNANT_WORD.sub(
@@ -363,8 +360,7 @@ def _convert_remnants(texts: list[str]) -> tuple[list[str], int]:
             texts[index],
         )
     # The same conversion lost the case of the letters that it did convert.
-    mended = [_mend_case(text) if _UNSURE.search(text) else text for text in mended]
-    return mended, sum(new != old for new, old in zip(mended, texts, strict=True))
+    return [_mend_case(text) if _UNSURE.search(text) else text for text in mended]
 
 
 def _mend_case(text: str) -> str:

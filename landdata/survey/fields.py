@@ -54,7 +54,8 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 How = Literal["profile", "option"]
 _CUT = 10  # letters that a DBF keeps of a name
-_PERSONAL = frozenset({"owner", "owner_type", "address"})
+#: Attributes whose values no message quotes.
+PERSONAL = frozenset({"owner", "owner_type", "address"})
 _VALUES_SHOWN = 40  # letters of a value in a sentence
 
 
@@ -370,7 +371,7 @@ def _bad_values(
             detail={
                 "field": field,
                 "value": "…"
-                if attribute in _PERSONAL
+                if attribute in PERSONAL
                 else repr(column[index].as_py())[:_VALUES_SHOWN],
             },
         )

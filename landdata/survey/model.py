@@ -67,13 +67,15 @@ class EncodingChoice:
 
     `confidence` is 0 to 1; `candidates` are `(name, score)`, the best first, the score being
     the share of accented words that are valid Vietnamese syllables. `by` tells who decided.
-    `mended` counts the distinct values in which a conversion that somebody began was finished.
+    `unfinished` counts the distinct values in which somebody left a conversion unfinished, and
+    `mended` those of them that were finished, because the surveyor asked for it.
     """
 
     name: str
     confidence: float
     candidates: tuple[tuple[str, float], ...] = ()
     by: Literal["cpg", "detected", "option"] = "detected"
+    unfinished: int = 0
     mended: int = 0
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,6 +84,7 @@ class EncodingChoice:
             "name": self.name,
             "confidence": self.confidence,
             "by": self.by,
+            "unfinished": self.unfinished,
             "mended": self.mended,
             "candidates": [{"name": n, "score": s} for n, s in self.candidates],
         }

@@ -42,6 +42,7 @@ class Profile(BaseModel):
     columns: tuple[str, ...] | None = None
     encoding: str | None = None
     crs: int | None = None
+    mend_text: bool | None = None
 
     @field_validator("fields")
     @classmethod
