@@ -1,0 +1,101 @@
+"""Rules on a parcel and its neighbours: overlaps, gaps and unmatched vertices.
+
+All is decided at stored precision, coordinates being whole millimetres. Of a million parcels
+nearly all edges are in order: `edges` sieves out those that are not, and `nearness` says which
+of them come near each other; only these are looked at by the rules, each of which is defined,
+with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `vertices`, `islands`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+
+from landdata.topology.coverage.edges import (
+    Geometries,
+    distinct,
+    follow_on,
+    holed,
+    rings,
+    unmatched_edges,
+)
+from landdata.topology.coverage.gaps import Gap, gaps_of
+from landdata.topology.coverage.islands import islands_of
+from landdata.topology.coverage.nearness import near_pairs
+from landdata.topology.coverage.overlaps import (
+    Overlap,
+    candidates_of,
+    common,
+    interiors_meet,
+    measured,
+    overlapping_pairs,
+)
+from landdata.topology.coverage.vertices import Unmatched, unmatched_vertices
+from landdata.topology.coverage.width import width
+from landdata.topology.rules import Limits
+
+__all__ = ["Defects", "Gap", "Overlap", "Unmatched", "between", "find", "holed", "rings", "width"]
+
+
+@dataclass(frozen=True, slots=True)
+class Defects:
+    """What is wrong with a coverage, in no particular order."""
+
+    overlaps: list[Overlap]
+    gaps: list[Gap]
+    unmatched: list[Unmatched]
+    islands: list[int]  # parcels that stand alone
+
+
+def find(
+    polygons: Geometries,
+    limits: Limits | None = None,
+    *,
+    own: int | None = None,
+    progress: Callable[[str, float], None] | None = None,
+) -> Defects:
+    """Find all defects of a coverage.
+
+    `polygons` (n,) are valid Polygons or MultiPolygons in a projected CRS in metres on the
+    1 mm grid. Only the first `own` of them are under examination (all if None): what lies
+    only between later ones, the neighbours, is not told.
+    """
+    limits = limits or Limits()
+    own = len(polygons) if own is None else own
+    tell = progress or (lambda stage, share: None)
+    if own == 0:
+        return Defects([], [], [], [])
+    edges, touched = unmatched_edges(polygons)
+    tell("coverage", 1 / 5)
+    tree = shapely.STRtree(polygons)
+    near = near_pairs(edges, limits.gap)
+    tell("coverage", 2 / 5)
+    chains = follow_on(edges)
+    candidates = candidates_of(edges, touched, near, chains, tree)
+    pairs, regions = overlapping_pairs(polygons, tree, candidates)
+    overlaps = measured(polygons, pairs, regions, limits, own)
+    tell("coverage", 3 / 5)
+    gaps = gaps_of(edges, near, chains[0], tree, limits, own)
+    tell("coverage", 4 / 5)
+    unmatched = unmatched_vertices(polygons, edges, near, overlaps, gaps, limits, own)
+    tell("coverage", 5 / 5)
+    return Defects(overlaps, gaps, unmatched, islands_of(polygons, edges, tree, limits, own))
+
+
+def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:
+    """Find the overlaps of the polygons of `one` with those of `two`, which are numbered on.
+
+    For a few newcomers beside a coverage that is settled: every pair is overlaid.
+    """
+    limits = limits or Limits()
+    polygons = np.concatenate([one, two])
+    if not len(one) or not len(two):
+        return []
+    j, i = shapely.STRtree(one).query(two, predicate="intersects")
+    pairs = distinct([np.column_stack([i, j + len(one)])])
+    pairs = pairs[interiors_meet(polygons, pairs)]
+    regions = common(polygons[pairs[:, 0]], polygons[pairs[:, 1]])
+    return measured(polygons, pairs, regions, limits, len(one))
