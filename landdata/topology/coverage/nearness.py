@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-import shapely
 
 from landdata.topology.coverage.edges import PER_METRE, THREADS, Bools, Edges, Floats, Ints
 
-_CHUNK = 20_000
+_LAST = (1 << 32) - 1
+_PAIRS = 1 << 17  # looked at at a time; what they need fits into a processor's cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +35,19 @@ def near_pairs(edges: Edges, reach: float) -> Near:
 
     Those that merely follow each other are none.
     """
-    # Boxes alone, without a predicate: the distances follow.
-    half = reach / 2
-    boxes = shapely.box(
-        np.minimum(edges.ax, edges.bx) / PER_METRE - half,
-        np.minimum(edges.ay, edges.by) / PER_METRE - half,
-        np.maximum(edges.ax, edges.bx) / PER_METRE + half,
-        np.maximum(edges.ay, edges.by) / PER_METRE + half,
-    )
-    tree = shapely.STRtree(boxes)
-    tree.query(boxes[:1])  # builds the tree, before the threads share it
+    if not len(edges):
+        none = np.empty(0, dtype=np.int64)
+        return _how_near(edges, none, none, reach)
+    boxes = _Boxes.of(edges, round(reach * PER_METRE) + 1)
+    parting = _parting(edges, 2 * reach)
 
-    def ask(begin: int) -> Near:
-        i, j = tree.query(boxes[begin : begin + _CHUNK])
-        i += begin
-        later = i < j
-        return _how_near(edges, i[later], j[later], reach)
+    def ask(some: slice) -> Near:
+        i, j = boxes.pairs(some)
+        stay = ~parting(i, j)
+        return _how_near(edges, i[stay], j[stay], reach)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(ask, range(0, len(boxes), _CHUNK)))
-    if not found:
-        none = np.empty(0, dtype=np.int64)
-        found = [_how_near(edges, none, none, reach)]
+        found = list(pool.map(ask, boxes.portions()))
     return Near(
         np.concatenate([each.i for each in found]),
         np.concatenate([each.j for each in found]),
@@ -63,6 +55,84 @@ def near_pairs(edges: Edges, reach: float) -> Near:
         np.concatenate([each.touch for each in found]),
         np.concatenate([each.joined for each in found]),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Boxes:
+    """The boxes of edges, in bands from south to north and in each from west to east.
+
+    A box stands in every band that it reaches into. Whichever others begin before it ends, of
+    those that come later in its band, are next to it or above it, and few.
+    """
+
+    edge: Ints
+    band: Ints
+    behind: Ints  # how many of those that follow in its band begin before it ends
+    first: Ints  # by edge, its southernmost band
+    low: Ints  # by edge, north
+    high: Ints
+    reach: int
+
+    @classmethod
+    def of(cls, edges: Edges, reach: int) -> _Boxes:
+        """Sort the boxes of edges, in which another is near that is within `reach` (mm)."""
+        west, east = np.minimum(edges.ax, edges.bx), np.maximum(edges.ax, edges.bx) + reach
+        low, high = np.minimum(edges.ay, edges.by), np.maximum(edges.ay, edges.by)
+        # As high as edges are on the average: so each stands in two or three bands.
+        band = max(2 * reach, int((high - low).mean()))
+        first = low // band
+        many = (high + reach) // band - first + 1
+        edge = np.repeat(np.arange(len(edges)), many)
+        step = np.arange(len(edge)) - np.repeat(np.cumsum(many) - many, many)
+        key = (first[edge] + step) << 32
+        begin = key | west[edge]
+        order = np.argsort(begin)
+        begin, edge, key = begin[order], edge[order], key[order]
+        end = key | np.minimum(east[edge], _LAST)
+        behind = np.searchsorted(begin, end, "right") - np.arange(1, len(begin) + 1)
+        return cls(edge, key >> 32, behind, first, low, high, reach)
+
+    def portions(self) -> list[slice]:
+        """Cut the boxes into portions of about `_PAIRS` pairs."""
+        so_far = np.cumsum(self.behind)
+        cuts = np.searchsorted(so_far, np.arange(_PAIRS, int(so_far[-1]) + _PAIRS, _PAIRS)) + 1
+        cuts = np.unique(np.minimum(cuts, len(so_far)))
+        begins = np.concatenate([[0], cuts[:-1]])
+        return [slice(b, e) for b, e in zip(begins.tolist(), cuts.tolist(), strict=True)]
+
+    def pairs(self, some: slice) -> tuple[Ints, Ints]:
+        """Return the pairs of edges i < j whose boxes are near, each pair in one portion only."""
+        behind = self.behind[some]
+        one = np.repeat(np.arange(some.start, some.stop), behind)
+        two = one + 1 + np.arange(len(one)) - np.repeat(np.cumsum(behind) - behind, behind)
+        i, j = self.edge[one], self.edge[two]
+        # Of the bands that both are in, the southernmost counts.
+        near = self.band[one] == np.maximum(self.first[i], self.first[j])
+        near &= self.low[i] <= self.high[j] + self.reach
+        near &= self.low[j] <= self.high[i] + self.reach
+        i, j = i[near], j[near]
+        return np.minimum(i, j), np.maximum(i, j)
+
+
+def _parting(edges: Edges, reach: float) -> Callable[[Ints, Ints], Bools]:
+    """Return what tells which pairs only meet in a common end, and part there by 90° or more.
+
+    Each far end is as far from the other edge then as its own edge is long. Nearly all edges
+    that follow each other around a block do so, and are out of the way at little cost.
+    """
+    a, b = edges.a, edges.b
+    dx, dy = edges.bx - edges.ax, edges.by - edges.ay
+    long = dx * dx + dy * dy > (reach * PER_METRE) ** 2
+
+    def ask(i: Ints, j: Ints) -> Bools:
+        from_i, from_j, to_i, to_j = a[i], a[j], b[i], b[j]
+        alike = (from_i == from_j) | (to_i == to_j)
+        after = (from_i == to_j) | (to_i == from_j)
+        along = dx[i] * dx[j] + dy[i] * dy[j]
+        parts: Bools = (alike & (along <= 0)) | (after & (along >= 0))
+        return parts & long[i] & long[j]
+
+    return ask
 
 
 def _how_near(edges: Edges, i: Ints, j: Ints, reach: float) -> Near:
