@@ -109,6 +109,25 @@ def test_what_is_read_anywhere_in_vietnam_leads_back_to_a_tenth_of_a_millimetre(
         assert np.hypot(*(back - there).T).max() < 0.0001, uri
 
 
+def test_a_vertex_that_two_parcels_share_stays_one(engine):
+    there = np.random.default_rng(7).uniform((520_000, 1.2e6), (610_000, 1.3e6), (5000, 2)).round(3)
+    wgs84 = crs.offered(9212)[crs.CRS84]
+    read = []
+    for far in (0, 30_000):  # the same vertex in parcels of other extents
+        moved = crs.outgoing("geom", 9212, wgs84)
+        statement = (
+            f"SELECT ST_AsGeoJSON({moved}, {wgs84.digits}) FROM (SELECT n, ST_SetSRID(ST_MakeLine("
+            "ST_MakePoint(x, y), ST_MakePoint(x - %(far)s, y - %(far)s)), 9212) AS geom"
+            " FROM unnest(%(x)s::float8[], %(y)s::float8[]) WITH ORDINALITY AS p (x, y, n)) AS g"
+            " ORDER BY n"
+        )
+        values = {"x": there[:, 0].tolist(), "y": there[:, 1].tolist(), "far": far}
+        with engine.connect() as connection:
+            rows = connection.exec_driver_sql(statement, values).scalars()
+            read.append([json.loads(text)["coordinates"][0] for text in rows])
+    assert read[0] == read[1]
+
+
 def test_only_geographic_systems_of_epsg_put_latitude_first(grid):
     storage, _, client = grid
     flipped = {u for u, known in crs.offered(storage).items() if known.north_first}

@@ -31,10 +31,10 @@ def _texts(srid: int) -> tuple[str, str]:
     """How the function of revision 0002 transforms, and how it does it now."""
     rings = f"ST_SetSRID(ST_ForcePolygonCCW(NEW.geom), {PINNED + srid})"
     a, b, c = height_plane(srid)
-    height = f"{-a:.3f} + {-b:.9f} * ST_XMin(NEW.geom) + {-c:.9f} * ST_YMin(NEW.geom)"
+    plane = f"1, 0, 0, 0, 1, 0, {-b:.9f}, {-c:.9f}, 1, 0, 0, {-a:.3f}"
     return (
         f"ST_Transform({rings}, 4326)",
-        f"ST_Force2D(ST_Transform(ST_Force3DZ({rings}, {height}), 4326))",
+        f"ST_Force2D(ST_Transform(ST_Affine(ST_Force3DZ({rings}), {plane}), 4326))",
     )
 
 
