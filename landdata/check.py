@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -107,17 +108,24 @@ def check(
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None
+    limits = topology.Limits.load(settings.rules)
+    today = datetime.date.today()
     run = partial(
         topology.check,
         neighbours=around,
         commune=commune,
         boundary=boundary,
-        limits=topology.Limits.load(settings.rules),
+        limits=limits,
+        today=today,
         from_wgs84=transformer(4326, survey.srid).transform,
         progress=progress,
     )
     checked = run(survey)
-    proposals = repair.propose(survey, checked, run, around) if propose else None
+    proposals = (
+        repair.propose(survey, checked, run, around, limits=limits, today=today)
+        if propose
+        else None
+    )
     return Report(survey, checked, summarise(survey, checked), proposals)
 
 

@@ -23,9 +23,9 @@ class Rule:
 
     `vi` and `en` are sentences with the fields {parcel}, {other}, {measured}, {limit}, {unit}
     and those that the rule's own findings give as `detail`; the titles stand where there is no
-    room for a sentence. `limit` names what the rule is held to: a field of
-    `landdata.topology.Limits`, or a table of tolerances. `source` is where that comes from,
-    unless a finding says otherwise.
+    room for a sentence. `limit` is the field of `landdata.topology.Limits` that the rule is held
+    to, `tolerance` the quantity of `landdata.topology.tolerances`. `source` is where that comes
+    from, unless a finding says otherwise.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Rule:
     unit: str | None = None
     source: str | None = None
     limit: str | None = None
+    tolerance: str | None = None
 
     def title(self, language: str) -> str:
         """What the rule is called in `vi` or `en`."""
@@ -292,6 +293,7 @@ _CATALOGUE = (
         " ({area} m²), beyond {limit} m².",
         unit="m²",
         source="Circular 26/2024/TT-BTNMT, annex 04",
+        tolerance="area",
     ),
     Rule(
         "sheet-area-differs", "warning", "Tổng diện tích tờ lệch", "Sheet's area differs",
@@ -301,6 +303,7 @@ _CATALOGUE = (
         " ones ({area} m²), beyond {limit} {unit}.",
         unit="m²",
         source="Circular 26/2024/TT-BTNMT, annex 04, by propagation of errors",
+        tolerance="area",
     ),
     Rule(
         "identifier-outside", "warning", "Mã định danh ngoài thửa", "Identifier elsewhere",

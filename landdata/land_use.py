@@ -21,6 +21,10 @@ GROUPS: frozenset[str] = frozenset(_DATA["groups"])
 SOURCE: str = _DATA["source"]
 
 
+#: The groups at the top, of which every code is one: agricultural, other, unused.
+TOP = frozenset(use["group"] for use in CURRENT.values())
+
+
 class Use(TypedDict):
     """One use of a parcel; `area` in m² where the survey states it."""
 
@@ -45,6 +49,18 @@ def status(code: str) -> Status:
         known = LEGACY[code]
         return Status("legacy", known["proposal"], tuple(known.get("choices", ())))
     return Status("group") if code in GROUPS else Status("unknown")
+
+
+def group(code: str) -> str | None:
+    """Return the group at the top that a code is of, `NNP`, `PNN` or `CSD`; null if not sure."""
+    if code in TOP:
+        return code
+    told = status(code)
+    if told.kind == "current":
+        return CURRENT[code]["group"]
+    becomes = {told.proposal} if told.proposal else set(told.choices)
+    groups = {CURRENT[each]["group"] for each in becomes}
+    return groups.pop() if len(groups) == 1 else None
 
 
 _USE = re.compile(

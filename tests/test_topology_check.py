@@ -166,20 +166,6 @@ def test_commune_of_the_file_counts_where_none_is_given():
     ]
 
 
-def test_area_tolerance_follows_annex_04():
-    area = np.array([40.0, 300, 1000, 2000, 5000, 10000, 20000])
-    expected = [0.35, 0.35 + 26 * 0.08, 0.35 + 26 * 0.08 + 70 * 0.05]
-    expected += [expected[-1] + 100 * 0.04]
-    expected += [expected[-1] + 300 * 0.03]
-    expected += [expected[-1] + 500 * 0.02]
-    expected += [expected[-1] + 1000 * 0.01]
-    scale = np.full(len(area), 1000)
-    assert rules.area_tolerance(area, scale) == pytest.approx(expected)
-    fallback = rules.area_tolerance(area, np.zeros(len(area), dtype=int))
-    assert fallback == pytest.approx(rules.area_tolerance(area, np.full(len(area), 2000)))
-    assert (fallback >= rules.area_tolerance(area, scale)).all()
-
-
 def test_stated_area_is_held_to_the_measured_one():
     # 400 m² at 1:1000: 0.35 + 260 · 0.008 + 100 · 0.005 = 2.93 m²
     checked = topology.check(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import shutil
 import sys
 from pathlib import Path
 
@@ -17,9 +16,8 @@ from hypothesis import strategies as st
 from test_topology_check import cell, official, rules_told, survey
 
 from landdata import identifiers, topology
-from landdata.errors import BadRequest
 from landdata.survey.crs import transformer
-from landdata.topology import ACCEPTABLE, REJECTED, Limits
+from landdata.topology import ACCEPTABLE, REJECTED
 
 ROOT = Path(__file__).parents[1]
 
@@ -224,41 +222,6 @@ def test_every_odd_vertex_put_in_is_told_and_nothing_else(seed):
     checked = told(shapes)
     odd = {"repeated-point", "short-edge", "spike", "sliver", "dense-vertices", "multipart"}
     assert sorted((f.rule, f.row) for f in checked.findings if f.rule in odd) == sorted(expected)
-
-
-# -- the deployment's own limits
-
-
-def test_limits_and_rules_that_are_off(tmp_path):
-    path = tmp_path / "rules.toml"
-    path.write_text("[limits]\ngap = 0.2\n[rules]\nunmatched-vertex = false\n", "utf-8")
-    limits = Limits.load(path)
-    assert limits == Limits(gap=0.2, off=frozenset({"unmatched-vertex"}))
-    shapes = [cell(0), cell(20.3), cell(0, 20, 10), cell(10, 20, 10)]
-    assert rules_told(told(shapes)) == ["gap", "unmatched-vertex"]
-    assert rules_told(told(shapes, limits=limits)) == []
-    assert Limits.load(None) == Limits()
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("[rules]\noverlap = false\n", "severity error"),
-        ("[rules]\nnonsense = false\n", "nonsense"),
-        ("[limits]\ngapp = 1\n", "no limit"),
-        ("[limits]\ngap = -1\n", "above 0"),
-        ("[limit]\ngap = 1\n", "part"),
-        ("gap = = 1", "can't be read"),
-    ],
-)
-def test_a_rules_file_that_makes_no_sense_is_refused(tmp_path, text, says):
-    path = tmp_path / "rules.toml"
-    path.write_text(text, "utf-8")
-    with pytest.raises(BadRequest, match=says):
-        Limits.load(path)
-    shutil.rmtree(tmp_path)
-    with pytest.raises(BadRequest, match="can't be read"):
-        Limits.load(path)
 
 
 def test_the_catalogue_page_is_the_catalogue():

@@ -11,6 +11,7 @@ rows, with all official parcels that they do not replace, do not overlap beyond 
 
 from __future__ import annotations
 
+import datetime
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -24,8 +25,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import RULES, Finding
-from landdata.topology import coverage, record, shape
+from landdata.topology import coverage, record, rules, shape
 from landdata.topology.rules import Limits
+from landdata.topology.tolerances import Ground
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -73,6 +75,7 @@ def check(
     commune: str | None = None,
     boundary: BaseGeometry | None = None,
     limits: Limits | None = None,
+    today: datetime.date | None = None,
     from_wgs84: record.FromWgs84 | None = None,
     progress: Progress | None = None,
 ) -> Checked:
@@ -81,8 +84,11 @@ def check(
     `commune` is the batch's; where it is None, what each row states makes its key. `boundary`
     is the commune's, in the storage CRS, and `from_wgs84` turns longitudes and latitudes into
     that; without them no parcel is held to its commune's border, no identifier to its cell.
+    A parcel is held to the limits in force on the day of its survey, and where that is not
+    stated, to those in force `today`.
     """
-    limits = limits or Limits()
+    asked, ground = limits or Limits(), Ground.of(survey, today or datetime.date.today())
+    limits = asked.widest()
     tell = progress or (lambda stage, share: None)
     seconds: dict[str, float] = {}
     started = time.perf_counter()
@@ -95,14 +101,13 @@ def check(
     official = _Official.of(neighbours)
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
-    found, repeats = record.check(survey, parcels, commune, limits, from_wgs84)
+    found, repeats = record.check(survey, parcels, commune, limits, ground, from_wgs84)
     findings += found
     lap("record")
     tell("record", 1 / 1)
 
     found, usable = shape.check(survey.rows, parcels, survey.geometry, limits)
-    findings += found
-    findings += _missing(survey, parcels, findings)
+    findings += found + _missing(survey, parcels, findings)
     lap("shape")
     tell("shape", 1 / 1)
 
@@ -144,7 +149,8 @@ def check(
     findings += _replaced(
         survey, parcels, official, replaces, (status == ACCEPTABLE) & (unchanged < 0)
     )
-    findings = sorted((each for each in findings if each.rule not in limits.off), key=_order)
+    held = _held(findings, survey, asked, ground)
+    findings = sorted((each for each in held if each.rule not in limits.off), key=_order)
     lap("official")
     return Checked(findings, status, parcels, unchanged, replaces, seconds)
 
@@ -343,6 +349,39 @@ def _missing(
         for at in np.flatnonzero(void).tolist()
         if int(survey.rows[at]) not in told
     ]
+
+
+def _held(findings: list[Finding], survey: Survey, limits: Limits, ground: Ground) -> list[Finding]:
+    """Hold each finding to the limit of its own parcels' scale, use and day.
+
+    Where two rows have one, the one that tells more counts.
+    """
+    names = {case.limit for case in limits.cases} | set(limits.said)
+    if not names:
+        return findings
+    index = {int(row): at for at, row in enumerate(survey.rows.tolist())}
+    values = {name: limits.of(name, ground) for name in names if name in rules.DEPENDENT}
+    held = []
+    for each in findings:
+        name = RULES[each.rule].limit
+        rows = [index[row] for row in (each.row, each.other_row) if row in index]
+        if name not in values or not rows or each.measured is None:
+            own = limits.said.get(name or "")
+            held.append(replace(each, source=own) if own else each)
+            continue
+        value, sources = values[name]
+        above = rules.DEPENDENT[name]
+        at = (min if above else max)(rows, key=lambda row: value[row])
+        limit = float(value[at])
+        beyond = each.measured > limit if above else each.measured < limit
+        if each.rule == "unmatched-vertex":  # the limit is within
+            beyond = each.measured <= limit
+        if each.rule == "sliver" and shapely.area(survey.geometry[at]) < limits.sliver_area:
+            beyond = True
+        if beyond:
+            source = next(text for which, text in sources if which[at])
+            held.append(replace(each, limit=limit, source=source or each.source))
+    return held
 
 
 def _with_parcels(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:

@@ -7,7 +7,7 @@
 row gets a finding, which names the first of the others.
 `commune-differs`: the file states another commune than the batch is for.
 `area-differs`: the stated area is further off the measured one than two measurements may be at
-the map scale (`rules.area_tolerance`).
+the map scale (`landdata.topology.tolerances`).
 `sheet-area-differs`: on a sheet, what the parcels state adds up to another area than what they
 measure; the limit is what the differences allowed to each add up to if they are by chance (root
 of the sum of squares). Parcels told by `area-differs` are left out.
@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 
 from landdata import identifiers, land_use
 from landdata.findings import Finding
-from landdata.topology import rules
+from landdata.topology import rules, tolerances
+from landdata.topology.tolerances import Ground
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -63,6 +64,7 @@ def check(
     parcels: NDArray[np.object_],
     commune: str | None,
     limits: rules.Limits,
+    ground: Ground,
     from_wgs84: FromWgs84 | None,
 ) -> tuple[list[Finding], NDArray[np.bool_]]:
     """Return the findings, and which of the (n,) rows repeat an earlier row.
@@ -73,8 +75,8 @@ def check(
     findings, repeats = _numbers(survey, parcels)
     findings += _identifiers(survey, parcels, limits, from_wgs84)
     findings += _communes(survey, parcels, commune)
-    findings += _areas(survey, parcels)
-    findings += _land_uses(survey, parcels)
+    findings += _areas(survey, parcels, limits, ground)
+    findings += _land_uses(survey, parcels, ground)
     return findings, repeats
 
 
@@ -179,11 +181,12 @@ def _communes(survey: Survey, parcels: NDArray[np.object_], commune: str | None)
     ]
 
 
-def _areas(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
+def _areas(
+    survey: Survey, parcels: NDArray[np.object_], limits: rules.Limits, ground: Ground
+) -> list[Finding]:
     stated = survey.attributes["area"].to_numpy()
-    scale = survey.attributes["scale"].combine_chunks().fill_null(0).to_numpy()
     measured = survey.measured_area
-    limit = rules.area_tolerance(measured, scale.astype(np.int64))
+    limit, sources = tolerances.limits("area", measured, ground, limits.tolerances)
     off = np.abs(stated - measured)
     # Surveys state areas to 0.1 m²; half of that is the writing, not the measuring.
     beyond = np.flatnonzero(off > limit + 0.05)
@@ -194,7 +197,7 @@ def _areas(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
             parcel=parcels[at],
             measured=round(float(off[at]), 3),
             limit=round(float(limit[at]), 3),
-            source=rules.area_source(),
+            source=next(text for which, text in sources if which[at]),
             point=_place(survey.geometry[at]),
             detail={"stated": f"{stated[at]:.1f}", "area": f"{measured[at]:.1f}"},
         )
@@ -280,8 +283,8 @@ _WHY = {
 }
 
 
-def _land_uses(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
-    texts = survey.attributes["land_use"].combine_chunks().dictionary_encode()
+def _land_uses(survey: Survey, parcels: NDArray[np.object_], ground: Ground) -> list[Finding]:
+    texts = ground.uses
     findings = []
     bad: dict[int, list[tuple[str, str, str]]] = {}
     for code, text in enumerate(texts.dictionary.to_pylist()):

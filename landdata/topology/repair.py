@@ -8,13 +8,15 @@ the larger, gives way or grows along the other's boundary, so that both have its
 *Unmatched vertex*: it moves to the other's vertex where one is as near as that, in all rows that
 have it; otherwise the other gets the vertex too.
 
-No vertex moves further than a boundary point of the parcel's map scale may be off
-(`rules.point_accuracy`), and nothing official moves. All rules then run over the result: what
-makes any finding that was not there before is taken back, with all that hangs together with it.
+No vertex moves further than a boundary point of the parcel's map scale and use may be off
+(`landdata.topology.tolerances`), and nothing official moves. All rules then run over the result:
+what makes any finding that was not there before is taken back, with all that hangs together with
+it.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,7 +28,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import Finding
-from landdata.topology import coverage, rules
+from landdata.topology import coverage, tolerances
+from landdata.topology.rules import Limits
+from landdata.topology.tolerances import Ground
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -79,15 +83,23 @@ class Proposals:
 
 
 def propose(
-    survey: Survey, checked: Checked, check: Check, neighbours: Neighbours | None = None
+    survey: Survey,
+    checked: Checked,
+    check: Check,
+    neighbours: Neighbours | None = None,
+    *,
+    limits: Limits | None = None,
+    today: datetime.date | None = None,
 ) -> Proposals:
     """Propose mends for what `checked` found; `check` runs all rules over a survey again.
 
-    It must do so with the same neighbours and limits. The survey itself stays as it is.
+    It must do so with the same neighbours and limits. The survey itself stays as it is. A
+    parcel whose survey states no day is held to what is in force `today`.
     """
     around = _seam(survey, checked, neighbours)
-    scale = survey.attributes["scale"].combine_chunks().fill_null(0).to_numpy()
-    limit = rules.point_accuracy(scale.astype(np.int64))
+    ground = Ground.of(survey, today or datetime.date.today())
+    nothing = np.zeros(len(survey))
+    limit, _ = tolerances.limits("point", nothing, ground, (limits or Limits()).tolerances)
     at = {int(row): place for place, row in enumerate(survey.rows)}
     before = _counted(checked.findings)
     barred: set[int] = set()

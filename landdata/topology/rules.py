@@ -1,26 +1,58 @@
 """The limits of the rules, as data, each with its source.
 
 The sentences and severities are in `landdata.findings.RULES`; here is from which measure on a
-rule speaks.
+rule speaks. What the law allows by map scale, land use and day is in `tolerances`.
 """
 
 from __future__ import annotations
 
-import json
+import datetime
 import tomllib
-from dataclasses import dataclass, fields
-from functools import cache
-from importlib.resources import files
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from landdata.errors import BadRequest
 from landdata.findings import RULES
+from landdata.topology import tolerances
+from landdata.topology.tolerances import Bools, Floats, Ground, Tolerance
 
-#: A parcel whose map scale is not told is held to the tolerance of this one (denominator).
-FALLBACK_SCALE = 2000
+#: The limits that may depend on map scale, land use and day, and whether a rule speaks above
+#: its limit (else below). A finding's `measured` is compared with each.
+DEPENDENT = {
+    "gap": False,
+    "snap": False,
+    "edge": False,
+    "spike": False,
+    "sliver": False,
+    "density": True,
+    "cell": True,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Another value of a limit for parcels of some scales and uses, within some days."""
+
+    limit: str
+    value: float
+    source: str
+    scales: frozenset[int] = frozenset()  # denominators; empty: any
+    land_use: frozenset[str] = frozenset()  # codes and groups; empty: any
+    valid_from: datetime.date | None = None
+    valid_to: datetime.date | None = None
+
+    def holds(self, ground: Ground) -> Bools:
+        """Tell for which parcels."""
+        held = ground.between(self.valid_from, self.valid_to).copy()
+        if self.scales:
+            held &= np.isin(ground.scale, list(self.scales))
+        if self.land_use:
+            held &= ground.only(self.land_use)
+        return held
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +81,9 @@ class Limits:
     that have this share of the larger one in common are nearly one. `cell`: how far an
     identifier's cell may lie from its parcel.
 
-    `off`: the rules that a deployment does without; none of severity error.
+    `off`: the rules that a deployment does without; none of severity error. `cases`: where
+    another value holds, the first that fits. `said`: where a deployment's own values come from.
+    `tolerances`: what the law allows, a deployment's own before the package's.
     """
 
     rounding: float = 0.0015
@@ -67,6 +101,34 @@ class Limits:
     same: float = 0.95
     cell: float = 1.5
     off: frozenset[str] = frozenset()
+    cases: tuple[Case, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
+    tolerances: tuple[Tolerance, ...] = field(default_factory=tolerances.shipped)
+
+    def widest(self) -> Limits:
+        """Return these limits so that no parcel's finding is missed, whichever case is its own."""
+        values: dict[str, Any] = {}
+        for name, above in DEPENDENT.items():
+            all_ = [getattr(self, name), *(c.value for c in self.cases if c.limit == name)]
+            values[name] = min(all_) if above else max(all_)
+        return replace(self, **values)
+
+    def of(self, name: str, ground: Ground) -> tuple[Floats, list[tuple[Bools, str | None]]]:
+        """Return a limit's value for each of n parcels, and the source for each part of them.
+
+        The source is null where the rule's own counts.
+        """
+        value = np.full(len(ground.scale), getattr(self, name))
+        left = np.ones(len(value), dtype=np.bool_)
+        sources: list[tuple[Bools, str | None]] = []
+        for case in self.cases:
+            if case.limit == name:
+                held = left & case.holds(ground)
+                value[held] = case.value
+                sources.append((held, case.source))
+                left &= ~held
+        sources.append((left, self.said.get(name)))
+        return value, sources
 
     @classmethod
     def load(cls, path: Path | None) -> Limits:
@@ -74,11 +136,21 @@ class Limits:
 
             [limits]
             gap = 0.3
+            snap = [
+              {value = 0.15, scales = [1000], land_use = ["NNP"], from = 2026-01-01,
+               source = "Decision 12/2026"},
+              {value = 0.05},
+            ]
             [rules]
             spike = false
+            [[tolerances]]
+            of = "point"
+            …
 
-        The defaults where `path` is None. Raises `BadRequest` for what makes no sense, a rule of
-        severity error turned off among it: what is official must never overlap.
+        Of several values the first that fits a parcel counts, and the default where none does.
+        `[[tolerances]]` are of the form of `landdata/data/tolerances.json`. The defaults where
+        `path` is None. Raises `BadRequest` for what makes no sense, a rule of severity error
+        turned off among it: what is official must never overlap.
         """
         if path is None:
             return cls()
@@ -86,22 +158,76 @@ class Limits:
             given = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise _bad(path, f"can't be read: {error}") from None
-        numbers = {each.name for each in fields(cls)} - {"off"}
         limits, on = given.pop("limits", {}), given.pop("rules", {})
+        own = given.pop("tolerances", [])
         for name in given:
-            raise _bad(path, f"has a part {name!r}; it may have [limits] and [rules]")
+            raise _bad(path, f"has a part {name!r}; it may have [limits], [rules], [[tolerances]]")
+        values: dict[str, float] = {}
+        said: dict[str, str] = {}
+        cases: list[Case] = []
         for name, value in limits.items():
-            if name not in numbers:
-                raise _bad(path, f"gives {name!r}, which is no limit; {sorted(numbers)} are")
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-                raise _bad(path, f"gives {value!r} as limit {name!r}, which is no number above 0")
+            for case in _cases(path, name, value):
+                if name in values:
+                    raise _bad(path, f"gives values of {name!r} after one that always holds")
+                if replace(case, limit="", value=0.0, source="") == Case("", 0.0, ""):
+                    values[name], said[name] = case.value, case.source
+                else:
+                    cases.append(case)
         for name, value in on.items():
             if name not in RULES or not isinstance(value, bool):
                 raise _bad(path, f"gives {name} = {value!r}; write a rule's id = true or false")
             if not value and RULES[name].severity == "error":
                 raise _bad(path, f"turns {name!r} off, which is a rule of severity error")
-        off = frozenset(name for name, value in on.items() if not value)
-        return cls(**{name: float(value) for name, value in limits.items()}, off=off)
+        try:
+            allowed = tuple(Tolerance.read(each) for each in own)
+        except ValueError as error:
+            raise _bad(path, f"has a tolerance that is not understood: {error}") from None
+        return cls(
+            **values,
+            off=frozenset(name for name, value in on.items() if not value),
+            cases=tuple(cases),
+            said=said,
+            tolerances=allowed + tolerances.shipped(),
+        )
+
+
+_NUMBERS = frozenset(each.name for each in fields(Limits) if each.type == "float")
+
+
+def _cases(path: Path, name: str, given: Any) -> list[Case]:
+    """Read what a rules file says of one limit: a number, a table, or a list of tables."""
+    if name not in _NUMBERS:
+        raise _bad(path, f"gives {name!r}, which is no limit; {sorted(_NUMBERS)} are")
+    found = []
+    for each in given if isinstance(given, list) else [given]:
+        told = each if isinstance(each, dict) else {"value": each}
+        value = told.get("value")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise _bad(path, f"gives {value!r} as limit {name!r}, which is no number above 0")
+        unknown = set(told) - {"value", "source", "scales", "land_use", "from", "to"}
+        if unknown:
+            raise _bad(path, f"says {sorted(unknown)} of limit {name!r}, which it can't depend on")
+        if set(told) - {"value", "source"} and name not in DEPENDENT:
+            raise _bad(
+                path,
+                f"has limit {name!r} depend on {sorted(set(told) - {'value', 'source'})};"
+                f" only {sorted(DEPENDENT)} may",
+            )
+        try:
+            found.append(
+                Case(
+                    name,
+                    float(value),
+                    str(told.get("source", f"limits of this deployment, {path.name}")),
+                    frozenset(map(int, told.get("scales", ()))),
+                    tolerances.codes(told.get("land_use", ())),
+                    tolerances.day(told.get("from")),
+                    tolerances.day(told.get("to")),
+                )
+            )
+        except (ValueError, TypeError) as error:
+            raise _bad(path, f"misstates limit {name!r}: {error}") from None
+    return found
 
 
 def _bad(path: Path, why: str) -> BadRequest:
@@ -110,63 +236,3 @@ def _bad(path: Path, why: str) -> BadRequest:
         hint="Correct it, or unset LANDDATA_RULES; docs/topology.md shows one.",
         code="bad-rules",
     )
-
-
-@cache
-def _tolerances() -> tuple[dict[int, tuple[NDArray[np.float64], NDArray[np.float64]]], str]:
-    """Read `data/tolerances.json` as knots (m²) of piecewise linear limits (m²), by scale."""
-    text = (files("landdata") / "data" / "tolerances.json").read_text(encoding="utf-8")
-    tables = json.loads(text)
-    knots = {}
-    for scale, table in tables["area"].items():
-        x = np.array([0.0, *(band["up_to"] for band in table["bands"])])
-        per_m2 = np.array([band["per_10_m2"] / 10 for band in table["bands"]])
-        y = table["base"] + np.concatenate([[0.0], np.cumsum(np.diff(x) * per_m2)])
-        # The last band has no end: a knot far out carries its slope.
-        end = 1e9
-        x = np.append(x, end)
-        y = np.append(y, y[-1] + (end - x[-2]) * table["beyond_per_10_m2"] / 10)
-        knots[int(scale)] = (x, y)
-    return knots, tables["source"]
-
-
-def point_accuracy(scale: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return how far (m) a boundary point may be off its true place, by map scale.
-
-    `scale` is the denominator; a point of a map whose scale is not told, or that lies between
-    two of the table, is held to the next larger one: nothing is moved further than is sure.
-    Source: Circular 25/2014/TT-BTNMT, art. 7 (one secondary source). The factor for
-    agricultural land is left out for the same reason.
-    """
-    table = json.loads(
-        (files("landdata") / "data" / "tolerances.json").read_text(encoding="utf-8")
-    )["point"]["metres"]
-    scales = np.array(sorted(map(int, table)))
-    metres = np.array([table[str(each)] for each in scales])
-    at = np.searchsorted(scales, np.maximum(scale, scales[0]), side="right") - 1
-    result: NDArray[np.float64] = metres[at]
-    return result
-
-
-def area_source() -> str:
-    """Return where the area tolerances come from."""
-    return _tolerances()[1]
-
-
-def area_tolerance(area: NDArray[np.float64], scale: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return by how much (m²) two measurements of an `area` (m²) may differ, by map scale.
-
-    `scale` is the denominator, 0 where it is not told (`FALLBACK_SCALE` then). A scale between
-    two of the tables takes the smaller scale's table, which allows more.
-    Source: Circular 26/2024/TT-BTNMT, annex 04. The annex counts "per 10 m²"; we read that as
-    a slope, not as a staircase.
-    """
-    knots, _ = _tolerances()
-    scales = np.array(sorted(knots))
-    asked = np.where(scale > 0, scale, FALLBACK_SCALE)
-    table = scales[np.minimum(np.searchsorted(scales, asked), len(scales) - 1)]
-    limit = np.full(len(area), np.nan)
-    for each in np.unique(table):
-        chosen = table == each
-        limit[chosen] = np.interp(area[chosen], *knots[int(each)])
-    return limit
