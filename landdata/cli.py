@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
 
@@ -741,6 +741,97 @@ def export(
     click.echo(f"{n} {collection} written to {out}.")
 
 
+# -- webhooks ------------------------------------------------------------------------------
+
+
+@cli.group()
+def webhook() -> None:
+    """Addresses that a worker tells of every publication."""
+
+
+@webhook.command("add")
+@click.argument("url")
+@click.option(
+    "--secret-file",
+    type=click.File("r", encoding="utf-8"),
+    help="The secret that signs, whsec_…; - reads standard input. Made by us where not given.",
+)
+@with_json
+def webhook_add(url: str, secret_file: TextIO | None, as_json: bool) -> None:
+    """Tell URL of every publication from now on; the receiver needs the secret."""
+    from landdata import webhooks
+
+    secret = secret_file.read().strip() if secret_file else webhooks.new_secret()
+    kept = None
+    with _store() as (settings, session):
+        number = webhooks.add(session, url, secret).id
+        if secret_file is None:
+            kept = settings.home / "webhooks" / f"{number}.secret"
+            kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept.touch(mode=0o600)
+            kept.write_text(f"{secret}\n", "utf-8")
+    if as_json:
+        _print({"webhook": number, "secret_file": str(kept) if kept else None})
+    else:
+        click.echo(f"Webhook {number} is told from now on, by a worker.")
+        if kept:
+            click.echo(f"Its secret is in {kept}; hand it to the receiver.")
+
+
+@webhook.command("list")
+@with_json
+def webhook_list(as_json: bool) -> None:
+    """List the webhooks and how far each is."""
+    from landdata import webhooks
+    from landdata.documents.terminal import print_table
+
+    with _store() as (_, session):
+        found = webhooks.everything(session)
+    if as_json:
+        _print(found)
+    else:
+        print_table(found)
+
+
+@webhook.command("remove")
+@click.argument("number", type=int)
+def webhook_remove(number: int) -> None:
+    """Tell webhook NUMBER nothing more."""
+    from landdata import webhooks
+
+    with _store() as (settings, session):
+        webhooks.remove(session, number)
+    (settings.home / "webhooks" / f"{number}.secret").unlink(missing_ok=True)
+    click.echo(f"Webhook {number} is gone.")
+
+
+@webhook.command("dead")
+@click.argument("number", type=int, required=False)
+@with_json
+def webhook_dead(number: int | None, as_json: bool) -> None:
+    """List what could not be told, to webhook NUMBER or to any."""
+    from landdata import webhooks
+    from landdata.documents.terminal import print_table
+
+    with _store() as (_, session):
+        found = webhooks.dead_letters(session, number)
+    if as_json:
+        _print(found)
+    else:
+        print_table(found)
+
+
+@webhook.command("retry")
+@click.argument("number", type=int)
+def webhook_retry(number: int) -> None:
+    """Send webhook NUMBER its dead letters again, and at once what waits."""
+    from landdata import webhooks
+
+    with _store() as (_, session):
+        n = webhooks.retry(session, number)
+    click.echo(f"Webhook {number}: {n} dead letters are sent again.")
+
+
 # -- serving -------------------------------------------------------------------------------
 
 
@@ -754,7 +845,7 @@ def export(
     help="Seconds that a running check is given when the worker is told to stop.",
 )
 def worker(concurrency: int, grace: float) -> None:
-    """Check the batches of the queue until stopped; as many workers as you like."""
+    """Check the batches of the queue and tell webhooks, until stopped; run as many as you like."""
     from landdata.jobs import worker as work
 
     work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)

@@ -26,6 +26,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -37,7 +38,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from landdata import batches, db
+from landdata import batches, db, webhooks
 from landdata.check import ReadOptions
 from landdata.db import sql
 from landdata.errors import BadSurvey, LandDataError, Unavailable
@@ -176,7 +177,7 @@ def worker(
     heartbeat: float = _HEARTBEAT,
     say: Say = lambda _: None,
 ) -> None:
-    """Check batches of the queue until SIGTERM or SIGINT, `concurrency` at a time.
+    """Check batches of the queue until SIGTERM or SIGINT, `concurrency` at a time; tell webhooks.
 
     Then no new one is begun; what is not done after `grace` seconds is put back into the queue.
     A database that goes away is waited for. Raises `Unavailable` where it is not there at first.
@@ -187,9 +188,15 @@ def worker(
         with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop
             say(text)
 
+    enough = threading.Event()
+    # beside the queue: neither a long check nor a receiver that hangs must hold up the other
+    telling = threading.Thread(target=webhooks.run, args=(engine, enough), kwargs={"say": tell})
+    telling.start()
     try:
         asyncio.run(_work(settings, engine, concurrency, grace, heartbeat, tell))
     finally:
+        enough.set()
+        telling.join()
         engine.dispose()
 
 

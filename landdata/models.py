@@ -347,6 +347,40 @@ class Publication(Base):
     retired: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
 
 
+class Webhook(Base):
+    """An address that is told of every publication, in order, and how far that is.
+
+    `delivered` is the last publication that is done with; `attempts` failed for the next one,
+    which is not tried before `next_at`. `secret` signs; no reader's role sees this table.
+    """
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(always=True), primary_key=True)
+    url: Mapped[str]
+    secret: Mapped[str]
+    added_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    delivered: Mapped[int] = mapped_column(BigInteger)
+    delivered_at: Mapped[dt.datetime | None]
+    attempts: Mapped[int] = mapped_column(server_default=text("0"))
+    failure: Mapped[str | None]
+    next_at: Mapped[dt.datetime | None]
+
+
+class DeadLetter(Base):
+    """A publication that a webhook could not be told of; `again`: it is to be tried once more."""
+
+    __tablename__ = "dead_letters"
+
+    webhook_id: Mapped[int] = mapped_column(
+        ForeignKey("webhooks.id", ondelete="CASCADE"), primary_key=True, autoincrement=False
+    )
+    publication: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    failure: Mapped[str]
+    died_at: Mapped[dt.datetime] = mapped_column(server_default=func.now())
+    again: Mapped[bool] = mapped_column(server_default=text("false"))
+
+
 class ChangedCell(Base):
     """How often parcels of a cell of the ground have changed: what is drawn of it is as old.
 

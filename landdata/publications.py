@@ -8,7 +8,10 @@ rows are not: a transaction that takes its numbers first may commit last.)
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -16,6 +19,43 @@ from sqlalchemy.orm import Session
 from landdata.db import sql
 
 _LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `batches`
+
+RETIRED, BEGUN = 0, 1  # within a publication what ends is told before what begins
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place in the order of changes: after this publication, kind and number of a state."""
+
+    publication: int
+    kind: int
+    version: int
+
+    def token(self) -> str:
+        """Return it as the opaque text that a reader keeps."""
+        plain = json.dumps([self.publication, self.kind, self.version], separators=(",", ":"))
+        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+    @classmethod
+    def of(cls, token: str) -> Place:
+        """Return the place that a token names. Raises `ValueError` for any other text."""
+        try:
+            plain = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+            publication, kind, version = json.loads(plain)
+        except (TypeError, RecursionError):
+            raise ValueError(token) from None
+        numbers = (publication, kind, version)
+        if not all(type(n) is int and 0 <= n < 2**62 for n in numbers) or kind > BEGUN:
+            raise ValueError(token)
+        return cls(publication, kind, version)
+
+
+BEGINNING = Place(0, BEGUN, 0)
+
+
+def before(publication: int) -> Place:
+    """Return the place of who has all that became official before a publication."""
+    return Place(publication, RETIRED, 0)
 
 
 def last_version(session: Session) -> int:

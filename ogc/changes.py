@@ -7,16 +7,14 @@ is told nothing twice, however many batches are being accepted meanwhile.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import datetime as dt
-import json
 import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from landdata.errors import BadRequest
+from landdata.publications import BEGINNING, BEGUN, RETIRED, Place
 from ogc import crs, items
 from ogc.config import Collection
 
@@ -26,27 +24,9 @@ MAX_LIMIT = 10_000
 MAX_WAIT = 30
 NOW = "now"
 
-_RETIRED, _BEGUN = 0, 1  # within a publication what ends is told before what begins
 _POLL_SECONDS = 0.5
 # A waiting request holds one of the server's threads; the others are for those who ask now.
 _waiting = threading.BoundedSemaphore(3)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """After this change: the publication, ended or begun, the number of the state."""
-
-    publication: int
-    kind: int
-    version: int
-
-    def token(self) -> str:
-        """Return it as the opaque text that a client keeps."""
-        plain = json.dumps([self.publication, self.kind, self.version], separators=(",", ":"))
-        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
-
-
-BEGINNING = Place(0, _BEGUN, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +80,7 @@ FROM (
   FROM publications AS p
     CROSS JOIN LATERAL (
       (
-        SELECT {_RETIRED} AS kind, ended AS id
+        SELECT {RETIRED} AS kind, ended AS id
         FROM unnest(p.retired) AS ended
         WHERE p.number > %(number)s OR ended > %(retired_after)s
         ORDER BY ended
@@ -108,7 +88,7 @@ FROM (
       )
       UNION ALL
       (
-        SELECT {_BEGUN}, v.id
+        SELECT {BEGUN}, v.id
         FROM parcel_versions AS v
         WHERE v.batch_id = p.batch_id
           AND v.id <= p.last_version
@@ -127,7 +107,7 @@ FROM (
   JOIN {query.collection.table} ON id = e_version
 ORDER BY e_number, e_kind, e_version
 """  # noqa: S608  # fragments of ours, and numbers
-    begun = begin.kind == _BEGUN
+    begun = begin.kind == BEGUN
     rows = reader.rows(
         statement,
         {
@@ -147,7 +127,7 @@ ORDER BY e_number, e_kind, e_version
 
 
 def _change(kind: int, at: dt.datetime, version: int, feature: str) -> str:
-    name = "retired" if kind == _RETIRED else "created" if version == 1 else "changed"
+    name = "retired" if kind == RETIRED else "created" if version == 1 else "changed"
     published = at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
     return f'{{"change":"{name}","published":"{published}","feature":{feature}}}'
 
@@ -157,18 +137,13 @@ def _latest(reader: items.Reader) -> Place:
     rows = reader.rows(
         "SELECT number, last_version FROM publications ORDER BY number DESC LIMIT 1", {}
     )
-    return Place(rows[0][0], _BEGUN, rows[0][1]) if rows else BEGINNING
+    return Place(rows[0][0], BEGUN, rows[0][1]) if rows else BEGINNING
 
 
 def _place(token: str) -> Place:
     try:
-        plain = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
-        publication, kind, version = json.loads(plain)
-        numbers = (publication, kind, version)
-        if not all(type(n) is int and 0 <= n < 2**62 for n in numbers) or kind > _BEGUN:
-            raise ValueError(token)
-        return Place(publication, kind, version)
-    except (ValueError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
+        return Place.of(token)
+    except ValueError:
         raise BadRequest(
             f"Parameter since is not usable (given: {token[:200]!r}).",
             hint="Take the token of an earlier answer as it is, or `now`.",

@@ -20,7 +20,20 @@ ALLOWED = {
     "landdata.survey": GROUND | {"landdata.land_use"},
     "landdata.topology": GROUND | {"landdata.land_use"},
     "landdata.jobs": GROUND
-    | {"landdata.batches", "landdata.check", "landdata.db", "landdata.models"},
+    | {
+        "landdata.batches",
+        "landdata.check",
+        "landdata.db",
+        "landdata.models",
+        "landdata.webhooks",
+    },
+    "landdata.publications": {"landdata.db"},
+    "landdata.webhooks": {
+        "landdata.db",
+        "landdata.errors",
+        "landdata.models",
+        "landdata.publications",
+    },
     "landdata.check": GROUND | {"landdata.survey", "landdata.topology"},
     "landdata.cluster": GROUND,
     "landdata.models": set(),

@@ -151,6 +151,15 @@ def print_batches(found: list[dict[str, Any]]) -> None:
     _console().print(table)
 
 
+def print_table(found: list[dict[str, Any]]) -> None:
+    """Print rows that have the same keys as a table."""
+    if found:
+        table = Table(*found[0], box=None, pad_edge=False)
+        for row in found:
+            table.add_row(*("" if each is None else str(each) for each in row.values()))
+        _console().print(table)
+
+
 def print_parcel(found: dict[str, Any]) -> None:
     """Print the public properties of a parcel."""
     for key, value in found.items():
