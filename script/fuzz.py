@@ -58,6 +58,9 @@ spec.loader.exec_module(child)
 import pyarrow
 if sys.argv[2] == "fiona":
     import fiona
+elif sys.argv[2] == "making":
+    sys.path.insert(0, sys.argv[1].removesuffix("landdata/survey/child.py"))
+    import landdata.survey.making
 else:
     import pyogrio.raw
 for line in sys.stdin:
@@ -98,7 +101,7 @@ class Forked:
 
     def __init__(self, command: list[str], *, cwd: Path, env: dict[str, str], **_: Any) -> None:
         task = json.loads(command[-1])
-        key = (task["engine"], task["driver"])
+        key = (task["engine"], task.get("driver", ""))
         if key not in self.servers:
             self.servers[key] = subprocess.Popen(
                 [sys.executable, "-I", "-c", SERVER, command[2], task["engine"]],

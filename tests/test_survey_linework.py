@@ -216,6 +216,20 @@ def test_what_follows_a_damaged_pair_is_not_left_out(tmp_path, old, new):
     assert refused(path).code == "unreadable"
 
 
+def test_lines_that_cross_without_end_are_given_up(tmp_path):
+    """Every line meets every other: a small file whose faces nobody can wait for."""
+    rng = np.random.default_rng(3)
+    ends = rng.uniform(548_000, 549_000, (9000, 2, 2)) + np.array([0, 733_000])
+    path = dxf(tmp_path / "a.dxf", [(10, shapely.LineString(each), None) for each in ends])
+    assert path.stat().st_size < 2_000_000
+    with pytest.raises(BadSurvey) as caught:
+        survey.read(path, Settings(srid=9212, read_seconds=5), crs=9212)
+    assert caught.value.code == "too-slow"
+    with pytest.raises(BadSurvey) as caught:
+        survey.read(path, Settings(srid=9212, read_memory_mb=700), crs=9212)
+    assert caught.value.code == "too-much-memory"
+
+
 def test_a_binary_dxf_is_named(tmp_path):
     (tmp_path / "a.dxf").write_bytes(b"AutoCAD Binary DXF\r\n\x1a\0" + bytes(99))
     assert refused(tmp_path / "a.dxf").code == "binary-dxf"

@@ -66,8 +66,12 @@ def test_the_order_counts_and_not_the_lines(tmp_path_factory, random):
     rows = lines(TWO).splitlines()
     shuffled = rows[1:]
     random.shuffle(shuffled)
-    made = read(tmp_path_factory.mktemp("t"), "\n".join([rows[0], *shuffled]))
-    by_number = dict(zip(made.attributes["number"].to_pylist(), made.geometry, strict=True))
+    path = tmp_path_factory.mktemp("t") / "diem.csv"
+    path.write_text("\n".join([rows[0], *shuffled]))
+    made = points.read(path, path.name, 100)
+    shapes = shapely.from_wkb(made.wkb.to_pylist())
+    numbers = made.columns["Số thửa".encode().decode("latin-1")].to_pylist()
+    by_number = dict(zip(numbers, shapes, strict=True))
     assert all(by_number[number].equals(shape) for number, shape in TWO)
 
 

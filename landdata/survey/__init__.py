@@ -27,8 +27,7 @@ from landdata.survey import (
     encodings,
     fields,
     formats,
-    linework,
-    points,
+    making,
     profiles,
     reader,
 )
@@ -210,12 +209,11 @@ def _load(
     clock.stage("unpack")
     dataset = archive.unpack(path, scratch, settings, layer=layer)
     clock.stage("read")
-    if dataset.format.kind == "points":
-        raw = points.read(dataset, settings, profile.columns if profile else None)
-    else:
+    if dataset.format.kind == "polygons":
         raw = reader.read(dataset, settings, engine=engine)
-    if dataset.format.kind == "linework":
-        raw = linework.read(raw, dataset.layer)
+    else:
+        columns = profile.columns if profile else None
+        raw = making.read(dataset, settings, engine=engine, columns=columns)
     if dataset.format is formats.SHAPEFILE:
         return dataset, raw
     alone = len(dataset.layers) == 1

@@ -1,12 +1,14 @@
 """The process that lets GDAL at a stranger's file: no network, no new rights, limited means.
 
-Run by its path, apart from the package and with an environment of its own: so it imports
-nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry as WKB; text
-of a shapefile as latin-1, one character a byte, other text as it is. `names ENGINE` instead of
-a task names the drivers of that engine's GDAL, and `confine` tells what the network became.
+Run by its path, apart from the package and with an environment of its own: so its engines that
+read import nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry
+as WKB; text of a shapefile as latin-1, one character a byte, other text as it is. `names ENGINE`
+instead of a task names the drivers of that engine's GDAL, and `confine` tells what the network
+became.
 
 Two engines, and never both in one process, since each brings a GDAL of its own: `pyogrio` reads
-in bulk, `fiona` row by row, and tells which rows it could not read.
+in bulk, `fiona` row by row, and tells which rows it could not read. `making` has no GDAL: it makes
+parcels of what they read.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 _NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
@@ -471,7 +474,18 @@ def _body(kind: str, coordinates: Any) -> bytes:
     )
 
 
-_ENGINES = {"pyogrio": bulk, "fiona": by_row}
+# -- neither
+
+
+def make(task: dict[str, Any]) -> dict[str, Any]:
+    """Make parcels of lines or points (`landdata.survey.making`)."""
+    sys.path.append(str(Path(__file__).parents[2]))  # where the package is, installed or not
+    from landdata.survey import making  # noqa: PLC0415  # once confined: it starts threads
+
+    return making.run(task)
+
+
+_ENGINES = {"pyogrio": bulk, "fiona": by_row, "making": make}
 
 
 def main() -> int:

@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.survey import encodings, fields
-from landdata.survey.reader import Layer
+from landdata.survey.model import Made
 
 Role = Literal["boundary", "papers", "edge", "number", "area", "land_use"]
 
@@ -127,18 +127,18 @@ def _closed(lines: NDArray[np.object_]) -> NDArray[np.object_]:
 # -- what the drivers give
 
 
-def read(raw: Layer, name: str) -> Layer:
-    """Turn the elements of a drawing (`Layer` as GDAL's DGN and DXF give it) into parcels.
+def read(wkb: pa.ChunkedArray, columns: Mapping[str, pa.ChunkedArray], name: str) -> Made:
+    """Turn the elements of the drawing `name`, as GDAL's DGN and DXF give them, into parcels.
 
     Raises `BadSurvey` for a drawing without a boundary.
     """
     geometry = shapely.force_2d(
-        shapely.from_wkb(raw.wkb.to_numpy(zero_copy_only=False), on_invalid="ignore")
+        shapely.from_wkb(wkb.to_numpy(zero_copy_only=False), on_invalid="ignore")
     )
     count = len(geometry)
-    drawn = raw.columns.get("Level", raw.columns.get("Layer"))
-    texts = raw.columns["Text"].to_pylist() if "Text" in raw.columns else [None] * count
-    paper = raw.columns["PaperSpace"].to_pylist() if "PaperSpace" in raw.columns else [None] * count
+    drawn = columns.get("Level", columns.get("Layer"))
+    texts = columns["Text"].to_pylist() if "Text" in columns else [None] * count
+    paper = columns["PaperSpace"].to_pylist() if "PaperSpace" in columns else [None] * count
     levels = drawn.to_pylist() if drawn is not None else [None] * count
     elements = [_role(level) for level in levels]
     there = set(elements)
@@ -176,22 +176,13 @@ def read(raw: Layer, name: str) -> Layer:
     findings = list(made.findings)
     if lost:
         findings.append(Finding("unread-boundary", detail={"count": str(lost)}))
-    return Layer(
-        rows=np.arange(len(made.geometry), dtype=np.int64),
+    return Made(
         wkb=pa.chunked_array([pa.array(shapely.to_wkb(made.geometry), pa.binary())]),
         columns={
             _FIELDS[role]: pa.chunked_array([pa.array(values, pa.string())])
             for role, values in made.values.items()
         },
-        unicode=True,
-        layer=name,
-        layers=(name,),
-        shape="Polygon",
-        crs=raw.crs,
-        engine=raw.engine,
         findings=tuple(findings),
-        network=raw.network,
-        peak_mb=raw.peak_mb,
     )
 
 

@@ -113,6 +113,18 @@ class FieldMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """n parcels made of what had no polygons; `findings` name them by their index.
+
+    `wkb` is null where none can be made. `columns` hold text as `reader.Layer` does.
+    """
+
+    wkb: pa.ChunkedArray  # (n,) binary
+    columns: dict[str, pa.ChunkedArray]  # field → (n,) values
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """A survey file, read and understood. All arrays have one entry per row of the file.
 

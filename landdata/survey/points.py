@@ -14,15 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
-from landdata.settings import Settings
 from landdata.survey import fields
-from landdata.survey.archive import Dataset
-from landdata.survey.reader import Layer
+from landdata.survey.model import Made
 
 #: What a column of coordinates may be called. Case, accents and underscores do not count.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -34,6 +31,8 @@ NAMES: dict[str, tuple[str, ...]] = {
     ),
     "ring": ("RING", "VONG"),
 }  # fmt: skip
+#: As many points as a parcel has on average, at most.
+PER_PARCEL = 20
 _DELIMITERS = "\t;,|"
 _UNCLEAR = (
     "hai điểm có cùng thứ tự trên ranh giới",
@@ -62,30 +61,31 @@ class _Parcel:
         return None
 
 
-def read(dataset: Dataset, settings: Settings, columns: Sequence[str] | None = None) -> Layer:
-    """Read points into a layer of parcels, in the order in which the file first names them.
+def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = None) -> Made:
+    """Read a text of at most `most` points into parcels, in the order in which it names them.
 
-    `columns` name the columns of a file without a header. A parcel whose points are no numbers
-    or too few has a shape that later stages refuse, each with its finding. Raises `BadSurvey`
-    where the columns are not understood or a line has not as many as the first.
+    `name` is what the sender calls it, and `columns` name its columns if no header does. A
+    parcel whose points are no numbers or too few has a shape that later stages refuse, each with
+    its finding. Raises `BadSurvey` where the columns are not understood or a line has not as many
+    as the first.
     """
-    lines = _lines(dataset.file, dataset.layer)
+    lines = _lines(path, name)
     header = list(columns) if columns else next(lines, [])
-    places = _places(header, dataset.layer)
-    special = {places[name] for name in NAMES if name in places}
+    places = _places(header, name)
+    special = {places[each] for each in NAMES if each in places}
     kept = [at for at in range(len(header)) if at not in special]
     parcels: dict[tuple[str, str], _Parcel] = {}
     for count, row in enumerate(lines):
         if len(row) != len(header):
             raise BadSurvey(
-                f"Line {count + 1 + (not columns)} of {dataset.layer} has {len(row)} columns, not"
+                f"Line {count + 1 + (not columns)} of {name} has {len(row)} columns, not"
                 f" {len(header)}.",
                 hint="Export the points again; every line needs every column.",
                 code="bad-line",
             )
-        if count >= settings.max_rows * 20:
+        if count >= most:
             raise BadSurvey(
-                f"{dataset.layer} has over {count} points.",
+                f"{name} has over {count} points.",
                 hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
                 code="too-many-rows",
             )
@@ -102,7 +102,7 @@ def read(dataset: Dataset, settings: Settings, columns: Sequence[str] | None = N
         order = _number(row[places["order"]]) if "order" in places else float(len(ring))
         ring.append((order, _number(row[places["y"]]), _number(row[places["x"]])))
     if not parcels:
-        raise BadSurvey(f"{dataset.layer} has no points.", hint="Send them.", code="empty-layer")
+        raise BadSurvey(f"{name} has no points.", hint="Send them.", code="empty-layer")
     made = list(parcels.values())
     findings = [
         Finding("bad-value", row=row, detail={"field": header[at], "value": "…"})
@@ -116,17 +116,12 @@ def read(dataset: Dataset, settings: Settings, columns: Sequence[str] | None = N
         if why is not None
     ]
     shapes = [None if why else _wkb(p) for p, why in zip(made, reasons, strict=True)]
-    return Layer(
-        rows=np.arange(len(made), dtype=np.int64),
+    return Made(
         wkb=pa.chunked_array([pa.array(shapes, pa.binary())]),
         columns={
             header[at]: pa.chunked_array([pa.array([p.values[at] for p in made], pa.string())])
             for at in kept
         },
-        layer=dataset.layer,
-        layers=(dataset.layer,),
-        shape="Polygon",
-        engine="text",
         findings=tuple(findings),
     )
 

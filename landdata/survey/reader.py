@@ -29,6 +29,7 @@ ENGINES = ("pyogrio", "fiona")
 _CHILD = Path(__file__).with_name("child.py")
 _MB = 1 << 20
 _MAX_ID = 2**31 - 1
+_OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"failed to map segment")
 _RETRIED = frozenset({"unreadable", "rows-lost"})  # what the second engine may do better
 
 
@@ -172,15 +173,9 @@ def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
         "choose": dataset.format.kind == "polygons" and not raw,
         "layer": dataset.inner,
         "rows": None if dataset.rows is None else dataset.rows - dataset.deleted,
-        "limits": {
-            "seconds": settings.read_seconds,
-            # Text grows at most twofold from latin-1 to UTF-8; offsets and WKB add a little.
-            "file": settings.max_file_mb * _MB * 4,
-            "memory": settings.read_memory_mb * _MB,
-        },
     }
     try:
-        answer = _run(task, dataset, settings)
+        answer = confined(task, dataset, settings)
     except BadSurvey as error:
         raise _at_row(error, dataset, progress) from None
     if "refused" in answer:
@@ -250,11 +245,16 @@ def _account(answer: dict[str, Any], rows: int, dataset: Dataset, settings: Sett
             f"{dataset.layer} has no rows.", hint="Send the parcels.", code="empty-layer"
         )
     if rows > settings.max_rows:
-        raise BadSurvey(
-            f"{dataset.layer} has {rows} rows; {settings.max_rows} are allowed.",
-            hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
-            code="too-many-rows",
-        )
+        raise too_many(dataset, rows, settings)
+
+
+def too_many(dataset: Dataset, rows: int, settings: Settings) -> BadSurvey:
+    """Say that a file has more rows than are allowed."""
+    return BadSurvey(
+        f"{dataset.layer} has {rows} rows; {settings.max_rows} are allowed.",
+        hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
+        code="too-many-rows",
+    )
 
 
 def _at_row(error: BadSurvey, dataset: Dataset, progress: Path) -> BadSurvey:
@@ -297,15 +297,23 @@ def _refusal(answer: dict[str, Any], dataset: Dataset) -> BadSurvey:
     return BadSurvey(message, hint=hint, code=code)
 
 
-def _run(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str, Any]:
+def confined(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str, Any]:
     """Run the child to its end; turn every bad end into one sentence."""
+    limits = {
+        "seconds": settings.read_seconds,
+        # Text grows at most twofold from latin-1 to UTF-8; offsets and WKB add a little.
+        "file": settings.max_file_mb * _MB * 4,
+        "memory": settings.read_memory_mb * _MB,
+    }
+    driver = task.get("driver")
+    skipped = _skipped(task["engine"], driver) if driver else ""
     child = subprocess.Popen(
-        [sys.executable, "-I", str(_CHILD), json.dumps(task)],
+        [sys.executable, "-I", str(_CHILD), json.dumps({**task, "limits": limits})],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=dataset.folder,
-        env=_environment(dataset.folder, _skipped(task["engine"], task["driver"])),
+        env=_environment(dataset.folder, skipped),
         start_new_session=True,
     )
     with child:
@@ -335,7 +343,7 @@ def _run(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str
             hint="Split the survey, or raise LANDDATA_READ_SECONDS or LANDDATA_READ_MEMORY_MB.",
             code="too-slow",
         )
-    if b"MemoryError" in err or b"ArrowMemoryError" in err or b"failed to map segment" in err:
+    if any(word in err for word in _OUT_OF_MEMORY):
         raise BadSurvey(
             f"Reading {dataset.layer} took more memory than is allowed.",
             hint="Split the survey, or raise LANDDATA_READ_MEMORY_MB.",

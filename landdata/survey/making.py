@@ -1,0 +1,111 @@
+"""Parcels made of lines and labels, or of points, in the reader's confined process.
+
+Cutting lines where they meet, and gathering points by parcel, cost more than reading them, and
+how much is the sender's choice. So both are done under the limits of the reader's process: this
+module is its parent's side and the child's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from landdata.errors import BadSurvey
+from landdata.findings import Finding
+from landdata.settings import Settings
+from landdata.survey import linework, points, reader
+from landdata.survey.archive import Dataset
+from landdata.survey.model import Made
+from landdata.survey.reader import Layer
+
+_WKB = "\0wkb"  # no field of a file is called so
+
+
+def read(
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    engine: str | None = None,
+    columns: Sequence[str] | None = None,
+) -> Layer:
+    """Read a drawing or a text of points into a layer of parcels.
+
+    `engine` is the reader's, of a drawing; `columns` name those of a text without a header.
+    Raises `BadSurvey` for what gives no parcels, or takes too much time or memory.
+    """
+    elements = None
+    if dataset.format.kind == "linework":
+        elements = reader.read(dataset, settings, engine=engine)
+        _write(elements, dataset.folder / "elements.arrows")
+    target = dataset.folder / "parcels.arrows"
+    answer = reader.confined(
+        {
+            "engine": "making",
+            "kind": dataset.format.kind,
+            "name": dataset.layer,
+            "source": str(dataset.file),
+            "elements": str(dataset.folder / "elements.arrows"),
+            "target": str(target),
+            "columns": columns,
+            "points": settings.max_rows * points.PER_PARCEL,
+        },
+        dataset,
+        settings,
+    )
+    if "refused" in answer:
+        raise BadSurvey(answer["message"], hint=answer["hint"], code=answer["refused"])
+    table = _read(target)
+    if table.num_rows > settings.max_rows:
+        raise reader.too_many(dataset, table.num_rows, settings)
+    return Layer(
+        rows=np.arange(table.num_rows, dtype=np.int64),
+        wkb=table[_WKB],
+        columns=_fields(table),
+        unicode=elements is not None,
+        layer=dataset.layer,
+        layers=(dataset.layer,),
+        shape="Polygon",
+        crs=elements.crs if elements else None,
+        engine=elements.engine if elements else "text",
+        findings=tuple(Finding(rule, row, detail=told) for rule, row, told in answer["findings"]),
+        network=answer["network"],
+        peak_mb=answer["peak_mb"],
+    )
+
+
+def run(task: dict[str, Any]) -> dict[str, Any]:
+    """Do the child's part of `read`; the answer is what its parent takes."""
+    try:
+        if task["kind"] == "linework":
+            elements = _read(Path(task["elements"]))
+            made = linework.read(elements[_WKB], _fields(elements), task["name"])
+        else:
+            made = points.read(
+                Path(task["source"]), task["name"], task["points"], columns=task["columns"]
+            )
+    except BadSurvey as error:
+        return {"refused": error.code, "message": error.message, "hint": error.hint}
+    _write(made, Path(task["target"]))
+    return {"findings": [(f.rule, f.row, dict(f.detail)) for f in made.findings]}
+
+
+def _fields(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    return {name: table[name] for name in table.column_names if name != _WKB}
+
+
+def _write(layer: Layer | Made, path: Path) -> None:
+    table = pa.table({_WKB: layer.wkb, **layer.columns})
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+
+
+def _read(path: Path) -> pa.Table:
+    """Map a table, not load it: the file may go while the arrays are in use."""
+    with pa.memory_map(str(path)) as source:
+        table = pa.ipc.open_stream(source).read_all()
+    path.unlink()
+    return table
