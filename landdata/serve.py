@@ -31,6 +31,7 @@ class _Server(BaseApplication):  # type: ignore[misc]
             "worker_class": "gthread",
             "timeout": 120,
             "graceful_timeout": 5,
+            "limit_request_line": 8190,  # a filter may hold a polygon
             "loglevel": "warning",
             "proc_name": "landdata",
             "control_socket_disable": True,

@@ -277,6 +277,7 @@ class Service:
         name = exports.form(request.args.get("f"))
         arguments = [*request.args.items(multi=True)]
         query = exports.read_query(of, arguments, self.settings.srid)
+        self._language()  # a file has none, but what makes no sense is said
         known = exports.FORMATS[name]
         headers = {
             "Content-Type": known.media,

@@ -67,9 +67,18 @@ _TYPES = {
 _KEYS = {"uuid": "uuid", "string": "text", "integer": "bigint"}
 
 
-_NUMBERS = {
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = rf"{_DATE}[Tt][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
+_INSTANT = re.compile(rf"{_DATE}|{_TIME}")  # RFC 3339
+
+
+#: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
+_FORMS = {
     "integer": re.compile(r"[+-]?[0-9]{1,18}"),
     "number": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
+    "date": re.compile(_DATE),
+    "time": re.compile(_TIME),
+    "uuid": re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
 }
 
 
@@ -385,9 +394,14 @@ def moment(text: str) -> Moment:
 
 
 def _instant(text: str) -> dt.datetime:
-    time = parcels.instant(text)
     try:
+        if not _INSTANT.fullmatch(text):
+            raise ValueError(text)  # Python itself would also take 2026-W05-6
+        time = parcels.instant(text)
         time.astimezone(parcels.VIETNAM)
+    except (ValueError, BadRequest):
+        why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
+        raise _bad("datetime", why, text) from None
     except OverflowError:
         raise _bad("datetime", "it is at the end of the calendar", text) from None
     return time
@@ -396,12 +410,10 @@ def _instant(text: str) -> dt.datetime:
 def _value(known: Property, text: str) -> Any:
     """Read a property's value as its type. Raises `BadRequest`."""
     try:
-        if known.kind in _NUMBERS and not _NUMBERS[known.kind].fullmatch(text):
-            raise ValueError(text)  # Python itself would also take 1_000 and other alphabets
+        if known.kind in _FORMS and not _FORMS[known.kind].fullmatch(text):
+            raise ValueError(text)
         value = _READERS[known.kind](text)
         if known.kind == "integer" and not -_INT32 <= value < _INT32:
-            raise ValueError(text)
-        if known.kind == "time" and value.tzinfo is None:
             raise ValueError(text)
         if known.kind == "number" and not math.isfinite(value):
             raise ValueError(text)

@@ -9,7 +9,13 @@ from typing import Any
 from ogc import changes, cql2, crs, exports, items, tiles
 from ogc.config import Collection
 
-_ERRORS = {"400": "BadRequest", "404": "NotFound", "406": "NotAcceptable", "503": "Unavailable"}
+_ERRORS = {
+    "400": "BadRequest",
+    "404": "NotFound",
+    "406": "NotAcceptable",
+    "414": "TooLong",
+    "503": "Unavailable",
+}
 
 
 def document(
@@ -69,7 +75,11 @@ def document(
                     ("Unavailable", "The database is not there, or too slow for this question."),
                 )
             }
-            | {"NotModified": {"description": "It is as the client has it (If-None-Match)."}},
+            | {
+                "NotModified": {"description": "It is as the client has it (If-None-Match)."},
+                # refused by the server before anything here sees it
+                "TooLong": {"description": "The address has more than 8,190 characters."},
+            },
             "schemas": _schemas(offer.values(), language),
         },
     }
@@ -176,9 +186,19 @@ def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dic
         parameters=[*map(_reference, asked), *filters],
     )
     made["get"]["parameters"][0] = form
+    features = {"type": "array", "items": {"$ref": f"#/components/schemas/{_model(of)}"}}
+    whole = {
+        "type": "object",
+        "required": ["type", "features"],
+        "properties": {"features": features},
+    }
     made["get"]["responses"]["200"]["content"] = {
-        known.media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
-        for known in exports.FORMATS.values()
+        known.media.partition(";")[0]: {
+            "schema": whole
+            if name in ("geojson", "jsonfg")
+            else {"type": "string", "format": "binary"}
+        }
+        for name, known in exports.FORMATS.items()
     }
     return made
 

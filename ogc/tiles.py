@@ -188,7 +188,7 @@ class Tiles:
         level, y, x = numbers
         if not (0 <= level < of.levels and 0 <= y < 2**level and 0 <= x < 2**level):
             raise NotFound(
-                f"There is no tile {z[:20]}/{row[:20]}/{column[:20]} in {of.id}.",
+                f"There is no tile {f'{z[:20]}/{row[:20]}/{column[:20]}'!r} in {of.id}.",
                 hint=f"Levels go from 0 to {of.levels - 1}; rows and columns from 0 to"
                 " 2 to the power of the level, less one.",
             )

@@ -88,6 +88,9 @@ def readyz() -> tuple[Response, int]:
 
 def error_response(error: Exception) -> Response:
     """Return any error as a page for people, as JSON for programs; never with a trace."""
+    if request.path.startswith(ogc.api.PREFIX + "/"):
+        # an address that no rule of theirs takes, such as one with a line break in it
+        return ogc.api.error_response(error)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         if error.code is None or error.code < 400:

@@ -1,0 +1,108 @@
+"""A short run of script/fuzz-http, over the whole application on a real port."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+import stored
+from werkzeug.serving import make_server
+
+from landdata import db
+from portal.app import create_app
+
+SCRIPT = Path(__file__).parents[1] / "script" / "fuzz_http.py"
+
+
+@pytest.fixture(scope="module")
+def fuzz():
+    spec = importlib.util.spec_from_file_location("fuzz_http", SCRIPT)
+    made = importlib.util.module_from_spec(spec)
+    sys.modules["fuzz_http"] = made  # dataclasses look their module up
+    spec.loader.exec_module(made)
+    yield made
+    del sys.modules["fuzz_http"]
+
+
+@pytest.fixture(scope="module")
+def url(make_store):
+    settings = make_store()
+    engine = db.engine(settings)
+    stored.lattice(engine)
+    app = create_app(settings, engine)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # thousands of lines
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/ogc"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+    app.blueprints["ogc"].service.close()
+    engine.dispose()
+
+
+def test_every_answer_is_as_the_definition_says(fuzz, url):
+    found = fuzz.run(url, range(1500))
+    assert found.faults == []
+    assert found.requests == 1500
+    for meant, status in (("good", 200), ("bad", 400), ("bad", 404), ("bad", 405)):
+        assert found.statuses[meant, status] > 20
+
+
+def test_schemathesis_finds_nothing(fuzz, url):
+    made, faults = fuzz.schemathesis_run(url, examples=2, seed=7)
+    assert faults == []
+    assert made > 100
+
+
+@pytest.mark.parametrize(
+    ("meant", "status", "body", "what"),
+    [
+        ({}, 500, b"{}", "status 500"),
+        ({}, 400, b"{}", "a good request is refused"),
+        ({"good": False, "bad": "a wrong value"}, 200, b"{}", "not refused"),
+        ({}, 200, b'{"type": "FeatureCollection"}', "features"),
+        ({"good": False}, 400, b'{"code": "x", "description": "no"}', "no sentence"),
+        (
+            {"good": False},
+            400,
+            b'{"code": "x", "description": "Error in psycopg at or near SELECT."}',
+            "it tells too much",
+        ),
+    ],
+)
+def test_a_fault_is_seen(fuzz, url, meant, status, body, what):
+    client = fuzz.Client(url)
+    definition = fuzz.Definition(client.json("/ogc/openapi?lang=en"))
+    media = "application/json" if status >= 400 else "application/geo+json"
+    headers = {
+        "content-type": media,
+        "etag": "x",
+        "vary": "Accept, Accept-Language, Accept-Encoding",
+    }
+    answer = fuzz.Answer(status, headers, body, 0.1)
+    asked = fuzz.Request("/collections/parcels/items", "/x", **meant)
+    assert what in fuzz.fault(definition, asked, answer)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("collections/communes/items/a%0D%0Ab", 404),  # no rule takes a line break
+        ("collections/parcels/export?f=geojson&lang=x", 400),
+        ("collections/parcels/items?datetime=2026-W05-6", 400),
+        ("collections/parcels/items?surveyed_on=2026-W05-6", 400),
+        ("collections/parcels/items?id=%7B019f00000000700080000000000000%7D", 400),
+        ("tiles/WebMercatorQuad/javascript:x/1/1", 404),
+    ],
+)
+def test_what_was_once_wrong_is_an_error_of_ogc(fuzz, url, path, status):
+    answer = fuzz.Client(url).ask(fuzz.Request("", f"/ogc/{path}"))
+    definition = fuzz.Definition(fuzz.Client(url).json("/ogc/openapi"))
+    assert answer.status == status
+    assert fuzz.wrong_error(definition, "application/json", answer.body) is None
