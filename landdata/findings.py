@@ -296,6 +296,23 @@ _CATALOGUE = (
         tolerance="area",
     ),
     Rule(
+        "edge-differs", "warning", "Lệch chiều dài cạnh", "Edge length differs",
+        "Cạnh {edge} của thửa {parcel} ghi dài {stated} {unit} nhưng đo được {length} {unit}: lệch"
+        " {measured} {unit}, vượt hạn sai {limit} {unit}.",
+        "Edge {edge} of parcel {parcel} is stated as {stated} {unit} but measures {length} {unit}:"
+        " {measured} {unit} off, beyond {limit} {unit}.",
+        unit="m",
+        source="Circular 26/2024/TT-BTNMT, annex 03",
+        tolerance="edge",
+    ),
+    Rule(
+        "edge-count-differs", "warning", "Lệch số cạnh", "Number of edges differs",
+        "Thửa {parcel} ghi chiều dài của {stated} cạnh, nhưng ranh giới có {count} cạnh; các chiều"
+        " dài không so được.",
+        "Parcel {parcel} states the lengths of {stated} edges, but its boundary has {count}; they"
+        " can't be compared.",
+    ),
+    Rule(
         "sheet-area-differs", "warning", "Tổng diện tích tờ lệch", "Sheet's area differs",
         "Tờ {sheet}: tổng diện tích ghi ({stated} m²) lệch {measured} {unit} so với tổng đo được"
         " ({area} m²), vượt {limit} {unit}.",

@@ -185,6 +185,7 @@ def test_a_whole_row(tmp_path):
         "address": "ấp 3, Lộc Ninh", "owner": "Lê Văn Tám", "owner_type": None,
         "commune": "09922", "old_sheet": "3", "old_number": None, "national_id": None,
         "source_id": "77", "surveyed_on": datetime.date(2024, 2, 1),
+        "edges": None,
     }  # fmt: skip
 
 

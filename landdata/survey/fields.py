@@ -51,6 +51,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "national_id": ("MaDinhDanhThuaDat", "MaDinhDanh", "MDDTHUADAT", "NATIONALID"),
     "source_id": ("UUID", "THUAID", "MaDoiTuong", "MaThua", "SOURCEID"),
     "surveyed_on": ("NgayDoDac", "NgayDo", "ThoiDiemDoDac", "NgayDoVe", "SURVEYEDON"),
+    "edges": ("ChieuDaiCanh", "DoDaiCanh", "CacCanh", "CANHTHUA", "EDGES"),
 }  # fmt: skip
 How = Literal["profile", "option"]
 _CUT = 10  # letters that a DBF keeps of a name
@@ -301,6 +302,37 @@ def uses(value: Any) -> str:
     return json.dumps(land_use.parse(str(value)), ensure_ascii=False)
 
 
+def edges(value: Any) -> list[float | None]:
+    """Read a list of lengths in m: `12,5; 8,30; 12,5`, `12.5 8.3 12.5`; an empty one is null.
+
+    A single comma between digits is a decimal mark, unless points are there for that.
+    """
+    text = str(value).strip()
+    if re.search("[;|]", text):
+        parts = re.split("[;|]", text)
+    elif re.fullmatch(r"\d+(\.\d+)?(,\d+(\.\d+)?)+", text) and "." in text:
+        parts = text.split(",")
+    else:
+        parts = re.split(r",?\s+", text)
+    lengths = [_length(part) for part in parts]
+    if len(lengths) < _FEWEST_EDGES:
+        raise ValueError(value)
+    return lengths
+
+
+_FEWEST_EDGES = 3
+
+
+def _length(text: str) -> float | None:
+    text = re.sub(r"\s*m$", "", text.strip(), flags=re.IGNORECASE)
+    if not text:
+        return None
+    length = land_use.decimal(text)
+    if not 0 < length < np.inf or text.count(",") > 1:
+        raise ValueError(text)
+    return length
+
+
 def _text(value: Any) -> str:
     return number(value) if isinstance(value, float) else " ".join(str(value).split())
 
@@ -308,7 +340,7 @@ def _text(value: Any) -> str:
 _READERS: dict[str, Callable[[Any], Any]] = {
     "sheet": number, "number": number, "old_sheet": number, "old_number": number,
     "scale": scale, "area": area, "legal_area": area, "land_use": uses, "commune": commune,
-    "surveyed_on": date,
+    "surveyed_on": date, "edges": edges,
 }  # fmt: skip
 
 

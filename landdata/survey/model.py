@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("national_id", pa.string()),
         ("source_id", pa.string()),
         ("surveyed_on", pa.date32()),
+        ("edges", pa.list_(pa.float64())),  # stated lengths in the order of the vertices, m
     ]
 )
 

@@ -30,6 +30,7 @@ NAMES: dict[str, tuple[str, ...]] = {
         "SODIEM", "DIEM", "POINT",
     ),
     "ring": ("RING", "VONG"),
+    "edge": ("EDGE", "CANH", "CHIEUDAICANH", "DODAICANH"),
 }  # fmt: skip
 #: As many points as a parcel has on average, at most.
 PER_PARCEL = 20
@@ -44,10 +45,13 @@ _MAX_LINE = 65_536  # letters
 
 @dataclass(slots=True)
 class _Parcel:
-    """The points of a parcel by ring, as `(order, easting, northing)`, and its values."""
+    """The points of a parcel by ring, as `(order, easting, northing, edge)`, and its values.
+
+    `edge` is the text of the length to the next point, empty where it is not stated.
+    """
 
     values: list[str]
-    rings: dict[str, list[tuple[float, float, float]]] = field(default_factory=dict)
+    rings: dict[str, list[tuple[float, float, float, str]]] = field(default_factory=dict)
     differing: set[int] = field(default_factory=set)  # columns in which its lines disagree
 
     def why_not(self) -> tuple[str, str] | None:
@@ -56,7 +60,7 @@ class _Parcel:
             distinct = {point[0] for point in ring if math.isfinite(point[0])}
             if distinct and len(distinct) < len(set(ring)):
                 return _UNCLEAR
-            if len({point[1:] for point in ring}) < 3:
+            if len({point[1:3] for point in ring}) < 3:
                 return _TOO_FEW
         return None
 
@@ -100,7 +104,8 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
                 parcel.differing.add(at)
         ring = parcel.rings.setdefault(row[places["ring"]].strip() if "ring" in places else "", [])
         order = _number(row[places["order"]]) if "order" in places else float(len(ring))
-        ring.append((order, _number(row[places["y"]]), _number(row[places["x"]])))
+        edge = row[places["edge"]].strip() if "edge" in places else ""
+        ring.append((order, _number(row[places["y"]]), _number(row[places["x"]]), edge))
     if not parcels:
         raise BadSurvey(f"{name} has no points.", hint="Send them.", code="empty-layer")
     made = list(parcels.values())
@@ -116,11 +121,14 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
         if why is not None
     ]
     shapes = [None if why else _wkb(p) for p, why in zip(made, reasons, strict=True)]
+    texts = {header[at]: [p.values[at] for p in made] for at in kept}
+    if "edge" in places:
+        texts.setdefault("edges", [_edges(parcel) for parcel in made])
     return Made(
         wkb=pa.chunked_array([pa.array(shapes, pa.binary())]),
         columns={
-            header[at]: pa.chunked_array([pa.array([p.values[at] for p in made], pa.string())])
-            for at in kept
+            name: pa.chunked_array([pa.array(values, pa.string())])
+            for name, values in texts.items()
         },
         findings=tuple(findings),
     )
@@ -187,13 +195,27 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _wkb(parcel: _Parcel) -> bytes:
-    """Write a parcel's rings, closed; a point without a place in its ring keeps the file's."""
-    rings = []
+def _lines_of(parcel: _Parcel) -> Iterator[list[tuple[float, float, float, str]]]:
+    """Yield each ring's points; one without a place in its ring leaves it in the file's order."""
     for _, points in sorted(parcel.rings.items()):
-        ordered = all(math.isfinite(order) for order, _, _ in points)
-        line = sorted(points, key=lambda point: point[0]) if ordered else points
-        ring = [(x, y) for _, x, y in line]
+        ordered = all(math.isfinite(point[0]) for point in points)
+        yield sorted(points, key=lambda point: point[0]) if ordered else points
+
+
+def _edges(parcel: _Parcel) -> str:
+    """Return the stated lengths in the order of the points, as `fields.edges` reads them."""
+    told = []
+    for line in _lines_of(parcel):
+        closed = len(line) > 1 and line[0][1:3] == line[-1][1:3]
+        told += [point[3] for point in (line[:-1] if closed else line)]
+    return ";".join(told) if any(told) else ""
+
+
+def _wkb(parcel: _Parcel) -> bytes:
+    """Write a parcel's rings, closed."""
+    rings = []
+    for line in _lines_of(parcel):
+        ring = [(x, y) for _, x, y, _ in line]
         if ring[0] != ring[-1]:
             ring.append(ring[0])
         rings.append(struct.pack(f"<I{2 * len(ring)}d", len(ring), *(n for p in ring for n in p)))

@@ -1,7 +1,7 @@
 """A Survey and its neighbours become Findings. Pure: arrays in, arrays out.
 
-Each room's docstring defines its rules: `record` (what a parcel says of itself), `shape` (one
-parcel alone), `coverage` (a parcel and its neighbours); `rules` holds the limits.
+Each room's docstring defines its rules: `record` and `lengths` (what a parcel says of itself),
+`shape` (one parcel alone), `coverage` (a parcel and its neighbours); `rules` holds the limits.
 
 What is official already takes part in the coverage rules, except the state that a row
 replaces. A rejected row replaces nothing, so its official state stays and the other rows must
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import RULES, Finding
-from landdata.topology import coverage, record, rules, shape
+from landdata.topology import coverage, lengths, record, rules, shape
 from landdata.topology.rules import Limits
 from landdata.topology.tolerances import Ground
 
@@ -102,7 +102,7 @@ def check(
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
     found, repeats = record.check(survey, parcels, commune, limits, ground, from_wgs84)
-    findings += found
+    findings += found + lengths.check(survey, parcels, limits, ground)
     lap("record")
     tell("record", 1 / 1)
 
