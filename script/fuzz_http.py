@@ -673,6 +673,8 @@ def fault(definition: Definition, request: Request, answer: Answer) -> str | Non
     media = headers.get("content-type", "").partition(";")[0]
     if request.method == "HEAD":
         return "HEAD with a body" if body else None
+    if status == 308:
+        return None if "location" in headers else "308 without an address"
     if status in (204, 304):
         return f"{status} with a body" if body else None
     if status >= 400:
@@ -713,7 +715,7 @@ def wrong_error(definition: Definition, media: str, body: bytes) -> str | None:
     if not re.match(r"[A-Z].+[.?!)]$", said, re.DOTALL):
         return f"no sentence: {said!r}"
     # what was given is repeated in quotation marks, whatever it is
-    own = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|given: .*", "", said)
+    own = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|given: .*", "", said.replace("n't", ""))
     return f"it tells too much: {said!r}" if _TYPICAL.search(own) else None
 
 
