@@ -231,6 +231,15 @@ _CATALOGUE = (
         limit="gap",
     ),
     Rule(
+        "unparcelled-area", "info", "Đất chưa thành thửa", "Unparcelled area",
+        "Cạnh thửa {parcel} có {measured} {unit} đất nằm giữa các thửa mà không thuộc thửa nào.",
+        "Beside parcel {parcel} there are {measured} {unit}, enclosed by parcels, that belong to"
+        " none.",
+        unit="m²",
+        source="landdata: at least as wide as the gap limit and no strip, docs/topology.md",
+        limit="strip",
+    ),
+    Rule(
         "unmatched-vertex", "warning", "Đỉnh không khớp", "Unmatched vertex",
         "Một đỉnh trên ranh chung của thửa {parcel} và thửa {other} chỉ có ở một thửa"
         " (lệch {measured} {unit}).",

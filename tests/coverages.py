@@ -21,6 +21,7 @@ class Coverage:
     cell: np.ndarray
     truth: set[tuple] = field(default_factory=set)
     places: list[tuple[float, float]] = field(default_factory=list)
+    courts: dict[int, tuple[float, float]] = field(default_factory=dict)  # by parcel, where
 
     def __len__(self) -> int:
         return len(self.polygons)
@@ -28,6 +29,11 @@ class Coverage:
 
 def grid(xy):
     return np.rint(np.asarray(xy) * 1000) / 1000
+
+
+def place_of(shape) -> tuple[float, float]:
+    """Return the lower left corner of a shape's box."""
+    return tuple(np.round(shapely.bounds(shape)[:2], 3).tolist())
 
 
 def make(
@@ -47,7 +53,7 @@ def make(
     columns and rows of the lattice are roads, canals and footpaths (0.9 to 8 m wide) that
     nobody owns; a share `merges` of the cells joins its neighbour, so that others' boundaries
     end on its side (T-junctions, with a vertex in all); `ponds` have a parcel inside another;
-    `courts` are holes that belong to nobody.
+    `courts` are holes that belong to nobody, the one truth of a coverage without defects.
     """
     wide = rng.uniform(14, 26, columns)
     high = rng.uniform(14, 30, rows)
@@ -124,7 +130,7 @@ def make(
     # Ponds and courts.
     free = np.flatnonzero(~used)
     dice = rng.random(len(free))
-    inner, inner_cell = [], []
+    inner, inner_cell, yard = [], [], {}
     angle = np.arange(6) * np.pi / 3
     hexagon = np.column_stack([np.cos(angle), np.sin(angle)])
     for at in free[dice < ponds + courts]:
@@ -136,9 +142,12 @@ def make(
         if dice[np.searchsorted(free, at)] < ponds:
             inner.append(shapely.Polygon(hole))
             inner_cell.append(cell[at])
+        else:
+            yard[int(np.count_nonzero(~gone[:at]))] = place_of(shapely.Polygon(hole))
     out = np.concatenate([polygons[~gone], np.array(inner, dtype=object)])
     cells = np.concatenate([cell[~gone], np.array(inner_cell).reshape(-1, 2)]).astype(int)
-    coverage = Coverage(out, cells)
+    coverage = Coverage(out, cells, courts=yard)
+    coverage.truth = {("unparcelled-area", frozenset((k,)), at) for k, at in yard.items()}
     assert shapely.is_valid(out).all()
     return coverage
 
@@ -199,6 +208,15 @@ def inject(
         places.append(place)
         taken.add((row // 4, column // 4))
         left -= 1
+    twins = {}
+    for fact in truth:
+        if fact[0] == "duplicate-geometry":
+            one, two = sorted(fact[1])
+            twins[one] = two
+    truth |= {
+        ("unparcelled-area", frozenset((at, twins.get(at, at))), place)
+        for at, place in coverage.courts.items()
+    }
     out = np.concatenate([polygons, np.array(added, dtype=object)])
     cell = np.concatenate([coverage.cell, np.full((len(added), 2), -1)])
     assert shapely.is_valid(out).all()

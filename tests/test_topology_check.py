@@ -325,7 +325,7 @@ def test_findings_do_not_depend_on_the_order_of_rows(seed):
         return sorted(
             (
                 each.rule,
-                *sorted((each.parcel, each.other_parcel)),
+                *sorted((each.parcel, each.other_parcel or "")),
                 round(each.measured or 0.0, 3),
             )
             for each in checked.findings

@@ -32,11 +32,16 @@ def told(defects: coverage.Defects) -> set[tuple]:
         ("unmatched-vertex", frozenset((each.parcel, each.other)), each.point)
         for each in defects.unmatched
     }
+    facts |= {
+        ("unparcelled-area", frozenset(each.parcels), coverages.place_of(each.region))
+        for each in defects.enclosed
+    }
     return facts
 
 
 def count(defects: coverage.Defects) -> int:
-    return len(defects.overlaps) + len(defects.gaps) + len(defects.unmatched)
+    kinds = defects.overlaps, defects.gaps, defects.unmatched, defects.enclosed
+    return sum(len(each) for each in kinds)
 
 
 def made(seed: int, defects: int = 0, **options) -> coverages.Coverage:
@@ -49,8 +54,8 @@ def made(seed: int, defects: int = 0, **options) -> coverages.Coverage:
 @given(SEEDS)
 @settings(max_examples=40, deadline=None)
 def test_clean_coverage_has_no_defect(seed):
-    defects = coverage.find(made(seed).polygons)
-    assert told(defects) == set()
+    clean = made(seed)
+    assert told(coverage.find(clean.polygons)) == clean.truth  # its courts
 
 
 @given(SEEDS)
@@ -192,6 +197,31 @@ def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed):
         assert inside or shapely.distance(gap, rim) < 0.5
 
 
+@given(SEEDS)
+@settings(max_examples=40, deadline=None)
+def test_unparcelled_areas_are_the_wide_holes_of_the_union(seed):
+    rng = np.random.default_rng(seed)
+    clean = coverages.make(rng, 9, 9, extra=int(rng.integers(0, 3)), roads=seed % 2 == 0, courts=0)
+    # Some parcels are missing, alone and beside each other, and others are put somewhere else.
+    stays = rng.random(len(clean)) > rng.uniform(0.05, 0.5)
+    polygons = clean.polygons[stays].copy()
+    moved = rng.random(len(polygons)) < 0.05
+    polygons[moved] = shapely.transform(
+        polygons[moved], lambda xy: coverages.grid(xy + rng.uniform(-9, 9, 2))
+    )
+    assume(len(polygons))
+    union = shapely.union_all(polygons)
+    rings = shapely.get_parts(shapely.node(shapely.boundary(union)))
+    # A region is enclosed too where two parcels but meet in a corner.
+    holes = shapely.difference(shapely.get_parts(shapely.polygonize(rings)), union)
+    width = coverage.width(holes)
+    stout = (width >= LIMITS.gap) & (shapely.area(holes) < LIMITS.strip * width**2)
+    found = np.array([each.region for each in coverage.find(polygons).enclosed], dtype=object)
+    assert sorted(shapely.area(found)) == pytest.approx(sorted(shapely.area(holes[stout])))
+    both = shapely.intersection(shapely.union_all(found), shapely.union_all(holes[stout]))
+    assert both.area == pytest.approx(shapely.area(found).sum())
+
+
 def boxes(*bounds):
     return np.array([shapely.box(*each) for each in bounds])
 
@@ -231,6 +261,33 @@ def test_a_narrow_hole_in_one_parcel_is_a_gap():
     slit = shapely.Polygon([(0, 0), (20, 0), (20, 30), (0, 30)], [[(5, 5), (5, 9), (5.2, 9)]])
     (gap,) = coverage.find(np.array([slit])).gaps
     assert gap.parcels == (0,)
+
+
+def enclosed(*polygons):
+    found = coverage.find(np.array(polygons)).enclosed
+    return [(set(each.parcels), pytest.approx(each.area)) for each in found]
+
+
+def test_a_strip_that_parcels_enclose_is_a_road_and_no_unparcelled_area():
+    block = shapely.box(0, 0, 60, 40)
+    assert enclosed(block - shapely.box(5, 5, 45, 10)) == [({0}, 200)]
+    assert not enclosed(block - shapely.box(5, 5, 56, 10))
+    # A road around a block, and what the block encloses.
+    around = block - shapely.box(5, 5, 55, 35)
+    assert not enclosed(around, shapely.box(7, 7, 53, 33))
+    court = shapely.box(7, 7, 53, 33) - shapely.box(20, 10, 40, 30)
+    assert enclosed(around, court) == [({1}, 400)]
+
+
+def test_an_unparcelled_area_ends_where_a_side_goes_on_past_a_corner():
+    # Nothing but T-junctions, one of them rounded off its side.
+    low, high = shapely.box(0, 0, 30, 10), shapely.box(0, 20, 30, 30)
+    sides = shapely.box(0, 10.001, 10, 20), shapely.box(20, 10, 30, 20)
+    (found,) = coverage.find(np.array([low, high, *sides])).enclosed
+    assert set(found.parcels) == {0, 1, 2, 3}
+    assert found.area == pytest.approx(100, abs=0.02)
+    # A door of 0.6 m leads out of it.
+    assert not enclosed(low, high, sides[0], shapely.box(20, 10.6, 30, 20))
 
 
 def test_a_taper_is_no_gap_but_a_torn_seam_is():

@@ -227,9 +227,7 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
     ]
     own = int(np.count_nonzero(who.index >= 0))
     for gap in defects.gaps:
-        # The row that has most of the border, and of all others the one that has most.
-        first = next(each for each in gap.parcels if each < own)
-        other = next((each for each in gap.parcels if each != first), first)
+        first, other = _first_two(gap.parcels, own)
         findings.append(
             Finding(
                 rule="gap",
@@ -244,6 +242,20 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
                 detail={"area": f"{gap.area:.3g}" if gap.area < 1 else f"{gap.area:.2f}"},
             )
         )
+    findings += [
+        Finding(
+            rule="unparcelled-area",
+            row=who.row(first),
+            other_row=None if other == first else who.row(other),
+            parcel=who.parcel(first),
+            other_parcel=None if other == first else who.parcel(other),
+            measured=round(each.area, 2),
+            point=_inside(each.region),
+            geometry=each.region,
+        )
+        for each in defects.enclosed
+        for first, other in [_first_two(each.parcels, own)]
+    ]
     findings += [
         Finding(
             rule="unmatched-vertex",
@@ -263,6 +275,12 @@ def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> 
         ]
     ]
     return findings
+
+
+def _first_two(parcels: tuple[int, ...], own: int) -> tuple[int, int]:
+    """Return the row that has most of a border, and of all others the one that has most."""
+    first = next(each for each in parcels if each < own)
+    return first, next((each for each in parcels if each != first), first)
 
 
 def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:

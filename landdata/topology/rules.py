@@ -67,6 +67,9 @@ class Limits:
     below the narrowest lane or ditch that is left unparcelled, far above the accuracy of a
     boundary point at any scale down to 1:2000.
 
+    `strip`: an enclosed region without a parcel that is so many times as long as it is wide is a
+    road, a bank, a canal or a dyke.
+
     `snap`: a vertex that comes this near to a neighbour's boundary was meant to lie on it; the
     accuracy of a boundary point at 1:200, the largest scale.
 
@@ -88,6 +91,7 @@ class Limits:
 
     rounding: float = 0.0015
     gap: float = 0.5
+    strip: float = 10.0
     snap: float = 0.05
     corner: float = 20.0
     edge: float = 0.01

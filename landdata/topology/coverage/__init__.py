@@ -3,7 +3,8 @@
 All is decided at stored precision, coordinates being whole millimetres. Of a million parcels
 nearly all edges are in order: `edges` sieves out those that are not, and `nearness` says which
 of them come near each other; only these are looked at by the rules, each of which is defined,
-with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `vertices`, `islands`.
+with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `enclosed`, `vertices`,
+`islands`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from landdata.topology.coverage.edges import (
     rings,
     unmatched_edges,
 )
+from landdata.topology.coverage.enclosed import Enclosed, enclosed_of
 from landdata.topology.coverage.gaps import Gap, gaps_of
 from landdata.topology.coverage.islands import islands_of
 from landdata.topology.coverage.nearness import near_pairs
@@ -37,7 +39,18 @@ from landdata.topology.coverage.vertices import Unmatched, unmatched_vertices
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
-__all__ = ["Defects", "Gap", "Overlap", "Unmatched", "between", "find", "holed", "rings", "width"]
+__all__ = [
+    "Defects",
+    "Enclosed",
+    "Gap",
+    "Overlap",
+    "Unmatched",
+    "between",
+    "find",
+    "holed",
+    "rings",
+    "width",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +61,7 @@ class Defects:
     gaps: list[Gap]
     unmatched: list[Unmatched]
     islands: list[int]  # parcels that stand alone
+    enclosed: list[Enclosed]  # regions without a parcel, too wide for gaps
 
 
 def find(
@@ -67,7 +81,7 @@ def find(
     own = len(polygons) if own is None else own
     tell = progress or (lambda stage, share: None)
     if own == 0:
-        return Defects([], [], [], [])
+        return Defects([], [], [], [], [])
     edges, touched = unmatched_edges(polygons)
     tell("coverage", 1 / 5)
     tree = shapely.STRtree(polygons)
@@ -82,7 +96,9 @@ def find(
     tell("coverage", 4 / 5)
     unmatched = unmatched_vertices(polygons, edges, near, overlaps, gaps, limits, own)
     tell("coverage", 5 / 5)
-    return Defects(overlaps, gaps, unmatched, islands_of(polygons, edges, tree, limits, own))
+    islands = islands_of(polygons, edges, tree, limits, own)
+    enclosed = enclosed_of(edges, near, chains, tree, limits, own)
+    return Defects(overlaps, gaps, unmatched, islands, enclosed)
 
 
 def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:

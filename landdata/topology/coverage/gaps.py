@@ -21,7 +21,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from landdata.topology.coverage.edges import PER_METRE, Bools, Edges, Geometries, Ints
+from landdata.topology.coverage.edges import PER_METRE, Bools, Edges, Floats, Geometries, Ints
 from landdata.topology.coverage.nearness import Near, to_edge
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
@@ -75,22 +75,41 @@ def gaps_of(
         depth = shapely.hausdorff_distance(regions[region], doors[door])
         shut[region[outer & (depth < 2 * mouth)]] = False
         regions, widths = regions[shut], widths[shut]
-    # Who lies along it, and how far.
-    border = shapely.STRtree(lines)
-    region, edge = border.query(regions, predicate="dwithin", distance=1e-4)
-    shared = shapely.length(
-        shapely.intersection(shapely.buffer(regions[region], 1e-4), lines[edge])
-    )
-    found = []
-    for at, shape in enumerate(regions):
-        mine = region == at
-        owners, index = np.unique(owner[edge[mine]], return_inverse=True)
-        length = np.bincount(index, weights=shared[mine], minlength=len(owners))
-        order = np.lexsort((owners, -np.rint(length * PER_METRE)))
-        parcels = tuple(int(owners[k]) for k in order if length[k] > limits.rounding)
-        if any(parcel < own for parcel in parcels):
-            found.append(Gap(parcels, shape.area, float(widths[at]), shape))
-    return found
+    along = parcels_along(regions, lines, owner, limits.rounding)
+    return [
+        Gap(parcels, area, wide, region)
+        for parcels, area, wide, region in zip(
+            along, shapely.area(regions).tolist(), widths.tolist(), regions, strict=True
+        )
+        if any(parcel < own for parcel in parcels)
+    ]
+
+
+def parcels_along(
+    regions: Geometries, lines: Geometries, owner: Ints, rounding: float
+) -> list[tuple[int, ...]]:
+    """Return the owners of the lines along each region, the longest border first."""
+    region, line = shapely.STRtree(lines).query(regions, predicate="dwithin", distance=1e-4)
+    grown = shapely.buffer(regions, 1e-4)
+    shared = shapely.length(shapely.intersection(grown[region], lines[line]))
+    return by_border(len(regions), region, owner[line], shared, rounding)
+
+
+def by_border(
+    count: int, region: Ints, owner: Ints, length: Floats, rounding: float
+) -> list[tuple[int, ...]]:
+    """Return the owners along each of `count` regions, given pieces of border of some length (m).
+
+    The one with the longest border comes first, one of no more than rounding not at all.
+    """
+    both, piece = np.unique(region << 32 | owner, return_inverse=True)
+    total = np.bincount(piece, length, minlength=len(both))
+    both, total = both[total > rounding], total[total > rounding]
+    region, owner = both >> 32, both & 0xFFFF_FFFF
+    order = np.lexsort((owner, -np.rint(total * PER_METRE), region))
+    cuts = np.searchsorted(region[order], np.arange(count + 1))
+    listed = owner[order].tolist()
+    return [tuple(listed[b:e]) for b, e in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True)]
 
 
 def _free_regions(
