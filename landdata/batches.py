@@ -47,7 +47,7 @@ from landdata.check import check as check_file
 from landdata.db import sql
 from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError, NotFound
 from landdata.findings import Finding
-from landdata.models import Batch, StagedParcel, StoredFinding
+from landdata.models import Batch, StagedParcel, StoredFinding, SurveyPoint
 from landdata.settings import Settings
 from landdata.survey import Survey
 from landdata.survey.archive import bundle
@@ -194,6 +194,29 @@ def show(session: Session, number: int) -> dict[str, Any]:
     if _summary(batch).get("compared"):
         shown["compared"] = _differences(session, batch)
     return shown
+
+
+def points(session: Session, number: int) -> list[dict[str, Any]]:
+    """Return the survey points of a batch: where they were measured, and what they bound.
+
+    `x_north` and `y_east` are as the file has them, in the CRS `srid`; `point` is [x, y] in the
+    storage CRS; `rows` and `parcels` are those that the point bounds. Raises `NotFound`.
+    """
+    get(session, number)
+    found = session.execute(sql("survey_points"), {"batch": number})
+    return [
+        {
+            "line": each.line,
+            "name": each.name,
+            "x_north": each.north,
+            "y_east": each.east,
+            "srid": each.srid,
+            "point": [each.x, each.y],
+            "rows": each.rows,
+            "parcels": each.parcels,
+        }
+        for each in found
+    ]
 
 
 def check(
@@ -488,6 +511,11 @@ def _stage(session: Session, batch: Batch, report: Report, progress: Progress | 
             if progress:
                 progress("stage", start / len(survey))
             copy.write(block)
+    session.execute(sa.delete(SurveyPoint).where(SurveyPoint.batch_id == batch.id))
+    columns = ", ".join(staging.POINTS)
+    with cursor.copy(f"COPY survey_points ({columns}) FROM STDIN (FORMAT csv)") as copy:
+        for made in staging.points(batch.id, survey):
+            copy.write(made)
     if len(survey) >= staging.BLOCK:
         session.execute(sa.text("ANALYZE staged_parcels"))  # no plan for a small batch now
     unchanged = session.scalars(

@@ -146,6 +146,7 @@ def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
         "engine": survey.engine,
         "read": len(survey),
         **counts,
+        **({} if survey.points is None else {"points": len(survey.points)}),
         "findings": {
             severity: {rule: n for (s, rule), n in sorted(by_rule.items()) if s == severity}
             for severity in ("error", "warning", "info")

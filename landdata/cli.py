@@ -474,6 +474,22 @@ def batch_show(number: int, as_json: bool) -> None:
     _report(result, as_json=as_json, language=settings.language)
 
 
+@batch.command("points")
+@click.argument("number", type=int)
+@with_json
+def batch_points(number: int, as_json: bool) -> None:
+    """Print the survey points of batch NUMBER as they were measured, as CSV."""
+    from landdata import batches as store
+    from landdata.documents.tables import points_csv
+
+    with _store() as (_, session):
+        found = store.points(session, number)
+    if as_json:
+        _print(found)
+    else:
+        click.echo(points_csv(found), nl=False)
+
+
 @batch.command("check")
 @click.argument("number", type=int)
 @with_json

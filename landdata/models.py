@@ -209,6 +209,25 @@ class StagedParcel(Base):
     geom: Mapped[Any | None] = mapped_column(Geometry("GEOMETRY", srid=SRID, spatial_index=False))
 
 
+class SurveyPoint(Base):
+    """A point that was measured, each once for a batch, and the rows that it bounds.
+
+    `north` and `east` are as the file has them, in the CRS `srid`, and `geom` the same in the
+    storage CRS (LADM: point, of a spatial source). `line` is the first line of the file with it.
+    """
+
+    __tablename__ = "survey_points"
+
+    batch_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    line: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    name: Mapped[str | None]
+    north: Mapped[float]
+    east: Mapped[float]
+    srid: Mapped[int]
+    rows: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    geom: Mapped[Any] = mapped_column(Geometry("POINT", srid=SRID, spatial_index=False))
+
+
 class StoredFinding(Base):
     """A finding of a batch's check, in the order of the report."""
 

@@ -9,7 +9,7 @@ import io
 import secrets
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from landdata.topology import Checked
 
 BLOCK = 20_000  # rows
+_CSV = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
 _ATTRIBUTES = (
     "sheet", "number", "scale", "area", "legal_area", "land_use", "address", "owner",
@@ -34,7 +35,6 @@ COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "la
 
 def blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, bytes]]:
     """Yield (first row, CSV) of the staged rows: made by arrow, so no row costs Python."""
-    options = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
     stamp = time.time_ns() // 1_000_000
     for start in range(0, len(survey), BLOCK):
         part = slice(start, start + BLOCK)
@@ -55,8 +55,38 @@ def blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, 
             names=list(COLUMNS),
         )
         sink = io.BytesIO()
-        pa.csv.write_csv(table, sink, options)
+        pa.csv.write_csv(table, sink, _CSV)
         yield start, sink.getvalue()
+
+
+#: The columns of `survey_points`, as a block has them.
+POINTS = ("batch_id", "line", "name", "north", "east", "srid", "rows", "geom")
+
+
+def points(batch: int, survey: Survey) -> Iterator[bytes]:
+    """Yield the CSV of the survey points; none where the survey is of something else."""
+    found = survey.points
+    for start in range(0, 0 if found is None else len(found), BLOCK):
+        assert found is not None
+        part = slice(start, start + BLOCK)
+        places: Any = shapely.points(found.stored[part])
+        used = found.parcels[part].cast(pa.list_(pa.string()))
+        table = pa.table(
+            [
+                pa.array(np.full(len(used), batch)),
+                pa.array(found.lines[part]),
+                found.names[part],
+                pa.array(found.measured[part, 1]),
+                pa.array(found.measured[part, 0]),
+                pa.array(np.full(len(used), survey.crs.epsg)),
+                pc.binary_join_element_wise("{", pc.binary_join(used, ","), "}", ""),
+                _wkb(places),
+            ],
+            names=list(POINTS),
+        )
+        sink = io.BytesIO()
+        pa.csv.write_csv(table, sink, _CSV)
+        yield sink.getvalue()
 
 
 def _label(attributes: pa.Table, measured: pa.Array) -> pa.Array:

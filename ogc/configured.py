@@ -22,7 +22,7 @@ from ogc.config import TIMELESS, Collection, Kind, Property
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _NAME = re.compile(r"[^\W\d]\w{0,62}")
 #: Tables of ours that name people or what is not official.
-_OURS = {"batches", "findings", "holders", "staged_parcels"}
+_OURS = {"batches", "findings", "holders", "staged_parcels", "survey_points"}
 _KEYS = {"key", "table", "geometry", "title", "description", "widest", "properties"}
 _PROPERTY_KEYS = {"column", "title", "unit", "queryable"}
 

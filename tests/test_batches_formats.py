@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from surveys import parcel, plot
 from test_survey_formats import write
 from test_survey_linework import dxf, grid
+from test_survey_points import NAMED
 
 from landdata import batches, communes, db
 from landdata.check import ReadOptions
@@ -17,6 +18,7 @@ from landdata.survey import profiles
 from landdata.survey.crs import transformer
 
 COMMUNE = "99901"
+MENDED = ReadOptions(crs=9212, mend_text=True)
 ROWS = [parcel(i, plot(i, 0)) for i in range(1, 4)]
 
 
@@ -87,3 +89,21 @@ def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
     path.write_text(json.dumps(made))
     summary = take(engine, settings, path)
     assert (summary["read"], summary["accepted"], summary["rejected"]) == (3, 2, 1)
+
+
+def test_survey_points_are_kept_with_the_batch(engine, settings, tmp_path):
+    path = tmp_path / "diem.csv"
+    path.write_text(NAMED.format("TenDiem"))
+    summary = take(engine, settings, path, crs=9212)
+    assert (summary["read"], summary["accepted"], summary["points"]) == (2, 2, 6)
+    with db.session(engine) as session:
+        found = batches.points(session, 1)
+        shared = [each for each in found if each["rows"] == [0, 1]]
+        assert [each["name"] for each in shared] == ["M2", "M3"]
+        assert shared[0]["parcels"] == [f"{COMMUNE}/25/1", f"{COMMUNE}/25/2"]
+        assert [shared[0]["y_east"], shared[0]["x_north"]] == shared[0]["point"]
+        assert (shared[0]["srid"], shared[0]["line"]) == (9212, 3)
+    with db.session(engine) as session:  # checked again, they are there once
+        other = batches.take(session, settings, path, commune=COMMUNE, by="b", options=MENDED)
+        batches.check(session, settings, other.id)
+        assert len(batches.points(session, other.id)) == 6

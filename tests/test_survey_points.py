@@ -131,6 +131,49 @@ def test_coordinates_are_as_written(tmp_path):
     assert np.array_equal(shapely.get_coordinates(made.geometry)[0], [548020.123, 1281000.457])
 
 
+NAMED = "sheet;number;{};X;Y\n" + "\n".join(
+    f"25;{number};{name};{y};{x}"
+    for number, names, shape in (
+        ("1", ("M1", "M2", "M3", "M4"), plot(0, 0)),
+        ("2", ("M2", "M5", "M6", "M3"), plot(0, 1)),
+    )
+    for name, (x, y) in zip(names, shape.exterior.coords[:-1], strict=True)
+)
+
+
+def test_what_was_measured_is_kept(tmp_path):
+    """Each point once, under its name, in the survey's CRS and in the store's."""
+    text = NAMED.format("Tên điểm").replace("1281020.0;548020.0", "1281020.0004;548020.0", 1)
+    text = re.sub(r"5480(?=\d)", "3844", text)  # about where it is in the zone of 107°45'
+    made = read(tmp_path, text, crs=5899)
+    found = made.points
+    assert made.findings == ()
+    assert len(found) == 7  # what is a tenth of a millimetre aside was measured by itself
+    assert found.names.to_pylist()[:2] == ["M1", "M2"]
+    assert found.lines.tolist()[:2] == [2, 3]
+    assert found.measured[0].tolist() == [384_420.0, 1_281_000.0]
+    assert shapely.get_coordinates(made.geometry[0])[0].tolist() == found.stored[0].tolist()
+    assert abs(found.stored[0] - found.measured[0]).max() > 20_000  # another zone
+    assert sorted(map(tuple, found.parcels.to_pylist())) == [(0,)] * 3 + [(0, 1)] + [(1,)] * 3
+    nan = read(
+        tmp_path, NAMED.format("Tên điểm").replace("1281040.0;548020.0", "1281040.0;?"), crs=9212
+    )
+    assert len(nan.points) == 5  # a place that nobody can read is not kept; its parcels tell
+
+
+def test_numbers_of_points_are_an_order_only_where_each_parcel_has_its_own(tmp_path):
+    own = NAMED.format("SoHieuDiem")
+    for name, number in (("M1", 17), ("M2", 9), ("M3", 12), ("M4", 3), ("M5", 20), ("M6", 1)):
+        own = own.replace(name, str(number))
+    made = read(tmp_path, own)
+    assert made.measured_area.tolist() == [400.0, 400.0]  # in the order of the lines
+    assert set(made.points.names.to_pylist()) == {"17", "9", "12", "3", "20", "1"}
+    rows = [f"25;1;{k};{y};{x}" for k, (x, y) in enumerate(plot(0, 0).exterior.coords[:-1], 1)]
+    rows[1], rows[2] = rows[2], rows[1]
+    made = read(tmp_path, "sheet;number;SoHieuDiem;X;Y\n" + "\n".join(rows))
+    assert made.measured_area.tolist() == [400.0]  # in the order of the numbers
+
+
 def test_docs_hold_every_name():
     page = (Path(__file__).parents[1] / "docs" / "survey-files.md").read_text("utf-8")
     for names in points.NAMES.values():

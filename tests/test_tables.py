@@ -15,11 +15,13 @@ import pyogrio.raw
 import pytest
 import shapely
 from test_report import FINDINGS, SHAPES, checked_of, survey_of
+from test_survey_points import NAMED
 
-from landdata.check import summarise
+from landdata.check import ReadOptions, check, summarise
 from landdata.documents import tables
 from landdata.documents.report import FORMATS, write_report
 from landdata.findings import Finding
+from landdata.settings import Settings
 
 SPITEFUL = Finding("bad-value", row=0, parcel="=1+1", detail={"value": "\x07<&", "field": "x"})
 
@@ -107,6 +109,20 @@ def test_geopackage_has_layers_with_styles(made, tmp_path):
     assert set(styles) == {"parcels", "findings", "finding_shapes"}
     for qml in styles.values():
         assert ET.fromstring(qml.partition(">")[2]).tag == "qgis"
+
+
+def test_geopackage_has_the_survey_points(tmp_path):
+    source = tmp_path / "diem.csv"
+    source.write_text(NAMED.format("TenDiem"))
+    report = check(source, Settings(home=tmp_path), options=ReadOptions(crs=9212))
+    path = tmp_path / "r.gpkg"
+    write_report(path, report.summary, report.survey, report.checked)
+    meta, _, wkb, values = pyogrio.raw.read(path, layer="survey_points")
+    told = dict(zip(meta["fields"], values, strict=True))
+    assert told["name"].tolist() == report.survey.points.names.to_pylist()
+    assert shapely.get_coordinates(shapely.from_wkb(wkb)).tolist() == [
+        [y, x] for x, y in zip(told["x_north"], told["y_east"], strict=True)
+    ]
 
 
 def test_pdf_has_pages_with_drawings(made, tmp_path):

@@ -69,7 +69,12 @@ def write_report(
             written = report_pdf(summary, survey, checked, language)
         case "gpkg":
             written = tables.report_gpkg(
-                checked.findings, checked.parcels, survey.geometry, checked.status, survey.srid
+                checked.findings,
+                checked.parcels,
+                survey.geometry,
+                checked.status,
+                survey.srid,
+                survey.points,
             )
         case "geojson":
             written = report_geojson(checked.findings, survey.srid).encode()

@@ -14,7 +14,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
 import numpy as np
@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import Finding
+
+if TYPE_CHECKING:
+    from landdata.survey import SurveyPoints
 
 #: What a finding is in a table: X is the northing and Y the easting, as Vietnamese sheets have it.
 COLUMNS = (
@@ -53,6 +56,19 @@ def report_csv(findings: Iterable[Finding]) -> bytes:
     for row in rows(findings):
         writer.writerow(["" if v is None else _plain(v) for v in row])
     return text.getvalue().encode("utf-8-sig")
+
+
+def points_csv(points: Iterable[dict[str, Any]]) -> str:
+    """Return survey points (`batches.points`) as CSV (RFC 4180)."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("line", "name", "x_north", "y_east", "srid", "x", "y", "parcels"))
+    for each in points:
+        writer.writerow(
+            (each["line"], _plain(each["name"]), each["x_north"], each["y_east"], each["srid"],
+             *each["point"], " ".join(each["parcels"]))
+        )  # fmt: skip
+    return text.getvalue()
 
 
 def _plain(value: Any) -> Any:
@@ -179,11 +195,13 @@ def report_gpkg(
     geometry: NDArray[np.object_],
     status: NDArray[np.int8],
     srid: int,
+    points: SurveyPoints | None = None,
 ) -> bytes:
     """Return a GeoPackage: parcels with their verdict, places and shapes of the findings.
 
     `parcels`, `geometry` and `status` are (n,) of the survey; all is in the CRS `srid`.
-    Layers: `parcels`, `finding_shapes` (polygons), `findings` (points), each with its style.
+    Layers: `parcels`, `finding_shapes` (polygons), `findings` (points), each with its style, and
+    `survey_points`, with the coordinates as measured, where the survey is of points.
     """
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         path = Path(scratch) / "report.gpkg"
@@ -218,6 +236,18 @@ def report_gpkg(
                 ((shapely.Point(f.point) if f.point else None, row) for f, row in listed),
                 _qml("point", "severity", _COLOURS, 255),
             )  # fmt: skip
+            if points is not None:
+                _layer(
+                    base, "survey_points", "POINT", srid, ("name", "x_north", "y_east", "rows"),
+                    (
+                        (shapely.Point(at), (name, float(y), float(x), " ".join(map(str, rows))))
+                        for at, name, (x, y), rows in zip(
+                            points.stored, points.names.to_pylist(), points.measured,
+                            points.parcels.to_pylist(), strict=True,
+                        )
+                    ),
+                    _qml("point", "name", {"": "70,70,70"}, 255),
+                )  # fmt: skip
             base.commit()
             base.execute("VACUUM")
         finally:

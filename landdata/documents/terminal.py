@@ -83,6 +83,8 @@ def print_report(result: dict[str, Any], language: str) -> None:
         f"{summary['read']} read = {summary[done]} {done} + {summary['rejected']} rejected"
         f" + {summary['duplicate']} duplicate"
     )
+    if summary.get("points"):
+        console.print(f"of {summary['points']} survey points, which are kept as measured")
     compared = summary.get("compared")
     if compared:
         console.print(

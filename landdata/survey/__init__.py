@@ -39,6 +39,7 @@ from landdata.survey.model import (
     FieldMatch,
     Inspection,
     Survey,
+    SurveyPoints,
 )
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "FieldMatch",
     "Inspection",
     "Survey",
+    "SurveyPoints",
     "inspect",
     "read",
 ]
@@ -99,6 +101,7 @@ def read(
         assert choice.epsg is not None  # no refusal without a code
         attributes, findings = _attributes(dataset, text, raw.rows, clock)
         geometry, measured = _store(shapes, choice.epsg, settings.srid, clock)
+        points = _points(raw.points, text.encoding.name, choice.epsg, settings.srid)
     return Survey(
         source=path.name,
         layer=dataset.layer,
@@ -110,6 +113,7 @@ def read(
         crs=choice,
         encoding=text.encoding,
         fields=text.matches,
+        points=points,
         findings=(*_of_file(dataset, raw), *shapes.findings, *findings),
         engine=raw.engine,
         seconds=clock.end(),
@@ -515,6 +519,24 @@ def _store(
             measured[lost] = np.nan
     geometry = shapely.set_coordinates(shapes.geometry, moved)
     return geometry, _areas(geometry) if measured is None else measured
+
+
+def _points(found: pa.Table | None, encoding: str, source: int, target: int) -> SurveyPoints | None:
+    """Bring survey points into the storage CRS; what was measured is kept beside it."""
+    if found is None:
+        return None
+    measured = np.column_stack([found["east"].to_numpy(), found["north"].to_numpy()])
+    stored = np.column_stack(crs.transformer(source, target).transform(*measured.T))
+    names = found["name"].combine_chunks().to_pylist()
+    given = [name for name in names if name is not None]
+    said = iter(encodings.decode(given, encoding))
+    return SurveyPoints(
+        lines=found["line"].to_numpy(),
+        names=pa.array([None if name is None else next(said) for name in names], pa.string()),
+        measured=measured,
+        stored=np.round(stored, _DIGITS),
+        parcels=found["parcels"].combine_chunks(),
+    )
 
 
 def _areas(geometry: NDArray[np.object_]) -> NDArray[np.float64]:

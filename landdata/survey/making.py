@@ -19,7 +19,6 @@ from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import linework, points, reader
 from landdata.survey.archive import Dataset
-from landdata.survey.model import Made
 from landdata.survey.reader import Layer
 
 _WKB = "\0wkb"  # no field of a file is called so
@@ -40,8 +39,10 @@ def read(
     elements = None
     if dataset.format.kind == "linework":
         elements = reader.read(dataset, settings, engine=engine)
-        _write(elements, dataset.folder / "elements.arrows")
+        table = pa.table({_WKB: elements.wkb, **elements.columns})
+        _write(table, dataset.folder / "elements.arrows")
     target = dataset.folder / "parcels.arrows"
+    measured = dataset.folder / "points.arrows"
     answer = reader.confined(
         {
             "engine": "making",
@@ -50,6 +51,7 @@ def read(
             "source": str(dataset.file),
             "elements": str(dataset.folder / "elements.arrows"),
             "target": str(target),
+            "measured": str(measured),
             "columns": columns,
             "points": settings.max_rows * points.PER_PARCEL,
         },
@@ -72,6 +74,7 @@ def read(
         crs=elements.crs if elements else None,
         engine=elements.engine if elements else "text",
         findings=tuple(Finding(rule, row, detail=told) for rule, row, told in answer["findings"]),
+        points=_read(measured) if measured.exists() else None,
         network=answer["network"],
         peak_mb=answer["peak_mb"],
     )
@@ -89,7 +92,9 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
             )
     except BadSurvey as error:
         return {"refused": error.code, "message": error.message, "hint": error.hint}
-    _write(made, Path(task["target"]))
+    _write(pa.table({_WKB: made.wkb, **made.columns}), Path(task["target"]))
+    if made.points is not None:
+        _write(made.points, Path(task["measured"]))
     return {"findings": [(f.rule, f.row, dict(f.detail)) for f in made.findings]}
 
 
@@ -97,8 +102,7 @@ def _fields(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     return {name: table[name] for name in table.column_names if name != _WKB}
 
 
-def _write(layer: Layer | Made, path: Path) -> None:
-    table = pa.table({_WKB: layer.wkb, **layer.columns})
+def _write(table: pa.Table, path: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
 

@@ -123,6 +123,26 @@ class Made:
     wkb: pa.ChunkedArray  # (n,) binary
     columns: dict[str, pa.ChunkedArray]  # field → (n,) values
     findings: tuple[Finding, ...]
+    points: pa.Table | None = None  # survey points, where it was made of them
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SurveyPoints:
+    """m points that were measured, each once, and the parcels that they bound.
+
+    `measured` is as the file has it, in the survey's own CRS (`CrsChoice.epsg`), `stored` the
+    same in the storage CRS on the 1 mm grid: x (easting) before y (northing).
+    """
+
+    lines: NDArray[np.int64]  # (m,) the first line of the file that has it, counted from 1
+    names: pa.Array  # (m,) string; null where it has none
+    measured: NDArray[np.float64]  # (m, 2)
+    stored: NDArray[np.float64]  # (m, 2)
+    parcels: pa.ListArray  # (m,) rows of the survey
+
+    def __len__(self) -> int:
+        """The number of points."""
+        return len(self.lines)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +163,7 @@ class Survey:
     crs: CrsChoice
     encoding: EncodingChoice
     fields: tuple[FieldMatch, ...]
+    points: SurveyPoints | None = None  # where it is of points
     findings: tuple[Finding, ...] = ()
     engine: str = "pyogrio"  # that read it: 'pyogrio' (in bulk), 'fiona' (row by row), 'text'
     seconds: dict[str, float] = field(default_factory=dict)  # by stage

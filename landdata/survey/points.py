@@ -25,15 +25,16 @@ from landdata.survey.model import Made
 NAMES: dict[str, tuple[str, ...]] = {
     "x": ("X", "XN", "N", "NORTH", "NORTHING", "TOADOX", "XM", "BAC", "TOADOXM"),
     "y": ("Y", "YE", "E", "EAST", "EASTING", "TOADOY", "YM", "DONG", "TOADOYM"),
-    "order": (
-        "ORDER", "POINTORDER", "THUTU", "THUTUDIEM", "STTDIEM", "STT", "SOHIEUDIEM", "SHDIEM",
-        "SODIEM", "DIEM", "POINT",
+    "order": ("ORDER", "POINTORDER", "THUTU", "THUTUDIEM", "STTDIEM", "STT"),
+    "point": (
+        "POINTNAME", "TENDIEM", "MADIEM", "SOHIEUDIEM", "SHDIEM", "SODIEM", "DIEM", "POINT",
     ),
     "ring": ("RING", "VONG"),
     "edge": ("EDGE", "CANH", "CHIEUDAICANH", "DODAICANH"),
 }  # fmt: skip
 #: As many points as a parcel has on average, at most.
 PER_PARCEL = 20
+_NUMBERED = 0.9  # of the parcels; in the others a point may be missing
 _DELIMITERS = "\t;,|"
 _UNCLEAR = (
     "hai điểm có cùng thứ tự trên ranh giới",
@@ -43,6 +44,19 @@ _TOO_FEW = ("có ít hơn ba điểm", "it has under three points")
 _MAX_LINE = 65_536  # letters
 
 
+#: What is kept of a point: the first line that has it (1-based, as editors count), its name, its
+#: coordinates as written, and the parcels (by index) that it bounds.
+POINTS = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("name", pa.string()),
+        ("north", pa.float64()),
+        ("east", pa.float64()),
+        ("parcels", pa.list_(pa.int64())),
+    ]
+)
+
+
 @dataclass(slots=True)
 class _Parcel:
     """The points of a parcel by ring, as `(order, easting, northing, edge)`, and its values.
@@ -50,9 +64,24 @@ class _Parcel:
     `edge` is the text of the length to the next point, empty where it is not stated.
     """
 
+    index: int
     values: list[str]
     rings: dict[str, list[tuple[float, float, float, str]]] = field(default_factory=dict)
     differing: set[int] = field(default_factory=set)  # columns in which its lines disagree
+
+    def is_numbered(self) -> bool:
+        """Tell whether the points of each ring are numbered from 1, without a gap."""
+        return all(
+            {point[0] for point in ring} == set(map(float, range(1, len({p[0] for p in ring}) + 1)))
+            for ring in self.rings.values()
+        )
+
+    def unnumbered(self) -> None:
+        """Take the points as they stand in the file."""
+        self.rings = {
+            name: [(float(k), x, y, edge) for k, (_, x, y, edge) in enumerate(ring)]
+            for name, ring in self.rings.items()
+        }
 
     def why_not(self) -> tuple[str, str] | None:
         """Say why no polygon can be made of the points, in Vietnamese and English, if none can."""
@@ -78,12 +107,14 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
     places = _places(header, name)
     special = {places[each] for each in NAMES if each in places}
     kept = [at for at in range(len(header)) if at not in special]
+    ordered = places.get("order", places.get("point"))
     parcels: dict[tuple[str, str], _Parcel] = {}
+    found: dict[tuple[str, float, float], tuple[int, dict[int, None]]] = {}
+    first = 1 + (not columns)
     for count, row in enumerate(lines):
         if len(row) != len(header):
             raise BadSurvey(
-                f"Line {count + 1 + (not columns)} of {name} has {len(row)} columns, not"
-                f" {len(header)}.",
+                f"Line {count + first} of {name} has {len(row)} columns, not {len(header)}.",
                 hint="Export the points again; every line needs every column.",
                 code="bad-line",
             )
@@ -95,7 +126,7 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
             )
         sheet = row[places["sheet"]].strip() if "sheet" in places else ""
         key = (sheet, row[places["number"]].strip())
-        parcel = parcels.setdefault(key, _Parcel(list(row)))
+        parcel = parcels.setdefault(key, _Parcel(len(parcels), list(row)))
         for at in kept:
             known, value = parcel.values[at].strip(), row[at].strip()
             if not known:
@@ -103,12 +134,22 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
             elif value and value != known:
                 parcel.differing.add(at)
         ring = parcel.rings.setdefault(row[places["ring"]].strip() if "ring" in places else "", [])
-        order = _number(row[places["order"]]) if "order" in places else float(len(ring))
+        order = float(len(ring)) if ordered is None else _number(row[ordered])
+        east, north = _number(row[places["y"]]), _number(row[places["x"]])
         edge = row[places["edge"]].strip() if "edge" in places else ""
-        ring.append((order, _number(row[places["y"]]), _number(row[places["x"]]), edge))
+        ring.append((order, east, north, edge))
+        if math.isfinite(east) and math.isfinite(north):
+            name = row[places["point"]].strip() if "point" in places else ""
+            _, users = found.setdefault((name, east, north), (count + first, {}))
+            users[parcel.index] = None
     if not parcels:
         raise BadSurvey(f"{name} has no points.", hint="Send them.", code="empty-layer")
     made = list(parcels.values())
+    # A point's number is its place where each parcel counts its own; else it is only a name.
+    own = sum(parcel.is_numbered() for parcel in made)
+    if "order" not in places and ordered is not None and own < _NUMBERED * len(made):
+        for parcel in made:
+            parcel.unnumbered()
     findings = [
         Finding("bad-value", row=row, detail={"field": header[at], "value": "…"})
         for row, parcel in enumerate(made)
@@ -131,6 +172,23 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
             for name, values in texts.items()
         },
         findings=tuple(findings),
+        points=pa.Table.from_arrays(
+            [
+                pa.array(values, kind)
+                for values, kind in zip(
+                    (
+                        [line for line, _ in found.values()],
+                        [name or None for name, _, _ in found],
+                        [north for _, _, north in found],
+                        [east for _, east, _ in found],
+                        [list(users) for _, users in found.values()],
+                    ),
+                    POINTS.types,
+                    strict=True,
+                )
+            ],
+            schema=POINTS,
+        ),
     )
 
 

@@ -41,8 +41,8 @@ class Layer:
     one character a byte, or, where `unicode`, as the format's own Unicode. `unread` are the
     rows that the engine could not read: they are there, and empty. `stated` is the number of
     rows that the file claims where it is another. `findings` are what making the layer told,
-    of rows without a shape too. `network` tells whether the child could be
-    cut off from it.
+    of rows without a shape too. `points` are those of a text (`landdata.survey.points`).
+    `network` tells whether the child could be cut off from it.
     """
 
     rows: NDArray[np.int64]  # (n,) feature ids
@@ -57,6 +57,7 @@ class Layer:
     unread: tuple[int, ...] = ()
     stated: int | None = None
     findings: tuple[Finding, ...] = ()
+    points: pa.Table | None = None
     network: str = "none"
     peak_mb: int = 0
 
