@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         Path | None,
         Field(description="TOML file of more collections: tables and views of the database."),
     ] = None
+    tile_cache_mb: Annotated[
+        int, Field(ge=0, description="Memory for vector tiles that are kept, in MB, each process.")
+    ] = 64
     max_file_mb: Annotated[
         int, Field(ge=1, description="Largest survey file, as uploaded and as unpacked, in MB.")
     ] = 4096

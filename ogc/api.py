@@ -30,8 +30,20 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from landdata import db
 from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
 from landdata.settings import Settings
-from ogc import changes, config, configured, crs, exports, items, openapi, schemas, tiles
+from ogc import (
+    changes,
+    config,
+    configured,
+    crs,
+    exports,
+    items,
+    openapi,
+    parameters,
+    schemas,
+    tiles,
+)
 from ogc.config import Collection
+from ogc.reader import Reader
 
 PREFIX = "/ogc"
 GEOJSON = "application/geo+json"
@@ -105,7 +117,7 @@ class Service:
 
     def __init__(self, settings: Settings, url: sa.URL) -> None:
         self.settings = settings
-        self.reader = reader = items.Reader(url.set(drivername="postgresql+psycopg"))
+        self.reader = reader = Reader(url.set(drivername="postgresql+psycopg"))
         self._own = config.collections(settings)
         self._configured = configured.Configured(
             settings.collections, settings.srid, frozenset(self._own)
@@ -115,7 +127,7 @@ class Service:
         except BaseException:
             reader.close()
             raise
-        self.tiles = tiles.Tiles(reader, settings.srid)
+        self.tiles = tiles.Tiles(reader, settings.srid, cache_mb=settings.tile_cache_mb)
         self.url = url
         self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
         self._lock = threading.Lock()
@@ -215,7 +227,7 @@ class Service:
         of = self._collection(collection)
         arguments = list(request.args.items(multi=True))
         form = _form((GEOJSON, JSON, HTML))
-        query = items.read_query(of, arguments, self.settings.srid)
+        query = parameters.read_query(of, arguments, self.settings.srid)
         language = self._language()
         page = items.page(self.reader, query)
         here = f"{_base()}/collections/{of.id}"
@@ -255,9 +267,10 @@ class Service:
         """One feature."""
         of = self._collection(collection)
         form = _form((GEOJSON, JSON, HTML))
-        values = items.single(request.args.items(multi=True), items.ITEM_PARAMETERS)
+        arguments = list(request.args.items(multi=True))
+        query = parameters.read_item(of, arguments, self.settings.srid, key)
         language = self._language()
-        feature = items.item(self.reader, of, self.settings.srid, key, values)
+        feature = items.item(self.reader, query)
         links = [
             _link(_here(), "self", HTML if form == HTML else GEOJSON),
             _alternate(form),
@@ -266,9 +279,11 @@ class Service:
         whole = f'{feature},"links":{_dump(links)}}}'
         if form == HTML:
             return self._html("item.html", language, told=json.loads(whole), of=of)
-        uri = crs.named(values.get("crs", crs.CRS84), self.settings.srid, "crs").uri
         return _answer(
-            whole.encode(), GEOJSON, language=language, headers={"Content-Crs": f"<{uri}>"}
+            whole.encode(),
+            GEOJSON,
+            language=language,
+            headers={"Content-Crs": f"<{query.crs.uri}>"},
         )
 
     def export(self, collection: str) -> Response:
@@ -298,7 +313,7 @@ class Service:
         if of.id != "parcels":
             raise NotFound(f"The changes of {of.id} are not kept.", hint="Those of parcels are.")
         form = _form((JSON,))
-        values = items.single(request.args.items(multi=True), changes.PARAMETERS)
+        values = parameters.single(request.args.items(multi=True), changes.PARAMETERS)
         language = self._language()
         page = changes.read(self.reader, of, self.settings.srid, values)
         links = [_link(_here(), "self", form)]
@@ -388,7 +403,7 @@ class Service:
         return found
 
     def _asked(self, forms: Sequence[str]) -> tuple[str, str]:
-        items.single(request.args.items(multi=True), _SERVICE_PARAMETERS)
+        parameters.single(request.args.items(multi=True), _SERVICE_PARAMETERS)
         return _form(forms), self._language()
 
     def _language(self) -> str:

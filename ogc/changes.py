@@ -15,8 +15,10 @@ from dataclasses import dataclass
 
 from landdata.errors import BadRequest
 from landdata.publications import BEGINNING, BEGUN, RETIRED, Place
-from ogc import crs, items
+from ogc import crs, queries
 from ogc.config import Collection
+from ogc.queries import Query
+from ogc.reader import Reader
 
 PARAMETERS = ("f", "lang", "since", "limit", "wait", "crs")
 DEFAULT_LIMIT = 1000
@@ -38,7 +40,7 @@ class Changes:
     more: bool
 
 
-def read(reader: items.Reader, of: Collection, storage: int, values: Mapping[str, str]) -> Changes:
+def read(reader: Reader, of: Collection, storage: int, values: Mapping[str, str]) -> Changes:
     """Return the changes after `since`; waits for the first up to `wait` seconds.
 
     Raises `BadRequest` for a value that makes no sense.
@@ -50,7 +52,7 @@ def read(reader: items.Reader, of: Collection, storage: int, values: Mapping[str
             f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds (given: {wait})."
         )
     target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
-    query = items.Query(collection=of, crs=target, storage=storage)
+    query = Query(collection=of, crs=target, storage=storage)
     since = values.get("since")
     begin = _latest(reader) if since == NOW else _place(since) if since else BEGINNING
     page = _page(reader, query, begin, limit)
@@ -67,13 +69,13 @@ def read(reader: items.Reader, of: Collection, storage: int, values: Mapping[str
     return page
 
 
-def _page(reader: items.Reader, query: items.Query, begin: Place, limit: int) -> Changes:
+def _page(reader: Reader, query: Query, begin: Place, limit: int) -> Changes:
     """One statement, so one snapshot; states are picked by number and only then written.
 
     A publication holds one change at least, so `limit` + 1 publications are enough.
     """
     statement = f"""
-SELECT e_number, e_kind, e_version, e_at, version, {items._feature(query)}
+SELECT e_number, e_kind, e_version, e_at, version, {queries.feature_text(query)}
 FROM (
   SELECT
     p.number AS e_number, s.kind AS e_kind, s.id AS e_version, p.published_at AS e_at
@@ -132,7 +134,7 @@ def _change(kind: int, at: dt.datetime, version: int, feature: str) -> str:
     return f'{{"change":"{name}","published":"{published}","feature":{feature}}}'
 
 
-def _latest(reader: items.Reader) -> Place:
+def _latest(reader: Reader) -> Place:
     """The place after all that is official now."""
     rows = reader.rows(
         "SELECT number, last_version FROM publications ORDER BY number DESC LIMIT 1", {}

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from landdata.errors import BadRequest
-from ogc import crs, items
+from ogc import crs
 from ogc.config import TIMELESS, Collection, Kind, Property
+from ogc.reader import Reader
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _NAME = re.compile(r"[^\W\d]\w{0,62}")
@@ -70,7 +71,7 @@ class Configured:
         self._known: dict[str, Collection] = {}
         self._lock = threading.Lock()
 
-    def collections(self, reader: items.Reader, *, strict: bool = False) -> dict[str, Collection]:
+    def collections(self, reader: Reader, *, strict: bool = False) -> dict[str, Collection]:
         """Return them, read anew if the file has changed.
 
         `strict` raises `BadRequest` where the file makes no sense; else what was before stays,
@@ -95,7 +96,7 @@ class Configured:
                     self._stamp = stamp
         return self._known
 
-    def _read(self, reader: items.Reader) -> dict[str, Collection]:
+    def _read(self, reader: Reader) -> dict[str, Collection]:
         assert self._path is not None
         try:
             told = tomllib.loads(self._path.read_text("utf-8"))
@@ -113,7 +114,7 @@ class Configured:
                 raise _bad(f"[{name}] is not as it should be: {error}") from None
         return made
 
-    def _collection(self, reader: items.Reader, name: str, told: Mapping[str, Any]) -> Collection:
+    def _collection(self, reader: Reader, name: str, told: Mapping[str, Any]) -> Collection:
         _only(told, _KEYS, name)
         table = str(told["table"])
         parts = table.split(".")
@@ -182,9 +183,7 @@ class Configured:
             widest=float(told.get("widest", "inf")),
         )
 
-    def _geometry(
-        self, reader: items.Reader, name: str, quoted: str, column: str
-    ) -> tuple[str, str]:
+    def _geometry(self, reader: Reader, name: str, quoted: str, column: str) -> tuple[str, str]:
         """SQL of the geometry in the storage CRS, and its type."""
         known = reader.rows(_GEOMETRY, {"name": quoted, "column": column})
         srid, shape = known[0] if known else (0, "GEOMETRY")

@@ -25,8 +25,9 @@ import sqlalchemy as sa
 
 from landdata.errors import BadRequest, LandDataError, NotFound, Unavailable
 from landdata.settings import Settings
-from ogc import config, crs, items
+from ogc import config, crs, parameters, queries
 from ogc.config import Collection, Property
+from ogc.queries import Query
 
 MAX_FEATURES = 2_000_000  # over HTTP; the command has no limit
 _SECONDS = 900
@@ -126,14 +127,14 @@ def form(name: str | None) -> str:
     return name
 
 
-def read_query(of: Collection, arguments: Sequence[tuple[str, str]], storage: int) -> items.Query:
+def read_query(of: Collection, arguments: Sequence[tuple[str, str]], storage: int) -> Query:
     """Read what is to be exported, as for `items` but without pages. Raises `BadRequest`."""
     for name, _ in arguments:
         if name in _PAGING:
             raise BadRequest(
                 f"There is no parameter {name!r} here.", hint="An export is all that matches."
             )
-    return items.read_query(of, [pair for pair in arguments if pair[0] != "f"], storage)
+    return parameters.read_query(of, [pair for pair in arguments if pair[0] != "f"], storage)
 
 
 class Sink(Protocol):
@@ -156,9 +157,9 @@ class Source:
         if running is not None:
             running.cancel_safe(timeout=5)
 
-    def count(self, query: items.Query) -> int:
+    def count(self, query: Query) -> int:
         """Return how many features match."""
-        statement, parameters = items.count_statement(query)
+        statement, parameters = queries.count_statement(query)
         with self._open() as connection:
             row = connection.execute(cast("Any", statement), parameters).fetchone()
         return int(row[0]) if row else 0
@@ -205,7 +206,7 @@ class Source:
             ) from None
 
 
-def write(source: Source, query: items.Query, name: str, target: Path) -> None:
+def write(source: Source, query: Query, name: str, target: Path) -> None:
     """Write all that a query matches to a file. Raises `Unavailable`, `LandDataError`."""
     if FORMATS[name].text:
         with target.open("wb") as file:
@@ -255,7 +256,7 @@ class Export:
     half a file for a whole one. Closing it stops the query.
     """
 
-    def __init__(self, source: Source, query: items.Query, name: str) -> None:
+    def __init__(self, source: Source, query: Query, name: str) -> None:
         """Start it, and wait until it has begun. Raises as `write`, and where it is too much."""
         if not _places.acquire(blocking=False):
             raise Unavailable(
@@ -325,7 +326,7 @@ class Export:
             self._size += len(data)
             self._moved.notify_all()
 
-    def _fill(self, source: Source, query: items.Query, name: str) -> None:
+    def _fill(self, source: Source, query: Query, name: str) -> None:
         try:
             if FORMATS[name].text:
                 with self._path.open("wb") as self._file:
@@ -360,13 +361,13 @@ class _GaveUp(Exception):
 # -- text ------------------------------------------------------------------------------------
 
 
-def _write_text(source: Source, query: items.Query, name: str, sink: Sink) -> None:
+def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
     if name == "csv":
         names = ", ".join(f'{sql} AS "{column}"' for column, _, sql in _columns(query, name))
         statement, parameters = _all(query, names)
         source.copy(statement, parameters, "HEADER", sink)
         return
-    text = _jsonfg(query) if name == "jsonfg" else items._feature(query)
+    text = _jsonfg(query) if name == "jsonfg" else queries.feature_text(query)
     statement, parameters = _all(query, text)
     # JSON text has no control characters: quoted and cut by them, a row is as it is
     raw = "QUOTE E'\\x01', DELIMITER E'\\x02'"
@@ -400,7 +401,7 @@ class _Commas:
             self._begun = True
 
 
-def _jsonfg(query: items.Query) -> str:
+def _jsonfg(query: Query) -> str:
     """SQL of a JSON-FG feature: geometry in WGS 84, place in the CRS asked for, and time."""
     of = query.collection
     plain = replace(query, crs=crs.offered(query.storage)[crs.CRS84])
@@ -413,25 +414,25 @@ def _jsonfg(query: items.Query) -> str:
     if "valid_from" in known and "valid_to" in known:
         until = f"replace({known['valid_to']}, 'null', '\"..\"')"
         time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
-    return f"left({items._feature(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
+    return f"left({queries.feature_text(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
 
 
-def _all(query: items.Query, columns: str) -> tuple[str, dict[str, Any]]:
+def _all(query: Query, columns: str) -> tuple[str, dict[str, Any]]:
     """SQL of everything that a query matches, in no order, and its parameters."""
-    conditions, parameters = items._conditions(query)
-    branches, moments = items._branches(query)
+    conditions, parameters = queries.matching(query)
+    branches, bound = queries.moments(query)
     selects = [
         f"SELECT {columns} FROM {query.collection.table}"  # noqa: S608  # fragments of ours
         f" WHERE {' AND '.join([branch, *conditions])}"
         for branch in branches
     ]
-    return " UNION ALL ".join(selects), parameters | moments
+    return " UNION ALL ".join(selects), parameters | bound
 
 
 # -- files -----------------------------------------------------------------------------------
 
 
-def _columns(query: items.Query, name: str) -> list[tuple[str, str, str]]:
+def _columns(query: Query, name: str) -> list[tuple[str, str, str]]:
     """Name, kind and SQL of each column of a table."""
     chosen = query.collection.properties if query.properties is None else query.properties
     short = name == "shp"
@@ -469,7 +470,7 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
 
 
 def _write_file(
-    source: Source, query: items.Query, name: str, target: Path, export: Export | None = None
+    source: Source, query: Query, name: str, target: Path, export: Export | None = None
 ) -> None:
     """Feed the child that writes a file."""
     known = FORMATS[name]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import changes, cql2, crs, exports, items, tiles
+from ogc import changes, cql2, crs, exports, parameters, queries, tiles
 from ogc.config import Collection
 
 _ERRORS = {
@@ -137,7 +137,7 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             tag=of.id,
             media=media,
             parameters=[
-                *(_reference(name) for name in items.PARAMETERS if name not in own),
+                *(_reference(name) for name in parameters.PARAMETERS if name not in own),
                 _list(
                     "sortby",
                     "The order: properties, each with - for descending. Null is the greatest.",
@@ -400,8 +400,8 @@ def _parameters(storage: int) -> dict[str, Any]:
             "schema": {
                 "type": "integer",
                 "minimum": 1,
-                "maximum": items.MAX_LIMIT,
-                "default": items.DEFAULT_LIMIT,
+                "maximum": queries.MAX_LIMIT,
+                "default": queries.DEFAULT_LIMIT,
             },
         },
         "offset": {

@@ -26,8 +26,10 @@ from shapely.geometry.base import BaseGeometry
 
 from landdata import parcels
 from landdata.errors import NotFound
-from ogc import crs, items
+from ogc import crs, queries
 from ogc.config import Collection
+from ogc.queries import Query
+from ogc.reader import Reader
 
 MVT = "application/vnd.mapbox-vector-tile"
 TILEJSON = "application/vnd.mapbox.tilejson+json"
@@ -35,7 +37,6 @@ WEB_MERCATOR = "WebMercatorQuad"
 
 _EXTENT, _BUFFER = 4096, 64  # units of a tile's side, and how far beyond it features are drawn
 _CELL, _LEVELS = 256.0, 13  # metres and highest level of `changed_cells`
-_CACHE_BYTES = 64 << 20
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _HALF_EQUATOR = 20037508.342789244
 
@@ -162,10 +163,11 @@ class Tile:
 class Tiles:
     """Makes tiles through a reader, and keeps them."""
 
-    def __init__(self, reader: items.Reader, storage: int) -> None:
+    def __init__(self, reader: Reader, storage: int, *, cache_mb: int = 64) -> None:
         self._reader = reader
         self._storage = storage
         self._kept: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Tile]] = OrderedDict()
+        self._most = cache_mb << 20
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -230,7 +232,7 @@ class Tiles:
                 self._bytes -= len(old[1].packed) + 500
             self._kept[key] = (stamp, tile)
             self._bytes += len(tile.packed) + 500
-            while self._bytes > _CACHE_BYTES:
+            while self._bytes > self._most:
                 _, (_, oldest) = self._kept.popitem(last=False)
                 self._bytes -= len(oldest.packed) + 500
 
@@ -290,16 +292,14 @@ class Tiles:
         area: BaseGeometry,
     ) -> tuple[str, dict[str, Any]]:
         """SQL of one layer as MVT bytes, and its parameters."""
-        query = items.Query(
-            collection=of, crs=tiling.crs, storage=self._storage, area=area, moment=None
-        )
-        branches, moments = items._branches(query)
+        query = Query(collection=of, crs=tiling.crs, storage=self._storage, area=area, moment=None)
+        branches, bound = queries.moments(query)
         frame = f"ST_MakeEnvelope(%(w)s, %(s)s, %(e)s, %(n)s, {tiling.crs.srid:d})"
         west, south, east, north = area.bounds
         parameters = {
             "w": bounds[0], "s": bounds[1], "e": bounds[2], "n": bounds[3],
             "aw": west, "as": south, "ae": east, "an": north,
-            **moments,
+            **bound,
         }  # fmt: skip
         ground = f"ST_MakeEnvelope(%(aw)s, %(as)s, %(ae)s, %(an)s, {self._storage:d})"
         # a tile's grid is coarser than what this leaves out

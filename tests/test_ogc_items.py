@@ -24,7 +24,7 @@ from landdata.cluster import READER
 from landdata.errors import Unavailable
 from landdata.models import READABLE
 from landdata.settings import Settings
-from ogc import items
+from ogc.reader import Reader
 
 ITEMS = "/ogc/collections/parcels/items"
 BETWEEN = "2025-08-01T00:00:00Z"
@@ -595,7 +595,7 @@ def test_the_embedded_cluster_is_read_as_its_reader(cluster):
 
 
 def test_a_question_that_takes_too_long_is_given_up(engine):
-    reader = items.Reader(engine.url, statement_seconds=1)
+    reader = Reader(engine.url, statement_seconds=1)
     with pytest.raises(Unavailable) as caught:
         reader.rows("SELECT pg_sleep(60)", {})
     assert caught.value.code == "timeout"

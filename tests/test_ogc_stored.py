@@ -14,7 +14,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from landdata import db
-from ogc import config, crs, items
+from ogc import config, crs, queries
 
 ITEMS = "/ogc/collections/parcels/items"
 
@@ -23,13 +23,13 @@ def both(engine, settings):
     """Each state's feature as it is stored and as it is rendered, by version and number."""
     of = config.collections(settings)["parcels"]
     assert of.feature == "feature"
-    query = items.Query(
+    query = queries.Query(
         collection=of,
         crs=crs.offered(settings.srid)[crs.CRS84],
         storage=settings.srid,
         properties=of.properties,  # a selection is always rendered
     )
-    rendered = items.page_statement(query)[0].partition(" AS after_key")[0].rpartition(",")[0]
+    rendered = queries.page_statement(query)[0].partition(" AS after_key")[0].rpartition(",")[0]
     assert "ST_AsGeoJSON" in rendered
     with engine.connect() as connection:
         connection.execute(sa.text("SET timezone = 'UTC'"))

@@ -1,0 +1,323 @@
+"""A checked question, and the SQL that answers it.
+
+All SQL here is made of constants of ours; what a client sends is only ever bound.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import shapely
+from shapely.geometry.base import BaseGeometry
+
+from landdata import parcels
+from landdata.errors import NotFound
+from ogc import cql2, crs
+from ogc.config import Collection, Property
+
+DEFAULT_LIMIT = 10
+MAX_LIMIT = 10_000
+
+_TYPES = {
+    "string": "text",
+    "integer": "integer",
+    "number": "double precision",
+    "date": "date",
+    "time": "timestamptz",
+    "uuid": "uuid",
+}
+
+_KEYS = {"uuid": "uuid", "string": "text", "integer": "bigint"}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time or interval [since, until]; `until` as null has no end, likewise `since`."""
+
+    since: dt.datetime | None
+    until: dt.datetime | None
+
+    @property
+    def instant(self) -> bool:
+        """Whether it is a single time: at most one state of each feature."""
+        return self.since is not None and self.since == self.until
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """One step of an order; null is greater than every value."""
+
+    by: Property
+    descending: bool
+
+    @property
+    def name(self) -> str:
+        """It as one writes it in `sortby`."""
+        return f"{'-' if self.descending else ''}{self.by.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins: after (or before) the feature of this key.
+
+    `by` holds the values that the feature is sorted by, as PostgreSQL writes them; `sort` tells
+    of what order they are.
+    """
+
+    direction: Literal["next", "prev"]
+    key: str
+    order: str
+    sort: str = ""
+    by: tuple[str | None, ...] = ()
+
+    def token(self) -> str:
+        """Return it as the opaque text of a link."""
+        parts: list[Any] = [self.direction[0], self.key, self.order]
+        if self.sort:
+            parts += [self.sort, self.by]
+        plain = json.dumps(parts, separators=(",", ":"))
+        return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """What is asked of a collection, checked; nothing in it is a client's text as SQL."""
+
+    collection: Collection
+    crs: crs.Crs
+    storage: int
+    limit: int = DEFAULT_LIMIT
+    offset: int = 0
+    cursor: Cursor | None = None
+    key: uuid.UUID | int | str | None = None  # of the one feature that is asked for
+    area: BaseGeometry | None = None
+    moment: Moment | None = None
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    filter: cql2.Condition | None = None
+    sort: tuple[Sort, ...] = ()
+    properties: tuple[Property, ...] | None = None  # all, where None
+    geometry: bool = True
+    count: bool = False
+
+    @property
+    def sorted_by(self) -> str:
+        """The order as one writes it in `sortby`."""
+        return ",".join(each.name for each in self.sort)
+
+
+def missing(of: Collection, key: str, when: Moment | None) -> NotFound:
+    """Return the error that there is no such feature at that time."""
+    as_of = f"as of {when.since.isoformat()}" if when and when.since else "now"
+    return NotFound(
+        f"There is no {of.item['en']} {key[:100]!r} {as_of}.",
+        hint="Give `datetime` to ask as of another time.",
+    )
+
+
+# -- SQL -------------------------------------------------------------------------------------
+
+
+def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
+    """Return the statement of a page, or of the one feature of `query.key`, and its parameters.
+
+    The inner part picks rows by their columns alone, so that only those of the page are written
+    as text; it asks for one more than the limit, which tells whether there is a next page.
+    """
+    of = query.collection
+    steps = _steps(query)
+    order = ", ".join(step.sql for step in steps)
+    conditions, parameters = matching(query)
+    one = query.key is not None
+    if one:
+        conditions.append(f"{of.key} = %(key)s")
+        parameters["key"] = query.key
+        tail = " LIMIT 1"
+    else:
+        skip = f" OFFSET {query.offset:d}" if query.offset else ""
+        tail = f" ORDER BY {order} LIMIT {query.limit + 1:d}{skip}"
+        if query.cursor is not None:
+            after, bound = _after(steps, query.cursor)
+            conditions.append(after)
+            parameters |= bound
+    branches, bound = moments(query)
+    parameters |= bound
+    picked = [
+        " ".join(["SELECT * FROM", of.table, "WHERE", " AND ".join([branch, *conditions])])
+        for branch in branches
+    ]
+    if len(picked) == 1:
+        inner = picked[0] + tail
+    else:
+        # each branch has its own partial index, hence its own order and limit
+        bare = tail if one else f" ORDER BY {order} LIMIT {query.limit + 1 + query.offset:d}"
+        inner = " UNION ALL ".join(f"({each}{bare})" for each in picked) + tail
+    text = feature_text(query)
+    if one:
+        return f"SELECT {text} FROM ({inner}) AS picked", parameters  # noqa: S608
+    # names of their own, else ORDER BY would take the text, in which '10' is before '9'
+    columns = [f"{text}", f"{of.key}::text AS after_key", f"{of.order}::text AS after_order"]
+    columns += [f"{each.by.column}::text AS by_{n}" for n, each in enumerate(query.sort)]
+    return (
+        f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608
+        parameters,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A column of the order as the page is read: turned around where it is read backwards."""
+
+    column: str
+    type: str
+    descending: bool
+    always: bool
+
+    @property
+    def sql(self) -> str:
+        """It in ORDER BY; PostgreSQL's own place for nulls is that of the greatest value."""
+        return self.column + (" DESC" if self.descending else "")
+
+
+def _steps(query: Query) -> list[_Step]:
+    """Return the whole order: what is asked for, then the key, which makes it total."""
+    of = query.collection
+    backwards = query.cursor is not None and query.cursor.direction == "prev"
+    made = [
+        _Step(
+            each.by.column,
+            _TYPES[each.by.kind],
+            each.descending != backwards,
+            each.by.always,
+        )
+        for each in query.sort
+    ]
+    # the key goes the way of what is before it, so that one row comparison cuts the page
+    last = made[-1].descending if made else backwards
+    made.append(_Step(of.key, _KEYS[of.key_kind], last, always=True))
+    # At one moment the key is unique by itself, and ordering by it alone fits the index.
+    if query.moment is not None and not query.moment.instant:
+        made.append(_Step(of.order, _TYPES[of.order_kind], last, always=True))
+    return made
+
+
+def _after(steps: Sequence[_Step], cursor: Cursor) -> tuple[str, dict[str, Any]]:
+    """Return the condition of what comes after a cursor's feature, and its parameters."""
+    values = [*cursor.by, cursor.key, cursor.order][: len(steps)]
+    parameters = {f"after_{n}": value for n, value in enumerate(values)}
+    marks = [f"%(after_{n})s::{step.type}" for n, step in enumerate(steps)]
+    if all(step.always for step in steps) and len({step.descending for step in steps}) == 1:
+        sign = "<" if steps[0].descending else ">"
+        columns = ", ".join(step.column for step in steps)
+        return f"({columns}) {sign} ({', '.join(marks)})", parameters
+    alternatives, same = [], ""
+    for step, mark, value in zip(steps, marks, values, strict=True):
+        if value is None:
+            beyond = f"{step.column} IS NOT NULL" if step.descending else "false"
+            equal = f"{step.column} IS NULL"
+        else:
+            beyond = f"{step.column} {'<' if step.descending else '>'} {mark}"
+            if not step.descending and not step.always:
+                beyond = f"({beyond} OR {step.column} IS NULL)"
+            equal = f"{step.column} = {mark}"
+        alternatives.append(same + beyond)
+        same += f"{equal} AND "
+    # a null bound by nothing but its mark would leave a parameter without use
+    used = {f"after_{n}": value for n, value in enumerate(values) if value is not None}
+    return f"({' OR '.join(alternatives)})", used
+
+
+def count_statement(query: Query) -> tuple[str, dict[str, Any]]:
+    """Return the statement that counts all that a query matches, and its parameters."""
+    conditions, parameters = matching(query)
+    branches, bound = moments(query)
+    counts = [
+        " ".join(
+            [
+                "(SELECT count(*) FROM",
+                query.collection.table,
+                "WHERE",
+                " AND ".join([branch, *conditions]) + ")",
+            ]
+        )
+        for branch in branches
+    ]
+    return "SELECT " + " + ".join(counts), parameters | bound
+
+
+def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
+    """Return the conditions on what is asked for, time aside, and their parameters."""
+    conditions: list[str] = []
+    parameters: dict[str, Any] = {}
+    for name, value in query.filters.items():
+        known = query.collection.queryables[name]
+        mark = f"p_{name}"
+        if known.kind == "codes":
+            conditions.append(f"{known.column} @> %({mark})s::jsonb")
+        else:
+            conditions.append(f"{known.column} = %({mark})s::{_TYPES[known.kind]}")
+        parameters[mark] = value
+    if query.area is not None:
+        # `&&` is the index's part; the exact test is that of the standard: intersects
+        area = f"ST_GeomFromWKB(%(area)s, {query.storage:d})"
+        conditions.append(f"geom && {area} AND ST_Intersects(geom, {area})")
+        parameters["area"] = shapely.to_wkb(query.area)
+    if query.filter is not None:
+        conditions.append(query.filter.sql)
+        parameters |= query.filter.parameters
+    return conditions, parameters
+
+
+def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
+    """Return the disjoint conditions that together say when, in the words of the indexes."""
+    of = query.collection
+    when = query.moment
+    if when is None:
+        if of.open_now:
+            return ["valid_to IS NULL"], {}
+        now = dt.datetime.now(parcels.VIETNAM)
+        when = Moment(now, now)
+    started, ended, parameters = "", "valid_to IS NOT NULL", {}
+    if when.until is not None:
+        started = " AND valid_from <= %(until)s"
+        parameters["until"] = _bound(of, when.until)
+    if when.since is not None:
+        ended = "valid_to > %(since)s"
+        parameters["since"] = _bound(of, when.since)
+    return ["valid_to IS NULL" + started, ended + started], parameters
+
+
+def _bound(of: Collection, time: dt.datetime) -> dt.datetime | dt.date:
+    return time if of.valid == "time" else time.astimezone(parcels.VIETNAM).date()
+
+
+def feature_text(query: Query) -> str:
+    """SQL that writes a row as a GeoJSON feature, or has it written already."""
+    of = query.collection
+    whole = query.properties is None and query.geometry
+    if of.feature and whole and query.crs.uri == crs.CRS84:
+        return of.feature
+    identifier = f"'\"' || {of.key} || '\"'" if of.key_kind == "uuid" else f"to_json({of.key})"
+    geometry = "'null'"
+    if query.geometry:
+        # RFC 7946 wants exterior rings counterclockwise; shapefiles have them clockwise
+        moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+        geometry = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
+    chosen = of.properties if query.properties is None else query.properties
+    pairs = [f"'\"{each.name}\":' || {each.json}" for each in chosen]
+    return " || ".join(
+        [
+            '\'{"type":"Feature","id":\'',
+            identifier,
+            "',\"properties\":{'",
+            " || ',' || ".join(pairs),
+            "'},\"geometry\":'",
+            geometry,
+            "'}'",
+        ]
+    )
