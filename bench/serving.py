@@ -1,407 +1,602 @@
-"""How fast features are served, beside other servers over the same rows.
+"""How fast features and tiles are served, beside other servers over the same rows.
 
-    python bench/serving.py DATABASE [--parcels 100000] [--clients 1,8,32] [--seconds 3]
-                            [--only NAME,…] [--json]
+    python bench/serving.py [--parcels 1000000] [--clients 1,8,32] [--seconds 1] [--home FOLDER]
+                            [--servers NAME,…] [--cases NAME,…] [--export] [--json FILE]
 
-DATABASE is the URL of an empty database of PostGIS (`postgresql://…`), which is migrated and
-filled once and then kept, so that a second run measures at once. The servers are started here,
-asked in turn, case by case, and ended: ours under gunicorn (as `landdata serve`) and, where it is
-installed beside us, under Granian; pygeoapi 0.21 under gunicorn and tipg under uvicorn; two
-processes each. The peers are installed into environments of their own below the temporary folder.
-They get a table that is kinder to them than ours: only the rows of now, in CRS84 already, with an
-index on all that is asked for.
+Makes an embedded PostGIS of its own below the temporary folder and imports PARCELS made-up ones,
+once: the store is kept for the next run (`--home` names another place; `--drop` removes it).
+The servers of `bench/servers.py` are started over it and asked in turn, case by case, for the
+same parcels in CRS84 without compression; what is not installed is named and left out. Beside
+them the statements alone, without HTTP: `raw, stored` sends the feature text that stands in the
+row, `raw, built` has PostGIS write it.
 
-Each client is a process with one kept connection that asks for JSON without compression. Every
-question is asked of each server before it is measured, and the answers must hold the same
-parcels (pages in an order of the server's own: as many). Prints requests a second, and the 50th
-and 99th percentile in ms.
+HTTP is asked by `wrk` (one thread, which costs about 10 µs a request, kept connections), the raw
+statements by `pgbench`. Both share the machine with servers and database, as the peers' do.
+Before a case is measured, each server's first answers must hold the same parcels; of a page in
+an order of the server's own, as many. After each cell it is waited until nobody works any more,
+and a server that still does is started anew. Prints requests a second, and the 50th and 99th
+percentile in ms. `--export` measures the whole table instead: seconds, and memory.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
-import os
-import random
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, urlsplit
 
+import bare
 import numpy as np
 import psycopg
-from psycopg import sql
+from servers import SERVERS, Running, Server, resident, worked
+
+from landdata import db
+from landdata.cluster import Cluster
+from landdata.settings import Settings
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent
 COMMUNE = "99901"
-WORKERS = 2
-CACHE = Path(tempfile.gettempdir()) / "landdata-bench-peers"
-PEERS = {
-    "pygeoapi": ["pygeoapi==0.21.0", "geoalchemy2", "psycopg2-binary", "gunicorn"],
-    "tipg": ["tipg", "uvicorn[standard]"],
-}
-TABLE = """
+HALF = 0.0008  # degrees: a box twice as wide holds somewhat less than 100 parcels of 450 m²
+SOME = 500
+RAW = "raw, stored", "raw, built"
+GEOJSON, MVT = "application/geo+json", "application/vnd.mapbox-vector-tile"
+TABLES = """
 CREATE SCHEMA bench;
 CREATE TABLE bench.parcels AS
-SELECT parcel_id::text AS id, national_id, commune, sheet, number, scale, area, legal_area,
-  land_use::text AS land_use, label, surveyed_on, valid_from, version,
-  ST_Transform(ST_SetSRID(geom, 910000 + ST_SRID(geom)), 4326)::geometry(MultiPolygon, 4326) AS geom
+SELECT parcel_id::text AS id, (row_number() OVER (ORDER BY parcel_id))::integer AS gid,
+  national_id, commune, sheet, number, scale, area, legal_area, land_use::text AS land_use, label,
+  surveyed_on, valid_from, version,
+  ST_Transform(ST_SetSRID(geom, 910000 + ST_SRID(geom)), 4326)::geometry(MultiPolygon, 4326)
+    AS geom
 FROM parcel_versions WHERE valid_to IS NULL ORDER BY parcel_id;
 ALTER TABLE bench.parcels ADD PRIMARY KEY (id);
+CREATE UNIQUE INDEX ON bench.parcels (gid);
 CREATE INDEX ON bench.parcels USING gist (geom);
 CREATE INDEX ON bench.parcels (commune, sheet, number);
-ANALYZE bench.parcels
+CREATE TABLE bench.stored AS
+SELECT v.parcel_id AS id, p.commune, p.sheet, p.number, p.area, p.geom, v.feature
+FROM parcel_versions AS v JOIN bench.parcels AS p ON p.id = v.parcel_id::text
+WHERE v.valid_to IS NULL ORDER BY v.parcel_id;
+ALTER TABLE bench.stored ADD PRIMARY KEY (id);
+CREATE INDEX ON bench.stored USING gist (geom);
+CREATE INDEX ON bench.stored (commune, sheet, number);
 """
-
-
-@dataclass(frozen=True)
-class Server:
-    """How a server is started, and how it is asked."""
-
-    name: str
-    items: str
-    command: Callable[[int, str, Path], tuple[list[str], dict[str, str]]]
-    geometry: str
-    intersects: str = "S_INTERSECTS"
-    keyset: bool = False
-
-
-# -- the servers -----------------------------------------------------------------------------
-
-
-def ours(port: int, database: str, _: Path) -> tuple[list[str], dict[str, str]]:
-    return [str(BIN / "landdata"), "serve"], {
-        "LANDDATA_DATABASE_URL": database,
-        "LANDDATA_PORT": str(port),
-    }
-
-
-def granian(port: int, database: str, _: Path) -> tuple[list[str], dict[str, str]]:
-    command = [
-        str(BIN / "granian"), "--interface", "wsgi", "--factory", "--workers", str(WORKERS),
-        "--blocking-threads", "8", "--no-access-log", "--log-level", "error",
-        "--host", "127.0.0.1", "--port", str(port), "portal.app:create_app",
-    ]  # fmt: skip
-    return command, {"LANDDATA_DATABASE_URL": database}
-
-
-def pygeoapi(port: int, database: str, folder: Path) -> tuple[list[str], dict[str, str]]:
-    place = urlsplit(database)
-    provider = {
-        "type": "feature", "name": "PostgreSQL", "id_field": "id", "table": "parcels",
-        "geom_field": "geom",
-        "data": {"host": place.hostname, "port": place.port or 5432, "user": place.username,
-                 "password": place.password, "dbname": place.path[1:], "search_path": ["bench"]},
-    }  # fmt: skip
-    text = {"en": "x"}
-    configuration = {
-        "server": {
-            "bind": {"host": "127.0.0.1", "port": port}, "url": f"http://127.0.0.1:{port}",
-            "mimetype": "application/json; charset=UTF-8", "encoding": "utf-8", "gzip": False,
-            "languages": ["en-US"], "cors": False, "pretty_print": False, "admin": False,
-            "limits": {"default_items": 10, "max_items": 10000},
-            "map": {"url": "", "attribution": ""},
-        },
-        "logging": {"level": "ERROR"},
-        "metadata": {
-            "identification": {"title": text, "description": text, "keywords": {"en": ["x"]},
-                               "keywords_type": "theme", "terms_of_service": "x",
-                               "url": "http://127.0.0.1"},
-            "license": {"name": "x", "url": "http://127.0.0.1"},
-            "provider": {"name": "x", "url": "http://127.0.0.1"},
-            "contact": {"name": "x", "email": "x@x"},
-        },
-        "resources": {
-            "parcels": {
-                "type": "collection", "title": text, "description": text,
-                "keywords": {"en": ["x"]}, "links": [],
-                "extents": {"spatial": {"bbox": [-180, -90, 180, 90],
-                                        "crs": "http://www.opengis.net/def/crs/OGC/1.3/CRS84"}},
-                "providers": [provider],
-            }
-        },
-    }  # fmt: skip
-    config, definition = folder / "pygeoapi.yml", folder / "openapi.yml"
-    config.write_text(json.dumps(configuration))  # JSON is YAML
-    environment = {"PYGEOAPI_CONFIG": str(config), "PYGEOAPI_OPENAPI": str(definition)}
-    here = environment_of("pygeoapi")
-    subprocess.run(
-        [here / "pygeoapi", "openapi", "generate", config, "--output-file", definition],
-        env={**os.environ, **environment},
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return [
-        str(here / "gunicorn"), "--workers", str(WORKERS), "--threads", "8",
-        "--worker-class", "gthread", "--bind", f"127.0.0.1:{port}", "--log-level", "error",
-        "pygeoapi.flask_app:APP",
-    ], environment  # fmt: skip
-
-
-def tipg(port: int, database: str, _: Path) -> tuple[list[str], dict[str, str]]:
-    return [
-        str(environment_of("tipg") / "uvicorn"), "--workers", str(WORKERS), "--log-level", "error",
-        "--host", "127.0.0.1", "--port", str(port), "tipg.main:app",
-    ], {"DATABASE_URL": database, "TIPG_DB_SCHEMAS": '["bench"]'}  # fmt: skip
-
-
-SERVERS = (
-    Server("landdata", "/ogc/collections/parcels/items", ours, "geometry", keyset=True),
-    Server(
-        "landdata (Granian)", "/ogc/collections/parcels/items", granian, "geometry", keyset=True
-    ),
-    # its filters are ECQL
-    Server("pygeoapi", "/collections/parcels/items", pygeoapi, "geom", "INTERSECTS"),
-    Server("tipg", "/collections/bench.parcels/items", tipg, "geom"),
+#: What PostGIS writes of a row of `bench.parcels` where the text is not stored.
+BUILT = (
+    '\'{"type":"Feature","id":"\' || id || \'","geometry":\' || ST_AsGeoJSON(geom, 7, 0)'
+    ' || \',"properties":{"id":"\' || id || \'","commune":\' || to_json(commune) ||'
+    " ',\"sheet\":' || to_json(sheet) || ',\"number\":' || to_json(number) ||"
+    " ',\"scale\":' || coalesce(scale::text, 'null') || ',\"area\":' ||"
+    " coalesce(area::text, 'null') || ',\"legal_area\":' || coalesce(legal_area::text, 'null')"
+    " || ',\"land_use\":' || land_use"
+    " || ',\"label\":' || coalesce(to_json(label)::text, 'null') || ',\"valid_from\":' ||"
+    " to_json(valid_from) || ',\"version\":' || version || '}}'"
 )
-
-
-def environment_of(name: str) -> Path:
-    """Return the folder of programs of a peer, installed if it is not there yet."""
-    home = CACHE / name
-    if not (home / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-        subprocess.run([home / "bin" / "pip", "install", "--quiet", *PEERS[name]], check=True)
-        (home / "ready").touch()
-    return home / "bin"
-
-
-@contextmanager
-def started(server: Server, database: str) -> Iterator[str]:
-    """The address of a server that answers."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="landdata-bench-"))
-    command, environment = server.command(port, database, folder)
-    environment = {**os.environ, "LANDDATA_HOME": str(folder), **environment}
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, cwd=folder)
-    base = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(300):
-            try:
-                fetch(f"{base}{server.items}?limit=1")
-                break
-            except OSError:
-                if process.poll() is not None:
-                    sys.exit(f"{server.name} ended with {process.returncode}")
-                time.sleep(0.1)
-        else:
-            sys.exit(f"{server.name} does not answer")
-        yield base
-    finally:
-        process.terminate()
-        process.wait(20)
-        shutil.rmtree(folder)
 
 
 # -- the store -------------------------------------------------------------------------------
 
 
-def fill(database: str, parcels: int) -> None:
-    """Migrate the database and import made-up parcels, unless they are there."""
-    with tempfile.TemporaryDirectory(prefix="landdata-bench-") as scratch:
-        environment = {**os.environ, "LANDDATA_HOME": scratch, "LANDDATA_DATABASE_URL": database}
-
-        def landdata(*words: str) -> None:
-            done = subprocess.run(
-                [BIN / "landdata", *words], env=environment, stdout=subprocess.DEVNULL, check=False
-            )
-            if done.returncode not in (0, 1):
-                sys.exit(f"landdata {words[0]} ended with {done.returncode}")
-
-        landdata("migrate")
-        with psycopg.connect(database, autocommit=True) as connection:
-            # compiling statements costs every server, the peers above all, tens of ms a request
-            name = connection.info.dbname
-            connection.execute(
-                sql.SQL("ALTER DATABASE {} SET jit = off").format(sql.Identifier(name))
-            )
-            there = connection.execute("SELECT count(*) FROM parcel_versions").fetchone()
-            if there == (0,):
-                survey = Path(scratch) / "survey.zip"
-                made = [sys.executable, str(HERE / "make_parcels.py"), str(parcels), str(survey)]
+def store(cluster: Cluster, parcels: int) -> dict[str, str]:
+    """Fill the store, if it is not filled yet; return how to connect to it."""
+    home, url = cluster.home, cluster.url()
+    database = {
+        "host": str(url.query["host"]), "port": str(url.query["port"]), "dbname": "landdata",
+        "user": str(url.username), "password": str(url.password),
+    }  # fmt: skip
+    db.migrate(Settings(home=home))
+    with connect(database) as connection:
+        (there,) = connection.execute("SELECT count(*) FROM parcel_versions").fetchone() or (0,)
+        if not there:
+            with tempfile.TemporaryDirectory(prefix="landdata-bench-") as scratch:
+                survey = f"{scratch}/survey.zip"
+                made = [sys.executable, HERE / "make_parcels.py", str(parcels), survey]
                 subprocess.run(made, check=True, stdout=subprocess.DEVNULL)
-                landdata("communes", "add", COMMUNE, "Xã Suối Mẫu")
-                landdata("import", str(survey), "--commune", COMMUNE, "--accept")
-            if connection.execute("SELECT to_regclass('bench.parcels')").fetchone() == (None,):
-                connection.execute(TABLE)
-            connection.execute("VACUUM ANALYZE parcel_versions")
+                for words in (
+                    ["communes", "add", COMMUNE, "Xã Suối Mẫu"],
+                    ["import", survey, "--commune", COMMUNE, "--accept"],
+                ):
+                    done = subprocess.run(
+                        [BIN / "landdata", *words],
+                        env={"LANDDATA_HOME": str(home)},
+                        stdout=subprocess.DEVNULL,
+                        check=False,
+                    )
+                    if done.returncode not in (0, 1):
+                        sys.exit(f"landdata {words[0]} ended with {done.returncode}")
+            there = parcels
+        if there != parcels:
+            sys.exit(f"{home} holds {there} parcels: name another --home, or --drop it first.")
+        if connection.execute("SELECT to_regclass('bench.stored')").fetchone() == (None,):
+            connection.execute(TABLES)
+            for table in ("parcel_versions", "bench.parcels", "bench.stored"):
+                connection.execute(f"VACUUM ANALYZE {table}")
+    return database
 
 
-def questions(
-    database: str, seed: int = 1
-) -> Iterator[tuple[str, Callable[[Server, str], list[str]]]]:
-    """Yield each case and what makes its paths for a server."""
-    chance = random.Random(seed)
-    with psycopg.connect(database) as connection:
-        some = connection.execute(
-            "SELECT id, sheet, number, ST_X(c), ST_Y(c) FROM (SELECT *, ST_Centroid(geom) AS c"
-            " FROM bench.parcels ORDER BY md5(id) LIMIT 500) AS p"
-        ).fetchall()
-        (count,) = connection.execute("SELECT count(*) FROM bench.parcels").fetchone() or (0,)
-    chance.shuffle(some)
-    half = 0.0009  # about 100 parcels of 450 m²
+def warm(database: dict[str, str]) -> None:
+    """Have in memory what will be asked of each table, so that the first asked is no slower."""
+    with connect(database) as connection:
+        ours = "(SELECT *, parcel_id AS id FROM parcel_versions WHERE valid_to IS NULL) AS t"
+        srid = connection.execute("SELECT srid FROM deployment").fetchone()
+        for table, to in (
+            ("bench.parcels AS t", 4326),
+            ("bench.stored AS t", 4326),
+            (ours, (srid or [0])[0]),
+        ):
+            connection.execute(
+                "SELECT sum(length(t::text)) FROM (SELECT ST_Expand(ST_Transform(geom, %s), %s)"
+                " AS box FROM bench.parcels ORDER BY md5(id) LIMIT %s) AS b"
+                f" JOIN {table} ON t.geom && box",
+                [to, 0.001 if to == 4326 else 100, SOME],
+            )
 
-    def boxes(server: Server, _: str) -> list[str]:
+
+def connect(database: dict[str, str]) -> psycopg.Connection[Any]:
+    return psycopg.connect(**database, autocommit=True)  # type: ignore[arg-type]
+
+
+# -- what is asked ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Some parcels of the store: id, number of the row, sheet, number, longitude, latitude."""
+
+    some: list[tuple[str, int, str, str, float, float]]
+    count: int
+    deep: str  # the id of the parcel before the deep page
+
+    @classmethod
+    def of(cls, database: dict[str, str]) -> Facts:
+        with connect(database) as connection:
+            (count,) = connection.execute("SELECT count(*) FROM bench.parcels").fetchone() or (0,)
+            (deep,) = connection.execute(
+                "SELECT id FROM bench.parcels WHERE gid = %s", [count * 9 // 10]
+            ).fetchone() or ("",)
+            some = connection.execute(
+                "SELECT id, gid, sheet, number, ST_X(c), ST_Y(c) FROM (SELECT *, ST_Centroid(geom)"
+                " AS c FROM bench.parcels ORDER BY md5(id) LIMIT %s) AS p",
+                [SOME],
+            ).fetchall()
+        return cls(some, count, deep)
+
+    def boxes(self) -> list[tuple[float, float, float, float]]:
+        return [(x - HALF, y - HALF, x + HALF, y + HALF) for *_, x, y in self.some]
+
+    def rings(self) -> list[str]:
         made = []
-        for *_, x, y in some:
-            box = f"{x - half:.6f},{y - half:.6f},{x + half:.6f},{y + half:.6f}"
-            made.append(f"{server.items}?limit=100&bbox={box}")
+        for *_, x, y in self.some:
+            a, b, c, d = x - HALF / 2, y - HALF / 2, x + HALF / 2, y + HALF / 2
+            corners = f"{a:.6f} {b:.6f}, {c:.6f} {b:.6f}, {c:.6f} {d:.6f}, {a:.6f} {b:.6f}"
+            made.append(f"POLYGON(({corners}))")
         return made
 
-    def attributes(server: Server, _: str) -> list[str]:
-        return [
-            f"{server.items}?commune={COMMUNE}&sheet={sheet}&number={number}"
-            for _, sheet, number, _, _ in some
-        ]
+    def tiles(self, z: int) -> list[tuple[int, int, int]]:
+        """Tiles (z, x, y) of the web's set that hold some of the parcels, each once."""
+        side = 2**z
+        found = {}
+        for *_, x, y in self.some:
+            down = (1 - np.arcsinh(np.tan(np.radians(y))) / np.pi) / 2
+            found[z, int((x + 180) / 360 * side), int(down * side)] = None
+        return list(found)[:64]
 
-    def deep(server: Server, base: str) -> list[str]:
-        there = count * 9 // 10
-        if not server.keyset:
-            return [f"{server.items}?limit=10&offset={there}"]
-        # as links lead there: by key, in pages as large as there are
-        path, passed = f"{server.items}?limit=10000", 0
-        while passed < there:
-            told = fetch(base + path)
-            passed += len(told["features"])
-            ahead = next(link["href"] for link in told["links"] if link["rel"] == "next")
-            path = urlsplit(ahead).path + "?" + urlsplit(ahead).query
-        return [path.replace("limit=10000", "limit=10")]
 
-    def filters(server: Server, _: str) -> list[str]:
-        made = []
-        for _, _, _, x, y in some:
-            a, b, c, d = x - half / 2, y - half / 2, x + half / 2, y + half / 2
-            ring = f"{a:.6f} {b:.6f}, {c:.6f} {b:.6f}, {c:.6f} {d:.6f}, {a:.6f} {b:.6f}"
-            text = f"{server.intersects}({server.geometry}, POLYGON(({ring}))) AND area > 400"
-            made.append(f"{server.items}?limit=100&filter={quote(text)}")
-        return made
+@dataclass(frozen=True)
+class Case:
+    """A question: the paths of a server, and the statements without one."""
 
-    yield "10 items", lambda server, _: [f"{server.items}?limit=10"]
-    yield "1,000 items", lambda server, _: [f"{server.items}?limit=1000"]
-    yield "box", boxes
-    yield "one item", lambda server, _: [f"{server.items}/{key}" for key, *_ in some]
-    yield "attribute", attributes
-    yield "deep page", deep
-    yield "CQL2 filter", filters
+    name: str
+    paths: Callable[[Server, str, Facts], list[str] | None]
+    raw: Callable[[Facts, bool], list[str]]  # stored or built
+    same: bool = True  # whether it tells which parcels, and not only how many
+    media: str = GEOJSON
+
+
+def page(limit: int) -> Callable[[Server, str, Facts], list[str]]:
+    return lambda server, _, __: [f"{server.items}?limit={limit}"]
+
+
+def one(server: Server, _: str, facts: Facts) -> list[str]:
+    return [f"{server.items}/{key}" for key, *_ in facts.some]
+
+
+def box(server: Server, _: str, facts: Facts) -> list[str]:
+    return [
+        f"{server.items}?limit=100&bbox={w:.6f},{s:.6f},{e:.6f},{n:.6f}"
+        for w, s, e, n in facts.boxes()
+    ]
+
+
+def attribute(server: Server, _: str, facts: Facts) -> list[str] | None:
+    if not server.attribute:
+        return None
+    return [
+        f"{server.items}?commune={COMMUNE}&sheet={sheet}&number={number}"
+        for _, _, sheet, number, _, _ in facts.some
+    ]
+
+
+def deep(server: Server, base: str, facts: Facts) -> list[str]:
+    there = facts.count * 9 // 10
+    if server.keyset == "after":
+        return [f"{server.items}?limit=10&after={facts.deep}"]
+    if server.keyset is None:
+        return [f"{server.items}?limit=10&offset={there}"]
+    # the link that leads on from there is the one that a reader of all pages would meet
+    told = json.loads(fetch(f"{base}{server.items}?limit=10&offset={there - 10}"))
+    ahead = urlsplit(next(link["href"] for link in told["links"] if link["rel"] == "next"))
+    return [f"{ahead.path}?{ahead.query}"]
+
+
+def chosen(server: Server, _: str, facts: Facts) -> list[str] | None:
+    if server.filter is None:
+        return None
+    made = [server.filter(ring, "400") for ring in facts.rings()]
+    return [f"{server.items}?limit=100&{quote(each, safe='=')}" for each in made]
+
+
+def tile(z: int) -> Callable[[Server, str, Facts], list[str] | None]:
+    def paths(server: Server, _: str, facts: Facts) -> list[str] | None:
+        if server.tile is None:
+            return None
+        return [server.tile.format(z=z, x=x, y=y) for z, x, y in facts.tiles(z)]
+
+    return paths
+
+
+def statement(text: str, values: dict[str, Any], built: bool) -> str:
+    for name, value in values.items():
+        text = text.replace(f"%({name})s", f"'{value}'" if isinstance(value, str) else str(value))
+    if built:
+        text = text.replace(
+            "SELECT feature FROM bench.stored", f"SELECT {BUILT} FROM bench.parcels"
+        )
+    return text
+
+
+def raw(text: str, values: Callable[[Facts], Sequence[dict[str, Any]]]) -> Callable[..., list[str]]:
+    return lambda facts, built: [statement(text, each, built) for each in values(facts)[:16]]
+
+
+CASES = (
+    Case("10 items", page(10), raw(bare.PAGE, lambda _: [{"limit": 10}]), same=False),
+    Case("1,000 items", page(1000), raw(bare.PAGE, lambda _: [{"limit": 1000}]), same=False),
+    Case("box", box, raw(bare.BOX, lambda facts: [
+        dict(zip("wsen", each, strict=True)) for each in facts.boxes()])),
+    Case("one item", one, raw(bare.ONE, lambda facts: [{"id": key} for key, *_ in facts.some])),
+    Case("attribute", attribute, raw(bare.ATTRIBUTE, lambda facts: [
+        {"commune": COMMUNE, "sheet": sheet, "number": number}
+        for _, _, sheet, number, _, _ in facts.some])),
+    Case("deep page", deep, raw(
+        bare.AFTER, lambda facts: [{"after": facts.deep, "limit": 10}]), same=False),
+    Case("CQL2 filter", chosen, raw(
+        bare.FILTER, lambda facts: [{"ring": ring} for ring in facts.rings()])),
+    Case("tile z14", tile(14), raw(bare.TILE, lambda facts: [
+        dict(zip("zxy", each, strict=True)) for each in facts.tiles(14)]), media=MVT),
+    Case("tile z16", tile(16), raw(bare.TILE, lambda facts: [
+        dict(zip("zxy", each, strict=True)) for each in facts.tiles(16)]), media=MVT),
+)  # fmt: skip
+
+
+def fetch(url: str, media: str = GEOJSON) -> bytes:
+    asked = urllib.request.Request(url, headers={"Accept": media})
+    try:
+        with urllib.request.urlopen(asked, timeout=120) as answer:
+            return answer.read()  # type: ignore[no-any-return]
+    except urllib.error.HTTPError as error:
+        sys.exit(f"{url}: {error.code} {error.read()[:300]!r}")
+
+
+def agree(case: Case, running: Running, paths: list[str], known: dict[str, Any]) -> None:
+    """See that a server's answers hold what the others' do."""
+    for n, path in enumerate(paths[: 10 if case.same else 1]):
+        body = fetch(running.base + path, case.media)
+        if case.media == MVT:
+            if len(body) < 1000:
+                sys.exit(f"{running.server.name} draws next to nothing: {path}")
+            continue
+        told = json.loads(body)
+        features = told.get("features", [told])
+        ids = sorted(str((e.get("properties") or {}).get("id") or e["id"]) for e in features)
+        first = known.setdefault(f"{case.name} {n}", ids)
+        good = len(ids) == len(first)
+        if case.same:
+            good = ids == first
+            if running.server.boxes and case.name == "box":
+                good = set(ids) >= set(first)
+        if not good:
+            sys.exit(f"{running.server.name} answers otherwise: {path}: {len(ids)}, {len(first)}")
 
 
 # -- asking ----------------------------------------------------------------------------------
 
 
-def fetch(url: str) -> dict[str, object]:
-    asked = urllib.request.Request(url, headers={"Accept": "application/geo+json"})
-    try:
-        with urllib.request.urlopen(asked, timeout=60) as answer:
-            return json.load(answer)
-    except urllib.error.HTTPError as error:
-        sys.exit(f"{url}: {error.code} {error.read()[:300]!r}")
+def cell(base: str, case: Case, paths: list[str], clients: int, seconds: float) -> dict[str, Any]:
+    """Ask a server for a while."""
+    with tempfile.NamedTemporaryFile("w") as file:
+        file.write("\n".join(paths) + "\n")
+        file.flush()
+        for again in (1, 5):
+            done = subprocess.run(
+                ["wrk", "-t1", f"-c{clients}", f"-d{seconds * again:g}s", "--timeout", "60s",
+                 "-s", HERE / "serving.lua", base, "--", file.name, str(clients), case.media],
+                capture_output=True, text=True, check=True,
+            )  # fmt: skip
+            found = next(line for line in done.stdout.splitlines() if line.startswith("found"))
+            count, microseconds, p50, p99, errors = (int(each) for each in found.split()[1:])
+            if count >= 10:
+                break
+    return {
+        "per_second": count / microseconds * 1e6, "p50_ms": p50 / 1000, "p99_ms": p99 / 1000,
+        "errors": errors,
+    }  # fmt: skip
 
 
-def content(told: dict[str, object], case: str) -> object:
-    """What must be the same from every server."""
-    if told["type"] == "Feature":
-        return told["id"]
-    ids = sorted(str(each["id"]) for each in told["features"])
-    # a page's order is each server's own, and so is which hundred of a full box
-    return len(ids) if "item" in case or "page" in case or len(ids) == 100 else ids
+def raw_cell(
+    database: dict[str, str], statements: list[str], clients: int, seconds: float
+) -> dict[str, Any]:
+    """Run statements for a while, each prepared, over as many connections as clients."""
+    with tempfile.TemporaryDirectory(prefix="landdata-bench-") as folder:
+        files: list[str] = []
+        for n, each in enumerate(statements):
+            path = Path(folder) / f"{n}.sql"
+            path.write_text(each + "\n")
+            files += ["-f", str(path)]
+        subprocess.run(
+            [pgbench(), "-n", "-M", "prepared",
+             "-c", str(clients), "-j", str(min(clients, 2)), "-T", f"{max(1, seconds):.0f}", "-l",
+             "--log-prefix", f"{folder}/log", *files],
+            env={"PGHOST": database["host"], "PGPORT": database["port"], "PGUSER": database["user"],
+                 "PGPASSWORD": database["password"], "PGDATABASE": database["dbname"],
+                 "PGOPTIONS": "-c jit=off"},
+            check=True, capture_output=True,
+        )  # fmt: skip
+        lines = [line for log in Path(folder).glob("log*") for line in log.open()]
+    times = np.array([int(line.split()[2]) for line in lines]) / 1000
+    p50, p99 = np.percentile(times, [50, 99])
+    return {
+        "per_second": clients * times.size / times.sum() * 1000, "p50_ms": p50, "p99_ms": p99,
+        "errors": 0,
+    }  # fmt: skip
 
 
-def one(connection: socket.socket, netloc: str, path: str) -> None:
-    """Ask once over a kept connection and read the whole answer."""
-    connection.sendall(
-        f"GET {path} HTTP/1.1\r\nHost: {netloc}\r\nAccept: application/geo+json\r\n\r\n".encode()
-    )
-    data = connection.recv(1 << 18)
-    while (end := data.find(b"\r\n\r\n")) < 0:
-        data += connection.recv(1 << 18)
-    head = data[:end].lower()
-    if not head.startswith(b"http/1.1 200"):
-        raise SystemExit(f"{path}: {data[:500]!r}")
-    if b"content-length: " in head:
-        left = int(head.split(b"content-length: ")[1].split(b"\r\n")[0]) - (len(data) - end - 4)
-        while left > 0:
-            left -= len(connection.recv(1 << 18))
-        return
-    last = data[-5:]
-    while last != b"0\r\n\r\n":  # in chunks
-        last = (last + connection.recv(1 << 18))[-5:]
+def pgbench() -> str:
+    found = sorted(Path("/usr/lib/postgresql").glob("*/bin/pgbench")) or [shutil.which("pgbench")]
+    if found[-1] is None:
+        sys.exit("pgbench is missing: it comes with PostgreSQL.")
+    return str(found[-1])
 
 
-def ask(netloc: str, paths: Sequence[str], seconds: float, seed: int) -> list[float]:
-    """Ask for paths in random order until the time is over; return the time of each, in s."""
-    chance = random.Random(seed)
-    host, _, port = netloc.partition(":")
-    times = []
-    with socket.create_connection((host, int(port)), timeout=120) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        one(connection, netloc, paths[0])
-        end = time.perf_counter() + seconds
-        while (begin := time.perf_counter()) < end:
-            one(connection, netloc, chance.choice(paths))
-            times.append(time.perf_counter() - begin)
-    return times
+def settle(database: dict[str, str], servers: Sequence[Running]) -> None:
+    """Wait until nobody works any more; start anew who still does after some seconds."""
+    with connect(database) as connection:
+
+        def asleep() -> bool:
+            (active,) = connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
+                " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ).fetchone() or (0,)
+            pids = [pid for each in servers for pid in each.pids()]
+            before = worked(pids)
+            time.sleep(0.05)
+            return not active and worked(pids) - before <= 1
+
+        end = time.monotonic() + 2
+        while not asleep():
+            if time.monotonic() > end:
+                for each in servers:
+                    pids = each.pids()
+                    before = worked(pids)
+                    time.sleep(0.1)
+                    if worked(pids) - before > 1:
+                        each.stop()
+                        each.start()
+                connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active'"
+                    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                )
+                end = time.monotonic() + 10
+
+
+# -- the whole table -------------------------------------------------------------------------
+
+
+def export(running: Running, count: int) -> dict[str, Any]:
+    """Read the whole table, count its features, and watch the memory of the server."""
+    assert running.server.export is not None
+    pids = running.pids()
+    before = peak = resident(pids)
+    finished = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not finished.wait(0.02):
+            peak = max(peak, resident(running.pids()))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    path = running.server.export.format(count=count)
+    mark = b'"type":"Feature"'
+    spaced = b'"type": "Feature"'
+    host, port = urlsplit(running.base).hostname, urlsplit(running.base).port
+    began = time.perf_counter()
+    size = found = 0
+    first = None
+    with socket.create_connection((str(host), int(port or 0)), timeout=180) as connection:
+        # HTTP/1.0, so that the end of the connection is the end of the answer
+        connection.sendall(
+            f"GET {path} HTTP/1.0\r\nHost: {host}:{port}\r\nAccept: {GEOJSON}\r\n\r\n".encode()
+        )
+        kept = b""
+        while block := connection.recv(1 << 20):
+            first = first or time.perf_counter() - began
+            size += len(block)
+            text = kept + block
+            found += text.count(mark) + text.count(spaced)
+            kept = text[-(len(spaced) - 1) :]
+            if kept.endswith(mark):
+                kept = b""
+    seconds = time.perf_counter() - began
+    finished.set()
+    watcher.join()
+    return {
+        "seconds": seconds, "first_byte": first, "megabytes": size / 1e6, "features": found,
+        "memory_mb": (peak - before) / 1e6, "idle_mb": before / 1e6,
+    }  # fmt: skip
+
+
+def raw_export(database: dict[str, str]) -> dict[str, Any]:
+    began = time.perf_counter()
+    size = 0
+    with connect(database) as connection, connection.cursor().copy(bare.ALL) as copy:
+        while block := copy.read():
+            size += len(block)
+    return {"seconds": time.perf_counter() - began, "megabytes": size / 1e6}
+
+
+# -- the run ---------------------------------------------------------------------------------
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("database")
-    arguments.add_argument("--parcels", type=int, default=100_000)
+    arguments.add_argument("--parcels", type=int, default=1_000_000)
+    arguments.add_argument("--home", type=Path)
     arguments.add_argument("--clients", default="1,8,32")
-    arguments.add_argument("--seconds", type=float, default=3)
-    arguments.add_argument("--only", default="")
-    arguments.add_argument("--json", action="store_true")
+    arguments.add_argument("--seconds", type=float, default=1)
+    arguments.add_argument("--servers", default="")
+    arguments.add_argument("--cases", default="")
+    arguments.add_argument("--export", action="store_true")
+    arguments.add_argument("--json", type=Path)
+    arguments.add_argument("--drop", action="store_true")
     given = arguments.parse_args()
-    clients = [int(each) for each in given.clients.split(",")]
-    fill(given.database, given.parcels)
-    chosen = [each for each in SERVERS if not given.only or each.name in given.only.split(",")]
-    if not (BIN / "granian").exists():
-        chosen = [each for each in chosen if each.command is not granian]
-    known: dict[str, object] = {}
-    results = []
-    with ExitStack() as stack:
-        pool = stack.enter_context(multiprocessing.get_context("spawn").Pool(max(clients)))
-        bases = [stack.enter_context(started(each, given.database)) for each in chosen]
-        for case, make in questions(given.database):
-            asked = [make(server, base) for server, base in zip(chosen, bases, strict=True)]
-            for server, base, paths in zip(chosen, bases, asked, strict=True):
-                for n, path in enumerate(paths[:10]):
-                    told = content(fetch(base + path), case)
-                    if known.setdefault(f"{case} {n}", told) != told:
-                        sys.exit(f"{server.name} answers otherwise: {path}")
-            for number in clients:
-                # one after the other, so that what else the machine does is alike for all
-                for server, base, paths in zip(chosen, bases, asked, strict=True):
-                    netloc = base.removeprefix("http://")
-                    work = [(netloc, paths, given.seconds, seed) for seed in range(number)]
-                    found = pool.starmap(ask, work, chunksize=1)
-                    times = np.concatenate([np.array(each) for each in found])
-                    p50, p99 = np.percentile(times, [50, 99]) * 1000
-                    rate = number * times.size / times.sum()
-                    results.append(
-                        {"server": server.name, "case": case, "clients": number,
-                         "per_second": rate, "p50_ms": p50, "p99_ms": p99}
-                    )  # fmt: skip
-                    if not given.json:
-                        print(
-                            f"{case:12} {number:3} clients {server.name:20} {rate:9.1f}/s"
-                            f"   p50 {p50:8.2f} ms   p99 {p99:8.2f} ms",
-                            flush=True,
-                        )
+    home = given.home or Path(tempfile.gettempdir()) / f"landdata-bench-{given.parcels}"
+    if given.drop:
+        Cluster(home).down()
+        shutil.rmtree(home)
+        return
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is missing: apt-get install wrk")
+    home.mkdir(exist_ok=True)
+    home.chmod(0o755)
+    cluster = Cluster(home)
+    ours = cluster.up()
+    try:
+        results = measure(store(cluster, given.parcels), given)
+    finally:
+        if ours:  # it may have been there already, for others
+            cluster.down()
     if given.json:
-        print(json.dumps(results, indent=2))
+        given.json.write_text(json.dumps(results, indent=1))
+
+
+def measure(database: dict[str, str], given: argparse.Namespace) -> list[dict[str, Any]]:
+    facts = Facts.of(database)
+    warm(database)
+    cases = [each for each in CASES if not given.cases or each.name in given.cases.split("/")]
+    with ExitStack() as stack:
+        running = []
+        for server in chosen_servers(given.servers):
+            made = Running(server, database)
+            stack.callback(made.stop)
+            made.start()
+            running.append(made)
+        if given.export:
+            return exports(database, facts, running)
+        clients = [int(each) for each in given.clients.split(",")]
+        return [
+            found for case in cases for found in column(database, facts, case, running, clients,
+                                                        given.seconds)
+        ]  # fmt: skip
+
+
+def chosen_servers(names: str) -> list[Server]:
+    """The servers that are asked for and installed; says which are not."""
+    wanted = [each for each in SERVERS if not names or each.name in names.split(",")]
+    for each in wanted:
+        if each.missing:
+            print(f"{each.name} is left out: {', '.join(each.missing)} is not installed.")
+    return [each for each in wanted if not each.missing]
+
+
+def column(
+    database: dict[str, str],
+    facts: Facts,
+    case: Case,
+    running: Sequence[Running],
+    clients: Sequence[int],
+    seconds: float,
+) -> list[dict[str, Any]]:
+    """Ask everybody one question, by more and more clients."""
+    known: dict[str, Any] = {}
+    asked: list[tuple[Running, list[str]]] = []
+    for each in running:
+        paths = case.paths(each.server, each.base, facts)
+        if paths and (case.media == MVT or not each.server.tiles_only):
+            agree(case, each, paths, known)
+            if case.media == MVT and each.server.ours and not each.server.tiles_only:
+                cell(each.base, case, paths, 8, 6)  # from the cache, in both processes
+            asked.append((each, paths))
+    results: list[dict[str, Any]] = []
+
+    def tell(name: str, number: int, found: dict[str, Any]) -> None:
+        results.append({"server": name, "case": case.name, "clients": number, **found})
+        wrong = f"   {found['errors']} errors" if found["errors"] else ""
+        print(
+            f"{case.name:12} {number:3} clients {name:20} {found['per_second']:9.1f}/s"
+            f"   p50 {found['p50_ms']:9.2f} ms   p99 {found['p99_ms']:9.2f} ms{wrong}",
+            flush=True,
+        )
+
+    for number in clients:
+        # one after the other, so that what else the machine does is alike for all
+        for name, built in zip(RAW, (False, True), strict=True):
+            if not (built and case.media == MVT):
+                tell(name, number, raw_cell(database, case.raw(facts, built), number, seconds))
+        for each, paths in asked:
+            tell(each.server.name, number, cell(each.base, case, paths, number, seconds))
+            settle(database, running)
+    return results
+
+
+def exports(
+    database: dict[str, str], facts: Facts, running: Sequence[Running]
+) -> list[dict[str, Any]]:
+    results: list[dict[str, Any]] = [
+        {"server": "COPY", "features": facts.count, **raw_export(database)}
+    ]
+    print(f"COPY                 {results[0]['seconds']:7.2f} s  {results[0]['megabytes']:7.0f} MB")
+    for each in running:
+        if each.server.export is None:
+            continue
+        # a tenth where the whole would take all of the memory
+        count = facts.count if each.server.ours or each.server.keyset else facts.count // 10
+        found = {"server": each.server.name, **export(each, count)}
+        results.append(found)
+        print(
+            f"{each.server.name:20} {found['seconds']:7.2f} s  {found['megabytes']:7.0f} MB "
+            f" {found['features']:9,} features  first byte {found['first_byte']:5.2f} s"
+            f"  memory +{found['memory_mb']:.0f} MB on {found['idle_mb']:.0f}",
+            flush=True,
+        )
+        if found["features"] != count:
+            print(f"  {count - found['features']:,} features are missing")
+        settle(database, running)
+    return results
 
 
 if __name__ == "__main__":
