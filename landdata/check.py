@@ -144,6 +144,7 @@ def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
         "source": survey.source,
         "layer": survey.layer,
         "engine": survey.engine,
+        "profile": survey.profile,
         "read": len(survey),
         **counts,
         **({} if survey.points is None else {"points": len(survey.points)}),

@@ -86,7 +86,11 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         help="Read in bulk, or row by row; without it, by row where reading in bulk fails.",
     )
     @click.option("--mend-text", is_flag=True, help="Finish half-made conversions from TCVN3.")
-    @click.option("--profile", metavar="NAME|FILE", help="Mapping profile: a name or a YAML file.")
+    @click.option(
+        "--profile",
+        metavar="NAME|FILE|none",
+        help="Mapping profile: a name or a YAML file; without it, the one that is remembered.",
+    )
     @click.option(
         "--field",
         "fields",
@@ -109,7 +113,11 @@ def with_reading(command: Callable[..., R]) -> Callable[..., R]:
         from landdata.check import ReadOptions
         from landdata.survey import profiles
 
-        kept = profiles.load(profile).as_dict() if profile else None
+        if profile is None:
+            found = profiles.recall(Settings.load().home, _who())
+        else:
+            found = None if profile == "none" else profiles.load(profile)
+        kept = found.as_dict() if found else None
         pairs = dict(_pair(given) for given in fields)
         options = ReadOptions(
             layer=layer,
@@ -435,6 +443,49 @@ def submit(
 def _who() -> str:
     """The operator, for the record of who did what."""
     return getpass.getuser()
+
+
+@cli.group()
+def profile() -> None:
+    """Mapping profiles: what your files are like."""
+
+
+@profile.command("remember")
+@click.argument("name", metavar="NAME|FILE")
+def profile_remember(name: str) -> None:
+    """Use a profile for all your files that come without --profile."""
+    from landdata.survey import profiles
+
+    found = profiles.load(name)
+    profiles.remember(Settings.load().home, _who(), found)
+    click.echo(f"{found.name} {found.version} is used for your files from now on.")
+
+
+@profile.command("forget")
+def profile_forget() -> None:
+    """Use no profile for your files unless one is given."""
+    from landdata.survey import profiles
+
+    profiles.forget(Settings.load().home, _who())
+    click.echo("No profile is used for your files unless one is given.")
+
+
+@profile.command("show")
+@click.argument("name", metavar="[NAME|FILE]", required=False)
+@with_json
+def profile_show(name: str | None, as_json: bool) -> None:
+    """Print a profile, or the one that is remembered for you."""
+    import yaml
+
+    from landdata.survey import profiles
+
+    found = profiles.load(name) if name else profiles.recall(Settings.load().home, _who())
+    if as_json:
+        _print(found.as_dict() if found else None)
+    elif found:
+        click.echo(yaml.safe_dump(found.as_dict(), allow_unicode=True, sort_keys=False), nl=False)
+    else:
+        click.echo("No profile is remembered for you.")
 
 
 # -- batches -------------------------------------------------------------------------------

@@ -317,6 +317,23 @@ def test_every_command_has_its_help() -> None:
     walk(cli, "landdata")
 
 
+def test_a_remembered_profile_is_used_and_told(
+    landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("LANDDATA_HOME", str(tmp_path / "home"))
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))])
+    (tmp_path / "p.yaml").write_text("name: to-500\nversion: 3\nfields: {scale: =500}\n")
+    assert "to-500 3 is used" in landdata("profile", "remember", tmp_path / "p.yaml").out
+    assert landdata("profile", "show", "--json").json["fields"] == {"scale": ["=500"]}
+    used = landdata("inspect", path, "--json").json
+    assert used["profile"] == landdata("check", path, "--json").json["summary"]["profile"]
+    assert used["profile"] == "to-500 3"
+    assert {m["attribute"]: m["how"] for m in used["fields"]}["scale"] == "profile"
+    assert landdata("inspect", path, "--profile", "none", "--json").json["profile"] is None
+    landdata("profile", "forget")
+    assert landdata("inspect", path, "--json").json["profile"] is None
+
+
 # -- real files ----------------------------------------------------------------------------
 
 

@@ -109,3 +109,21 @@ def test_the_profile_in_the_docs_is_one():
     (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert profiles.of(yaml.safe_load(text)).version == 2
     assert all(f"`{name}`" in page for name in profiles.names())
+
+
+def test_a_profile_is_remembered_for_its_surveyor(tmp_path):
+    one = profiles.of({"name": "to", "version": 1, "fields": {"sheet": "=25"}})
+    two = profiles.of({"name": "to", "version": 2, "fields": {"sheet": "=26"}})
+    assert profiles.recall(tmp_path, "an") is None
+    for surveyor in ("an", "../an", ".."):
+        profiles.remember(tmp_path, surveyor, one)
+    profiles.remember(tmp_path, "an", two)
+    assert profiles.recall(tmp_path, "an") == two
+    assert profiles.recall(tmp_path, "../an") == profiles.recall(tmp_path, "..") == one
+    profiles.remember(tmp_path, "an", one)  # the version as it was
+    with pytest.raises(BadRequest) as caught:
+        profiles.remember(tmp_path, "an", one.model_copy(update={"crs": 9212}))
+    assert caught.value.code == "same-version"
+    profiles.forget(tmp_path, "an")
+    assert profiles.recall(tmp_path, "an") is None
+    assert [p.name for p in tmp_path.iterdir()] == ["profiles"]

@@ -99,8 +99,9 @@ def print_report(result: dict[str, Any], language: str) -> None:
     counts = summary["findings"]
     console.print("findings: " + ", ".join(f"{sum(counts[s].values())} {s}" for s in _COLOURS))
     seconds = sum(summary["seconds"].values())
+    by = f", profile {summary['profile']}" if summary.get("profile") else ""
     console.print(
-        f"CRS EPSG:{summary['crs']['epsg']}, encoding {summary['encoding']['name']},"
+        f"CRS EPSG:{summary['crs']['epsg']}, encoding {summary['encoding']['name']}{by},"
         f" {seconds:.1f} s"
     )
 
@@ -112,6 +113,8 @@ def print_inspection(found: dict[str, Any]) -> None:
         f"{found['source']}: layer {found['layer']} of {len(found['layers'])},"
         f" {found['rows']} rows, {found['geometry_type']}"
     )
+    if found["profile"]:
+        console.print(f"by profile {found['profile']}")
     fields = Table("field", "attribute", "by", "filled", box=None, pad_edge=False)
     for match in found["fields"]:
         fields.add_row(

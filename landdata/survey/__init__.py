@@ -113,6 +113,7 @@ def read(
         crs=choice,
         encoding=text.encoding,
         fields=text.matches,
+        profile=str(profile) if profile else None,
         points=points,
         findings=(*_of_file(dataset, raw), *shapes.findings, *findings),
         engine=raw.engine,
@@ -163,7 +164,7 @@ def inspect(
         crs=choice,
         rows=len(raw.rows),
         geometry_type=dataset.shape,
-        profile=f"{profile.name} {profile.version}" if profile else None,
+        profile=str(profile) if profile else None,
         refusal=refusal.message if refusal else None,
         refusal_code=refusal.code if refusal else None,
     )

@@ -163,6 +163,7 @@ class Survey:
     crs: CrsChoice
     encoding: EncodingChoice
     fields: tuple[FieldMatch, ...]
+    profile: str | None = None  # name and version of the profile by which it was read
     points: SurveyPoints | None = None  # where it is of points
     findings: tuple[Finding, ...] = ()
     engine: str = "pyogrio"  # that read it: 'pyogrio' (in bulk), 'fiona' (row by row), 'text'

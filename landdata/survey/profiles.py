@@ -1,7 +1,8 @@
 """Mapping profiles: what a surveyor's files are like, written down once and versioned.
 
 A profile is YAML: which field feeds which attribute, and, where the files do not say so, their
-encoding, CRS and columns. Options given with a file overrule its profile.
+encoding, CRS and columns. Options given with a file overrule its profile. A surveyor may have one
+remembered, for all files that come without one; each version that was remembered is kept.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -19,6 +21,7 @@ from landdata.survey import points
 
 _SHIPPED = resources.files("landdata").joinpath("data/profiles")
 _MAX_BYTES = 65_536
+_CURRENT = "current.yaml"  # no version is called so: each has a number
 
 Names = Annotated[
     tuple[str, ...],
@@ -61,6 +64,10 @@ class Profile(BaseModel):
             )
         return value
 
+    def __str__(self) -> str:
+        """Return its name and version."""
+        return f"{self.name} {self.version}"
+
     def as_dict(self) -> dict[str, Any]:
         """Return what is set, as JSON values; `of` reads it again."""
         return self.model_dump(mode="json", exclude_none=True)
@@ -93,6 +100,42 @@ def load(name: str) -> Profile:
         return of(yaml.safe_load(text), Path(name).name)
     except (yaml.YAMLError, RecursionError):
         raise _bad(Path(name).name, "it is no YAML") from None
+
+
+def remember(home: Path, surveyor: str, profile: Profile) -> None:
+    """Use a profile for all later files of a surveyor that come without one.
+
+    Raises `BadRequest` where another profile of this name and version was remembered before.
+    """
+    folder = _folder(home, surveyor)
+    kept = folder / f"{profile.name}-{profile.version}.yaml"
+    if kept.exists() and load(str(kept)) != profile:
+        raise BadRequest(
+            f"Another version {profile.version} of {profile.name} was remembered before.",
+            hint="Count its version up.",
+            code="same-version",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    text = yaml.safe_dump(profile.as_dict(), allow_unicode=True, sort_keys=False)
+    for place in (kept, folder / _CURRENT):
+        new = place.with_suffix(".new")
+        new.write_text(text, "utf-8")
+        new.replace(place)
+
+
+def recall(home: Path, surveyor: str) -> Profile | None:
+    """Return the profile that is remembered for a surveyor, if there is one."""
+    place = _folder(home, surveyor) / _CURRENT
+    return load(str(place)) if place.is_file() else None
+
+
+def forget(home: Path, surveyor: str) -> None:
+    """Remember no profile for a surveyor; the versions that were are kept."""
+    (_folder(home, surveyor) / _CURRENT).unlink(missing_ok=True)
+
+
+def _folder(home: Path, surveyor: str) -> Path:
+    return home / "profiles" / quote(surveyor, safe="").replace(".", "%2E")
 
 
 def of(value: Any, source: str = "profile") -> Profile:
