@@ -134,7 +134,7 @@ def read_query(of: Collection, arguments: Sequence[tuple[str, str]], storage: in
             raise BadRequest(
                 f"There is no parameter {name!r} here.", hint="An export is all that matches."
             )
-    return parameters.read_query(of, [pair for pair in arguments if pair[0] != "f"], storage)
+    return parameters.read_query(of, arguments, storage)
 
 
 class Sink(Protocol):

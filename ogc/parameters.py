@@ -228,6 +228,8 @@ def moment(text: str) -> Moment:
     if len(ends) != 2:
         raise _bad("datetime", "an interval has two ends", text)
     since, until = (None if end in ("", "..") else end for end in ends)
+    if since and since.startswith("0000-"):
+        since = None  # QGIS's way to say that there is no beginning
     first = _instant(since) if since else None
     if since and first and len(since) == len("2026-01-31"):
         first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=parcels.VIETNAM)

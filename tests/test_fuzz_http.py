@@ -95,6 +95,7 @@ def test_a_fault_is_seen(fuzz, url, meant, status, body, what):
     [
         ("collections/communes/items/a%0D%0Ab", 404),  # no rule takes a line break
         ("collections/parcels/export?f=geojson&lang=x", 400),
+        ("collections/parcels/export?f=geojson&f=geojson", 400),
         ("collections/parcels/items?datetime=2026-W05-6", 400),
         ("collections/parcels/items?surveyed_on=2026-W05-6", 400),
         ("collections/parcels/items?id=%7B019f00000000700080000000000000%7D", 400),

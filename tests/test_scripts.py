@@ -82,6 +82,9 @@ def test_the_browser_libraries_are_pinned_and_name_no_host() -> None:
     lock = json.loads(read("package-lock.json"))
     assert all(re.fullmatch(r"[\d.]+", given) for given in wanted.values())
     assert lock["packages"][""]["dependencies"] == wanted
+    tested = json.loads(read("package.json"))["devDependencies"]
+    assert all(re.fullmatch(r"[\d.]+", given) for given in tested.values())
+    assert lock["packages"][""]["devDependencies"] == tested
     for name, package in lock["packages"].items():
         assert "resolved" not in package, name
         assert name == "" or package["integrity"].startswith("sha512-"), name
