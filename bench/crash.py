@@ -1,12 +1,14 @@
 """Kill an import at random moments, and send batches for the same ground at once.
 
-    python bench/crash.py [MOMENTS] [PAIRS] [--parcels N] [--seed N]
+    python bench/crash.py [MOMENTS] [PAIRS] [--parcels N] [--seed N] [--start N]
 
 MOMENTS (20) times, in turn: the command, the worker, the worker's child or the whole database is
-killed with `kill -9` at a random moment of an import of N (5,000) parcels. Then every table must
-be as before or as after one of the import's transactions, and the same import, run again, must
-end as an undisturbed one does, to the letter. PAIRS (20) times two batches that touch the same
-parcels are sent and accepted at once: no overlap, no number twice, no deadlock.
+killed with `kill -9` at a random moment of an import of N (5,000) parcels: of the time that an
+undisturbed one takes up to its last commit. Then every table must be as before or as after one of
+the import's transactions, and the same import, run again, must end as an undisturbed one does, to
+the letter. PAIRS (20) times two batches that touch the same parcels are sent and accepted at
+once: no overlap, no number twice, no deadlock. `--start` goes on where an earlier run ended:
+many short runs make the same moments and pairs as a long one.
 """
 
 from __future__ import annotations
@@ -134,16 +136,13 @@ class Crashes:
             stderr=subprocess.DEVNULL,
         )
 
-    def state(self) -> str | None:
-        with psycopg.connect(str(self.settings.database_url)) as connection:
-            row = connection.execute("SELECT state FROM batches").fetchone()
-        return row[0] if row else None
-
     def wait_for(self, state: str) -> None:
+        """Wait until the batch is in `state`, to within a few milliseconds."""
         end = time.monotonic() + 120
-        while self.state() != state:
-            assert time.monotonic() < end, f"{self.state()}, not {state}"
-            time.sleep(0.1)
+        with psycopg.connect(str(self.settings.database_url), autocommit=True) as connection:
+            while (found := connection.execute("SELECT state FROM batches").fetchone()) != (state,):
+                assert time.monotonic() < end, f"{found}, not {state}"
+                time.sleep(0.005)
 
     def seen(self) -> dict[str, Any]:
         """All that an import writes, and whether the kept file is whole."""
@@ -244,7 +243,7 @@ def moment(
 
 
 def undisturbed(crashes: Crashes) -> tuple[dict[str | None, dict[str, Any]], dict[str, float]]:
-    """What each transaction of an import leaves, and how long the import takes."""
+    """What each transaction of an import leaves, and how long it is until the last commits."""
     stages = {None: crashes.seen()}
     crashes.command("submit", str(crashes.survey), "--commune", COMMUNES[0])
     stages["received"] = crashes.seen()
@@ -260,8 +259,10 @@ def undisturbed(crashes: Crashes) -> tuple[dict[str | None, dict[str, Any]], dic
     crashes.drop()
     crashes.fresh("timed")
     started = time.perf_counter()
-    crashes.command("import", str(crashes.survey), "--commune", COMMUNES[0], "--accept")
+    importing = crashes.importing()
+    crashes.wait_for("accepted")
     at_once = time.perf_counter() - started
+    importing.communicate(timeout=120)
     assert crashes.seen() == stages["accepted"]
     crashes.drop()
     return stages, {
@@ -293,6 +294,17 @@ def survey(path: Path, parcels: list[tuple[int, Any]]) -> Path:
     return path
 
 
+KINDS = (
+    "other numbers, half a metre aside",
+    "the same numbers, moved",
+    "the very same file",
+    "the same parcels, last first",
+    "the same ground, in another commune",
+    "both checked before either is accepted, and seen by an officer",
+)
+SEEN = 5  # the kind whose verdicts an officer has seen: the later one has changed
+
+
 def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
     """Send two batches that touch the same parcels at once; return what became of each."""
     x, y = 548_000.0 + 120 * (number % 50), 1_281_000.0 + 120 * (number // 50)
@@ -304,33 +316,43 @@ def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
         ]
 
     numbers = [10 * number + i for i in range(1, 5)]
-    kind = number % 5
+    kind = number % len(KINDS)
     first = row(0, numbers)
-    second = {
-        0: row(0.5, [n + 5 for n in numbers]),  # other numbers, half a metre aside
-        1: row(0.5, numbers),  # the same numbers, moved
-        2: first,  # the very same file
-        3: row(0, numbers)[::-1],  # the same parcels, last first
-        4: row(0.5, numbers),  # the same ground, in another commune
-    }[kind]
+    aside = row(0.5, [n + 5 for n in numbers])
+    second = (aside, row(0.5, numbers), first, first[::-1], row(0.5, numbers), aside)[kind]
     files = [survey(folder / f"{number}-a.zip", first)]
     files.append(files[0] if kind == 2 else survey(folder / f"{number}-b.zip", second))
     codes = (COMMUNES[0], COMMUNES[kind == 4])
+
+    def take(side: int) -> int:
+        with db.session(engine) as session:
+            return batches.take(
+                session, crashes.settings, files[side], commune=codes[side], by="surveyor"
+            ).id
+
+    def accept(batch: int, *, reviewed: bool) -> None:
+        with db.session(engine) as session:
+            batches.accept(session, crashes.settings, batch, by="officer", reviewed=reviewed)
+
+    checked = [take(side) for side in range(2)] if kind == SEEN else []
     start = threading.Barrier(2)
     outcomes: list[str] = []
 
     def send(side: int) -> None:
         start.wait()
         try:
-            with db.session(engine) as session:
-                batch = batches.take(
-                    session, crashes.settings, files[side], commune=codes[side], by="surveyor"
-                )
-            with db.session(engine) as session:
-                batches.accept(session, crashes.settings, batch.id, by="officer", reviewed=False)
+            if checked:
+                accept(checked[side], reviewed=True)
+            else:
+                accept(take(side), reviewed=False)
             outcomes.append("accepted")
         except Conflict as error:
             outcomes.append(error.code)
+            if checked:  # the officer looks again, and finds nothing that can be accepted
+                with db.session(engine) as session:
+                    report = batches.check(session, crashes.settings, checked[side])
+                assert report.summary["rejected"] == len(second), report.summary
+                accept(checked[side], reviewed=True)
         except Exception as error:
             outcomes.append(type(getattr(error, "orig", None) or error).__name__)
 
@@ -339,7 +361,7 @@ def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
         thread.start()
     for thread in threads:
         thread.join()
-    return outcomes
+    return sorted(outcomes)
 
 
 WRONG = {
@@ -363,33 +385,34 @@ def main() -> None:
     parser.add_argument("pairs", nargs="?", type=int, default=20)
     parser.add_argument("--parcels", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--start", type=int, default=0, help="number of the first kill and pair")
     parser.add_argument("--minutes", type=float, default=1e9, help="no kill is begun after them")
     given = parser.parse_args()
     end = time.monotonic() + 60 * given.minutes
-    chance = random.Random(given.seed)
     home = Path(tempfile.mkdtemp(prefix="landdata-crash-"))
     home.chmod(0o755)
     crashes = Crashes(home, given.parcels)
     found: Counter[tuple[str, str]] = Counter()
-    sent: Counter[tuple[str, ...]] = Counter()
+    sent: Counter[tuple[str, ...]] = Counter()  # kind, and what became of both
     try:
         crashes.fresh("reference")
         stages, seconds = undisturbed(crashes)
-        for turn in range(given.moments):
+        for turn in range(given.start, given.start + given.moments):
             if time.monotonic() > end:
                 break
-            print(f"\r{turn} of {given.moments}", end="", file=sys.stderr, flush=True)
+            print(f"\r{turn}", end="", file=sys.stderr, flush=True)
             crashes.fresh(f"moment_{turn}")
             victim = VICTIMS[turn % len(VICTIMS)]
-            delay = chance.uniform(0, 1.05 * seconds[victim])
+            delay = random.Random(f"{given.seed} {turn}").uniform(0, seconds[victim])
             found[victim, moment(crashes, victim, delay, stages)] += 1
             crashes.drop()
         crashes.fresh("pairs")
         engine = db.engine(crashes.settings)
         folder = home / "files"
         folder.mkdir()
-        for number in range(given.pairs):
-            sent[tuple(sorted(pair(crashes, engine, number, folder)))] += 1
+        for number in range(given.start, given.start + given.pairs):
+            outcomes = pair(crashes, engine, number, folder)
+            sent[KINDS[number % len(KINDS)], *outcomes] += 1
         engine.dispose()
         with psycopg.connect(str(crashes.settings.database_url)) as connection:
             wrong = {
@@ -400,19 +423,26 @@ def main() -> None:
         crashes.cluster.down()
         shutil.rmtree(home, ignore_errors=True)
     kills = sum(found.values())
-    print(f"{kills} kills of an import of {given.parcels} parcels, seed {given.seed}:")
+    last = given.start + kills
+    print(
+        f"{kills} kills of an import of {given.parcels} parcels,"
+        f" seed {given.seed}, from {given.start} to before {last}:"
+    )
     for (victim, state), times in sorted(found.items()):
         print(f"  {victim:>8} killed {times:>3} times with the batch {state}")
     if kills:
         print(
             "  each time the store was as before or as after, and the import, run again, complete"
         )
-    print(f"{given.pairs} pairs at once:")
-    for outcome, times in sorted(sent.items()):
-        print(f"  {times:>3} times {' and '.join(outcome)}")
+    print(f"{given.pairs} pairs at once, from {given.start}:")
+    for (kind, *outcome), times in sorted(sent.items()):
+        print(f"  {times:>3} times {' and '.join(outcome)}: {kind}")
     print("  " + ", ".join(f"{times} {name}" for name, times in wrong.items()))
     fine = {"accepted", "verdict-changed"}
-    if any(wrong.values()) or any(set(outcome) - fine for outcome in sent):
+    if any(wrong.values()) or any(
+        set(outcome) - fine or (kind == KINDS[SEEN] and len(set(outcome)) == 1)
+        for kind, *outcome in sent
+    ):
         sys.exit(1)
 
 

@@ -12,7 +12,7 @@ CRASH = Path(__file__).parents[1] / "bench" / "crash.py"
 
 def test_a_kill_at_any_moment_leaves_the_store_as_before_or_as_after() -> None:
     done = subprocess.run(
-        [sys.executable, CRASH, "5", "5", "--parcels", "200"],
+        [sys.executable, CRASH, "5", "6", "--parcels", "200"],
         capture_output=True,
         text=True,
         timeout=500,
@@ -20,4 +20,5 @@ def test_a_kill_at_any_moment_leaves_the_store_as_before_or_as_after() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert sum(int(n) for n in re.findall(r"killed +(\d+) times", done.stdout)) == 5
+    assert "1 times accepted and verdict-changed: both checked before either" in done.stdout
     assert "0 overlaps, 0 numbers twice, 0 unbalanced batches, 0 lost parcels" in done.stdout
