@@ -26,8 +26,10 @@ import math
 import os
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -51,7 +53,7 @@ from landdata.models import Batch, StagedParcel, StoredFinding, SurveyPoint
 from landdata.settings import Settings
 from landdata.survey import Survey
 from landdata.survey.archive import bundle
-from landdata.topology import DUPLICATE, Neighbours
+from landdata.topology import ACCEPTABLE, DUPLICATE, Neighbours
 
 DECIDED = ("accepted", "rejected", "withdrawn", "superseded")  # states that a batch stays in
 _UNCHECKED = ("received", "checking", "refused")
@@ -464,26 +466,45 @@ def _judge(
     progress: Progress | None,
     counted: Callable[[int], None] | None = None,
 ) -> Report:
+    """Check a batch's file, and stage its rows meanwhile: the rules leave the server idle."""
     around: dict[str, Any] = {}
     fetch = neighbours(session, settings, batch.commune, around)
+    failed = threading.Event()
+    with ThreadPoolExecutor(1) as aside:
+        staging_rows: list[Future[None]] = []
 
-    def surveyed(survey: Survey) -> Neighbours:
-        if counted:
-            counted(len(survey))
-        return fetch(survey)
+        def surveyed(survey: Survey) -> Neighbours:
+            if counted:
+                counted(len(survey))
+            found = fetch(survey)
+            for table in (StoredFinding, StagedParcel):
+                session.execute(sa.delete(table).where(table.batch_id == batch.id))
+            cursor = session.connection().connection.cursor()
+            staging_rows.append(aside.submit(_stage_rows, cursor, batch.id, survey, failed))
+            return found
 
-    report = check_file(
-        kept_file(settings, batch),
-        settings,
-        options=_options(batch),
-        commune=batch.commune,
-        ground=communes.box(session, batch.commune),
-        neighbours=surveyed,
-        boundary=communes.border(session, batch.commune),
-        progress=progress,
-    )
-    started = time.monotonic()
-    report = _stage(session, batch, report, progress)
+        try:
+            report = check_file(
+                kept_file(settings, batch),
+                settings,
+                options=_options(batch),
+                commune=batch.commune,
+                ground=communes.box(session, batch.commune),
+                neighbours=surveyed,
+                boundary=communes.border(session, batch.commune),
+                progress=progress,
+            )
+        except BaseException:
+            failed.set()
+            raise
+        started = time.monotonic()
+        if progress:
+            progress("stage", 0.0)
+        for each in staging_rows:
+            each.result()
+    report = _stage(session, batch, report)
+    if progress:
+        progress("stage", 1.0)
     seconds = {"stage": round(time.monotonic() - started, 3)}
     summary = {
         **report.summary,
@@ -499,30 +520,36 @@ def _judge(
     return replace(report, summary=summary)
 
 
-def _stage(session: Session, batch: Batch, report: Report, progress: Progress | None) -> Report:
-    """Put the rows and findings of a report into the store; returns the report as it ends."""
-    survey, checked = report.survey, report.checked
-    session.execute(sa.delete(StoredFinding).where(StoredFinding.batch_id == batch.id))
-    session.execute(sa.delete(StagedParcel).where(StagedParcel.batch_id == batch.id))
-    cursor = session.connection().connection.cursor()
+def _stage_rows(cursor: Any, batch: int, survey: Survey, failed: threading.Event) -> None:
+    """Put the rows of a survey into the store, as acceptable; stop early where it is in vain."""
     columns = ", ".join(staging.COLUMNS)
     with cursor.copy(f"COPY staged_parcels ({columns}) FROM STDIN (FORMAT csv)") as copy:
-        for start, block in staging.blocks(batch.id, survey, checked):
-            if progress:
-                progress("stage", start / len(survey))
+        for block in staging.blocks(batch, survey, status=ACCEPTABLE):
+            if failed.is_set():
+                return
             copy.write(block)
-    session.execute(sa.delete(SurveyPoint).where(SurveyPoint.batch_id == batch.id))
-    columns = ", ".join(staging.POINTS)
-    with cursor.copy(f"COPY survey_points ({columns}) FROM STDIN (FORMAT csv)") as copy:
-        for made in staging.points(batch.id, survey):
-            copy.write(made)
     if len(survey) >= staging.BLOCK:
-        session.execute(sa.text("ANALYZE staged_parcels"))  # no plan for a small batch now
+        # no plan for a small batch now; and none that waits for another batch's end
+        cursor.execute("ANALYZE (SKIP_LOCKED) staged_parcels")
+
+
+def _stage(session: Session, batch: Batch, report: Report) -> Report:
+    """Put the verdicts and findings of a report into the store; returns the report as it ends."""
+    survey, status = report.survey, report.checked.status
+    other = np.flatnonzero(status != ACCEPTABLE)
+    verdicts = {"rows": survey.rows[other].tolist(), "verdicts": status[other].tolist()}
+    session.execute(sql("stage_verdicts"), {"batch": batch.id, **verdicts})
     unchanged = session.scalars(
         sql("mark_unchanged"), {"batch": batch.id, "commune": batch.commune}
     ).all()
     if unchanged:
         report = _as_duplicates(report, np.array(sorted(unchanged)))
+    cursor = session.connection().connection.cursor()
+    session.execute(sa.delete(SurveyPoint).where(SurveyPoint.batch_id == batch.id))
+    columns = ", ".join(staging.POINTS)
+    with cursor.copy(f"COPY survey_points ({columns}) FROM STDIN (FORMAT csv)") as copy:
+        for made in staging.points(batch.id, survey):
+            copy.write(made)
     statement = "COPY findings (batch_id, seq, rule, severity, row, other_row, finding) FROM STDIN"
     with cursor.copy(statement) as copy:
         copy.set_types(["int8", "int4", "text", "text", "int8", "int8", "jsonb"])

@@ -20,7 +20,6 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
-    from landdata.topology import Checked
 
 BLOCK = 20_000  # rows
 _CSV = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
@@ -33,8 +32,8 @@ _ATTRIBUTES = (
 COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "label", "geom")
 
 
-def blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, bytes]]:
-    """Yield (first row, CSV) of the staged rows: made by arrow, so no row costs Python."""
+def blocks(batch: int, survey: Survey, *, status: int) -> Iterator[bytes]:
+    """Yield the rows as CSV, all of one status: made by arrow, so no row costs Python."""
     stamp = time.time_ns() // 1_000_000
     for start in range(0, len(survey), BLOCK):
         part = slice(start, start + BLOCK)
@@ -45,7 +44,7 @@ def blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, 
             [
                 pa.array(np.full(n, batch)),
                 pa.array(survey.rows[part]),
-                pa.array(checked.status[part]),
+                pa.array(np.full(n, status)),
                 pa.array(_uuids(start, n, stamp)),
                 *(attributes[name] for name in _ATTRIBUTES),
                 measured,
@@ -56,7 +55,7 @@ def blocks(batch: int, survey: Survey, checked: Checked) -> Iterator[tuple[int, 
         )
         sink = io.BytesIO()
         pa.csv.write_csv(table, sink, _CSV)
-        yield start, sink.getvalue()
+        yield sink.getvalue()
 
 
 #: The columns of `survey_points`, as a block has them.
