@@ -3,9 +3,10 @@
     python bench/importing.py [PARCELS] [RUNS]
 
 Makes a shapefile of PARCELS (100,000) parcels, starts a private PostGIS, and in turn, RUNS (3)
-times: `landdata import --accept` into a fresh store, and `ogr2ogr` with COPY into an indexed
-table of the same cluster. Prints medians, the ratio, our stages, and peak memory (sum of the
-resident sizes of all processes of a side, without PostgreSQL's; shared pages count in each).
+times: `landdata import --accept` into a fresh store, `ogr2ogr` with COPY into an indexed table of
+the same cluster, and reading and staging alone, without the rules. Prints medians, the ratios to
+`ogr2ogr`, our stages, and peak memory (sum of the resident sizes of all processes of a side,
+without PostgreSQL's; shared pages count in each).
 """
 
 from __future__ import annotations
@@ -27,6 +28,20 @@ import psycopg
 from landdata.cluster import Cluster
 
 HERE = Path(__file__).parent
+# What `check` does with a file, but for the rules
+STAGE = """
+import sys
+from pathlib import Path
+from landdata import db, staging, survey
+from landdata.settings import Settings
+settings = Settings.load()
+engine = db.engine(settings)
+read = survey.read(Path(sys.argv[1]), settings)
+with db.session(engine) as session:
+    with session.connection().connection.cursor().copy(staging.COPY) as copy:
+        for block in staging.blocks(0, read, status=0):
+            copy.write(block)
+"""
 
 
 def tree(pid: int) -> list[int]:
@@ -86,7 +101,7 @@ def main() -> None:
     cluster = Cluster(home)
     cluster.up()
     landdata = Path(sys.executable).parent / "landdata"
-    figures: dict[str, list[tuple[float, int]]] = {"landdata": [], "ogr2ogr": []}
+    figures: dict[str, list[tuple[float, int]]] = {"landdata": [], "ogr2ogr": [], "staging": []}
     stages: dict[str, float] = {}
     try:
         for turn in range(runs):
@@ -122,6 +137,8 @@ def main() -> None:
             with psycopg.connect(conninfo(cluster, name)) as connection:
                 (loaded,) = connection.execute("SELECT count(*) FROM peer").fetchone() or (0,)
                 assert loaded == parcels
+            seconds, peak, _ = run([sys.executable, "-c", STAGE, str(survey)], environment)
+            figures["staging"].append((seconds, peak))
             with psycopg.connect(conninfo(cluster, "landdata"), autocommit=True) as admin:
                 admin.execute(f"DROP DATABASE {name}")
             shutil.rmtree(home / name)
@@ -136,11 +153,11 @@ def main() -> None:
             f"  {side:<9} {statistics.median(walls):6.2f} s"
             f" ({min(walls):.2f}-{max(walls):.2f}), peak {memory:,.0f} MB"
         )
-    ratios = [
-        ours[0] / peer[0]
-        for ours, peer in zip(figures["landdata"], figures["ogr2ogr"], strict=True)
-    ]
-    print(f"  ratio     {statistics.median(ratios):6.2f}")
+    for side in ("landdata", "staging"):
+        ratios = [
+            ours[0] / peer[0] for ours, peer in zip(figures[side], figures["ogr2ogr"], strict=True)
+        ]
+        print(f"  {side} / ogr2ogr {statistics.median(ratios):6.2f}")
     print("  stages    " + ", ".join(f"{stage} {s:.2f}" for stage, s in stages.items()))
 
 

@@ -310,7 +310,7 @@ def accept(
     now = session.scalar(sa.select(sa.func.clock_timestamp()))
     values = {"batch": number, "commune": batch.commune, "now": now}
     before_ours = publications.last_version(session)
-    for statement in ("accept_replaced", "accept_close", "accept_parcels", "accept_versions"):
+    for statement in ("accept_official", "accept_close", "accept_versions"):
         used = {name: values[name] for name in sql(statement).compile().params}
         session.execute(sql(statement), used)
     publications.publish(session, number, after=before_ours)
@@ -477,8 +477,6 @@ def _judge(
             if counted:
                 counted(len(survey))
             found = fetch(survey)
-            for table in (StoredFinding, StagedParcel):
-                session.execute(sa.delete(table).where(table.batch_id == batch.id))
             cursor = session.connection().connection.cursor()
             staging_rows.append(aside.submit(_stage_rows, cursor, batch.id, survey, failed))
             return found
@@ -522,8 +520,8 @@ def _judge(
 
 def _stage_rows(cursor: Any, batch: int, survey: Survey, failed: threading.Event) -> None:
     """Put the rows of a survey into the store, as acceptable; stop early where it is in vain."""
-    columns = ", ".join(staging.COLUMNS)
-    with cursor.copy(f"COPY staged_parcels ({columns}) FROM STDIN (FORMAT csv)") as copy:
+    cursor.execute("DELETE FROM staged_parcels WHERE batch_id = %s", (batch,))
+    with cursor.copy(staging.COPY) as copy:
         for block in staging.blocks(batch, survey, status=ACCEPTABLE):
             if failed.is_set():
                 return
@@ -536,6 +534,7 @@ def _stage_rows(cursor: Any, batch: int, survey: Survey, failed: threading.Event
 def _stage(session: Session, batch: Batch, report: Report) -> Report:
     """Put the verdicts and findings of a report into the store; returns the report as it ends."""
     survey, status = report.survey, report.checked.status
+    session.execute(sa.delete(StoredFinding).where(StoredFinding.batch_id == batch.id))
     other = np.flatnonzero(status != ACCEPTABLE)
     verdicts = {"rows": survey.rows[other].tolist(), "verdicts": status[other].tolist()}
     session.execute(sql("stage_verdicts"), {"batch": batch.id, **verdicts})
@@ -546,8 +545,7 @@ def _stage(session: Session, batch: Batch, report: Report) -> Report:
         report = _as_duplicates(report, np.array(sorted(unchanged)))
     cursor = session.connection().connection.cursor()
     session.execute(sa.delete(SurveyPoint).where(SurveyPoint.batch_id == batch.id))
-    columns = ", ".join(staging.POINTS)
-    with cursor.copy(f"COPY survey_points ({columns}) FROM STDIN (FORMAT csv)") as copy:
+    with cursor.copy(staging.COPY_POINTS) as copy:
         for made in staging.points(batch.id, survey):
             copy.write(made)
     statement = "COPY findings (batch_id, seq, rule, severity, row, other_row, finding) FROM STDIN"

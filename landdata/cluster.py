@@ -371,6 +371,8 @@ class Cluster:
             "maintenance_work_mem": f"{_between(64, memory // _MB // 16, 1024)}MB",
             "work_mem": "32MB",
             "max_wal_size": "4GB",
+            # A large acceptance would else write its log itself, buffer by buffer.
+            "wal_buffers": "64MB",
             "checkpoint_timeout": "15min",
             "random_page_cost": "1.1",
             # Compiling costs more than it saves on statements that take milliseconds.

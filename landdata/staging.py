@@ -28,8 +28,9 @@ _ATTRIBUTES = (
     "sheet", "number", "scale", "area", "legal_area", "land_use", "address", "owner",
     "owner_type", "old_sheet", "old_number", "national_id", "surveyed_on",
 )  # fmt: skip
-#: The columns of `staged_parcels`, as a block has them.
-COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "label", "geom")
+_COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "label", "geom")
+#: What takes the blocks.
+COPY = f"COPY staged_parcels ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT csv)"
 
 
 def blocks(batch: int, survey: Survey, *, status: int) -> Iterator[bytes]:
@@ -51,15 +52,15 @@ def blocks(batch: int, survey: Survey, *, status: int) -> Iterator[bytes]:
                 _label(attributes, measured),
                 _wkb(survey.geometry[part]),
             ],
-            names=list(COLUMNS),
+            names=list(_COLUMNS),
         )
         sink = io.BytesIO()
         pa.csv.write_csv(table, sink, _CSV)
         yield sink.getvalue()
 
 
-#: The columns of `survey_points`, as a block has them.
-POINTS = ("batch_id", "line", "name", "north", "east", "srid", "rows", "geom")
+_POINT_COLUMNS = ("batch_id", "line", "name", "north", "east", "srid", "rows", "geom")
+COPY_POINTS = f"COPY survey_points ({', '.join(_POINT_COLUMNS)}) FROM STDIN (FORMAT csv)"
 
 
 def points(batch: int, survey: Survey) -> Iterator[bytes]:
@@ -81,7 +82,7 @@ def points(batch: int, survey: Survey) -> Iterator[bytes]:
                 pc.binary_join_element_wise("{", pc.binary_join(used, ","), "}", ""),
                 _wkb(places),
             ],
-            names=list(POINTS),
+            names=list(_POINT_COLUMNS),
         )
         sink = io.BytesIO()
         pa.csv.write_csv(table, sink, _CSV)

@@ -9,11 +9,12 @@ import pytest
 import served
 import sqlalchemy as sa
 import stored
+import surveys
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
-from landdata import db
+from landdata import batches, db
 from ogc import config, crs, queries
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -64,6 +65,21 @@ def test_what_is_stored_is_what_would_be_rendered(make_store, srid):
         assert ready == rendered
         assert json.loads(ready)["geometry"]["coordinates"]
     engine.dispose()
+
+
+def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path):
+    """All rows at once, a second state as well as a first."""
+    stored.commune(engine)
+    for name, shift in (("a", 0.0), ("b", 0.25)):
+        rows = [surveys.parcel(n, surveys.plot(n, shift)) for n in range(1, 4)]
+        survey = surveys.write(tmp_path / f"{name}.zip", rows)
+        with db.session(engine) as session:
+            batch = batches.take(session, settings, survey, commune="99901", by="surveyor")
+            batches.accept(session, settings, batch.id, by="officer")
+    pairs = both(engine, settings)
+    assert len(pairs) == 6
+    for rendered, ready in pairs:
+        assert ready == rendered
 
 
 def test_it_follows_every_change(settings, engine):

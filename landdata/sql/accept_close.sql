@@ -1,5 +1,5 @@
--- They end now.
+-- Those that they replace end now.
 UPDATE parcel_versions AS v
-SET valid_to = :now
-FROM replaced AS r
-WHERE v.id = r.id
+SET valid_to = o.valid_from
+FROM official AS o
+WHERE v.id = o.replaces
