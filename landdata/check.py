@@ -152,6 +152,7 @@ def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
             severity: {rule: n for (s, rule), n in sorted(by_rule.items()) if s == severity}
             for severity in ("error", "warning", "info")
         },
+        "not_run": sorted(checked.idle),
         "crs": survey.crs.as_dict(),
         "encoding": survey.encoding.as_dict(),
         "fields": [match.as_dict() for match in survey.fields],

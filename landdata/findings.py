@@ -36,6 +36,7 @@ class Rule:
     en: str
     unit: str | None = None
     source: str | None = None
+    source_vi: str | None = None  # where it is not a reference to the law
     limit: str | None = None
     tolerance: str | None = None
 
@@ -133,6 +134,7 @@ _CATALOGUE = (
         " swapped axes.",
         unit="m",
         source="landdata: far wider than any commune",
+        source_vi="landdata: rộng hơn mọi xã rất nhiều",
         limit="far",
     ),
     Rule(
@@ -140,18 +142,21 @@ _CATALOGUE = (
         "Thửa {parcel} gồm {count} phần rời nhau; một thửa là một khu đất liền.",
         "Parcel {parcel} has {count} separate parts; a parcel is one piece of ground.",
         source="landdata: parts that do not touch are parcels of their own",
+        source_vi="landdata: các phần không chạm nhau là những thửa riêng",
     ),
     Rule(
         "touching-hole", "warning", "Lỗ chạm ranh", "Hole touches boundary",
         "Lỗ trong thửa {parcel} chạm ranh ngoài.",
         "A hole of parcel {parcel} touches its outer boundary.",
         source="landdata: such a hole is a notch, or another parcel's corner",
+        source_vi="landdata: lỗ như vậy là chỗ khuyết, hoặc góc của thửa khác",
     ),
     Rule(
         "repeated-point", "warning", "Đỉnh lặp lại", "Repeated point",
         "Ranh thửa {parcel} có đỉnh lặp lại.",
         "The boundary of parcel {parcel} has a vertex twice in a row.",
         source="stored precision, 1 mm",
+        source_vi="độ chính xác lưu trữ, 1 mm",
     ),
     Rule(
         "spike", "warning", "Gai nhọn", "Spike",
@@ -160,6 +165,7 @@ _CATALOGUE = (
         " {limit}{unit}.",
         unit="°",
         source="landdata: default angle, docs/topology.md",
+        source_vi="landdata: góc mặc định, docs/topology.md",
         limit="spike",
     ),
     Rule(
@@ -169,6 +175,7 @@ _CATALOGUE = (
         " {unit}.",
         unit="m",
         source="landdata: far below the accuracy of a boundary point at 1:200 (5 cm)",
+        source_vi="landdata: nhỏ hơn nhiều so với độ chính xác điểm ranh ở 1:200 (5 cm)",
         limit="edge",
     ),
     Rule(
@@ -177,6 +184,7 @@ _CATALOGUE = (
         "Parcel {parcel} is a sliver: {measured} {unit} at its widest, {area} m².",
         unit="m",
         source="landdata: default width and area, docs/topology.md",
+        source_vi="landdata: chiều rộng và diện tích mặc định, docs/topology.md",
         limit="sliver",
     ),
     Rule(
@@ -185,6 +193,7 @@ _CATALOGUE = (
         "The boundary of parcel {parcel} has {count} vertices, {measured} to the metre.",
         unit="1/m",
         source="landdata: default density, docs/topology.md",
+        source_vi="landdata: mật độ mặc định, docs/topology.md",
         limit="density",
     ),
     # -- coverage: a parcel and its neighbours
@@ -194,6 +203,7 @@ _CATALOGUE = (
         "Parcel {parcel} has exactly the shape of parcel {other}.",
         unit="m²",
         source="parcels never overlap",
+        source_vi="các thửa không được chồng lên nhau",
     ),
     Rule(
         "near-duplicate", "error", "Gần như trùng nhau", "Nearly the same shape",
@@ -202,6 +212,7 @@ _CATALOGUE = (
         " common.",
         unit="m²",
         source="parcels never overlap",
+        source_vi="các thửa không được chồng lên nhau",
         limit="same",
     ),
     Rule(
@@ -210,6 +221,7 @@ _CATALOGUE = (
         "Parcel {parcel} lies wholly inside parcel {other} ({measured} {unit}).",
         unit="m²",
         source="parcels never overlap",
+        source_vi="các thửa không được chồng lên nhau",
         limit="rounding",
     ),
     Rule(
@@ -218,6 +230,7 @@ _CATALOGUE = (
         "Parcel {parcel} overlaps parcel {other}: {measured} {unit}, {width} m at its widest.",
         unit="m²",
         source="parcels never overlap; landdata lets pass what is thinner than 1.5 mm, rounding",
+        source_vi="các thửa không được chồng nhau; landdata bỏ qua chỗ mỏng hơn 1,5 mm do làm tròn",
         limit="rounding",
     ),
     Rule(
@@ -228,6 +241,7 @@ _CATALOGUE = (
         " {limit} {unit} ({area} m²).",
         unit="m",
         source="landdata: default gap width, docs/topology.md",
+        source_vi="landdata: bề rộng khe hở mặc định, docs/topology.md",
         limit="gap",
     ),
     Rule(
@@ -237,6 +251,7 @@ _CATALOGUE = (
         " none.",
         unit="m²",
         source="landdata: at least as wide as the gap limit and no strip, docs/topology.md",
+        source_vi="landdata: rộng từ giới hạn khe hở trở lên và không phải dải, docs/topology.md",
         limit="strip",
     ),
     Rule(
@@ -247,6 +262,7 @@ _CATALOGUE = (
         " ({measured} {unit} off).",
         unit="m",
         source="Circular 25/2014/TT-BTNMT, art. 7: 5 cm at 1:200",
+        source_vi="Thông tư 25/2014/TT-BTNMT, điều 7: 5 cm ở 1:200",
         limit="snap",
     ),
     Rule(
@@ -255,6 +271,7 @@ _CATALOGUE = (
         "Parcel {parcel} stands alone: there is no other parcel within {limit} {unit}.",
         unit="m",
         source="landdata: default distance, docs/topology.md",
+        source_vi="landdata: khoảng cách mặc định, docs/topology.md",
         limit="island",
     ),
     Rule(
@@ -263,6 +280,7 @@ _CATALOGUE = (
         "Parcel {parcel} lies outside commune {commune}, {measured} {unit} from its border.",
         unit="m",
         source="the commune's border as it is known to the store",
+        source_vi="ranh giới xã như kho dữ liệu biết",
         limit="border",
     ),
     Rule(
@@ -271,6 +289,7 @@ _CATALOGUE = (
         "Parcel {parcel} crosses the border of commune {commune}: {measured} {unit} lie outside.",
         unit="m²",
         source="the commune's border as it is known to the store",
+        source_vi="ranh giới xã như kho dữ liệu biết",
         limit="border",
     ),
     # -- record: what a parcel says of itself
@@ -329,6 +348,7 @@ _CATALOGUE = (
         " ones ({area} m²), beyond {limit} {unit}.",
         unit="m²",
         source="Circular 26/2024/TT-BTNMT, annex 04, by propagation of errors",
+        source_vi="Thông tư 26/2024/TT-BTNMT, phụ lục 04, theo luật truyền sai số",
         tolerance="area",
     ),
     Rule(
@@ -337,6 +357,7 @@ _CATALOGUE = (
         "Identifier {value} of parcel {parcel} names a cell {measured} {unit} from the parcel.",
         unit="m",
         source="Circular 19/2026/TT-BNNMT: a GeoHash of a point in the parcel",
+        source_vi="Thông tư 19/2026/TT-BNNMT: GeoHash của một điểm trong thửa",
         limit="cell",
     ),
     Rule(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -218,6 +219,39 @@ def test_rules_that_found_nothing_are_named(made):
     clean = text[text.index('class="clean"') :]
     assert "<code>duplicate-number</code>" in clean
     assert "<code>overlap</code>" not in clean
+
+
+def test_rules_that_did_not_run_are_not_called_clean(made):
+    survey, checked = made
+    idle = replace(checked, idle=frozenset({"gap", "outside-commune"}))
+    text = report_html(summarise(survey, idle), survey, idle, "en")
+    clean, _, rest = text[text.index('class="clean"') :].partition("</ul>")
+    assert "<code>gap</code>" not in clean
+    assert "Not run" in rest
+    assert "<code>gap</code>, " in rest
+    assert "Not run" not in report_html(summarise(survey, checked), survey, checked, "en")
+
+
+def test_sources_are_in_the_language_of_the_report(made):
+    survey, checked = made
+    law = replace(FINDINGS[2], source="Circular 25/2014/TT-BTNMT, art. 7; annex 04")
+    own = FINDINGS[2]
+    findings = replace(checked, findings=[law, own])
+    told = {x: report_html(summarise(survey, findings), survey, findings, x) for x in ("vi", "en")}
+    assert "Thông tư 25/2014/TT-BTNMT, điều 7; phụ lục 04" in told["vi"]
+    assert "Circular 25/2014/TT-BTNMT, art. 7; annex 04" in told["en"]
+    assert "các thửa không được chồng nhau" in told["vi"]
+    for rule in RULES.values():
+        lawful = rule.source is None or rule.source.startswith(("Circular", "OGC"))
+        assert rule.source_vi or lawful
+
+
+def test_a_json_report_is_the_same_bytes_each_time(made, tmp_path: Path):
+    survey, checked = made
+    summary = summarise(survey, checked)
+    for name, seconds in (("a.json", 1.0), ("b.json", 2.0)):
+        write_report(tmp_path / name, summary | {"seconds": {"read": seconds}}, survey, checked)
+    assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
 def test_no_finding_is_left_out(made):

@@ -89,7 +89,9 @@ def write_report(
                 )
             written = tables.report_xlsx(checked.findings)
         case "json":
-            whole = {"summary": summary, "findings": [f.as_dict() for f in checked.findings]}
+            # Without the seconds, which are others each time.
+            said = {key: value for key, value in summary.items() if key != "seconds"}
+            whole = {"summary": said, "findings": [f.as_dict() for f in checked.findings]}
             written = (json.dumps(whole, ensure_ascii=False, indent=1) + "\n").encode()
     try:
         path.write_bytes(written)
@@ -163,8 +165,9 @@ def report_html(
         clean=[
             (rule, rule.title(language))
             for rule in RULES.values()
-            if rule.id not in found and rule.severity != "info"
+            if rule.id not in found | checked.idle and rule.severity != "info"
         ],
+        idle=[(rule, rule.title(language)) for rule in RULES.values() if rule.id in checked.idle],
         totals={s: sum(summary["findings"][s].values()) for s in summary["findings"]},
         overview=_overview(survey, checked, box, language) if box else None,
         box=box,
@@ -195,23 +198,29 @@ def report_pdf(
     plain = re.sub(r"[^{}]*::marker \{[^}]*\}", "", plain.partition("@media")[0])
     page = page.replace(sheet, plain, 1)
     drawing = r'(?s)<svg class="(overview|small)"([^>]*)>(.*?)</svg>'
+    # Behind the page's own rules, which count as much and would win from further down.
+    page = page.replace(plain, plain + _ON_PAPER, 1)
     page = re.sub(drawing, partial(_as_image, plain), page)
-    extra = (
-        "@page { size: A4 landscape; margin: 12mm; @bottom-right { content: counter(page) ' / '"
-        " counter(pages); font: 8pt sans-serif; color: #5c6966; } }"
-        " body { font-size: 9pt; background: #fff; } main { max-width: none; padding: 0; }"
-        " .pick { display: none; } .small { width: 34mm; height: 25.5mm; }"
-        " .overview { width: 100%; height: 150mm; } tr { break-inside: avoid; }"
-        " .card { display: inline-block; width: 31%; vertical-align: top; }"
-        " .sum > div, .key, .key i, .small { display: inline-block; } .key { margin-right: 4mm; }"
-        " .clean { list-style: none; padding: 0; } summary { list-style: none; }"
-        " table { font-size: 8pt; } .list thead th { position: static; }"
-    )
     logging.getLogger("weasyprint").setLevel(logging.ERROR)  # it tells every rule it passes over
-    written: bytes = weasyprint.HTML(string=page).write_pdf(
-        stylesheets=[weasyprint.CSS(string=extra)]
-    )
+    written: bytes = weasyprint.HTML(string=page).write_pdf()
     return written
+
+
+_ON_PAPER = (
+    "@page { size: A4 landscape; margin: 12mm; @bottom-right { content: counter(page) ' / '"
+    " counter(pages); font: 8pt sans-serif; color: #5c6966; } }"
+    " html, body { background: #fff; } body { font-size: 9pt; }"
+    " main { max-width: none; padding: 0; } h2 { margin: 6mm 0 2mm; break-after: avoid; }"
+    " .pick label { display: none; } figure { break-inside: avoid; text-align: center; }"
+    " figcaption { text-align: left; } .overview { height: 122mm; width: auto; max-width: 100%; }"
+    " .maps { white-space: nowrap; } .small { width: 34mm; height: 25.5mm; display: inline-block; }"
+    " .list td:nth-child(2) { width: 73mm; } tr { break-inside: avoid; }"
+    " .card { display: inline-block; width: 31%; vertical-align: top; margin-right: 1.5mm; }"
+    " .sum > div, .key, .key i { display: inline-block; } .key { margin-right: 4mm; }"
+    " .key i { margin-right: 1mm; } .clean { list-style: none; padding: 0; }"
+    " summary { list-style: none; } table { font-size: 8pt; } th, td { padding: 1.4mm 2mm; }"
+    " .list thead th { position: static; }"
+)
 
 
 #: Units of a drawing to a CSS pixel on paper, where no line keeps its width when scaled.
@@ -225,7 +234,7 @@ def _as_image(sheet: str, tag: re.Match[str]) -> str:
     for rule in map(str.strip, re.findall(r"[^{}]+\{[^{}]*\}", sheet)):
         head, _, body = rule.partition("{")
         heads = [
-            each.replace(f".{kind} ", "").replace(":not(.bar)", "").strip()
+            each.replace(f".{kind} ", "").strip()
             for each in head.split(",")
             if f".{kind} " in each
             or each.strip().startswith((".mark", "path.", "text.", "svg path"))
@@ -275,10 +284,25 @@ def _rows(
             title=rule.title(language),
             unit=rule.unit or "",
             message=finding.message[language],
-            source=finding.source or rule.source,
+            source=_source(finding, language),
             context=context,
             closeup=closeup,
         )
+
+
+#: How a reference to the law begins in Vietnamese.
+_LAW = {"Circular": "Thông tư", "Decision": "Quyết định", "annex": "phụ lục", "art.": "điều"}
+
+
+def _source(finding: Finding, language: Language) -> str | None:
+    """Say where the limit of a finding comes from."""
+    rule = RULES[finding.rule]
+    source = finding.source or rule.source
+    if source is None or language == "en":
+        return source
+    if source == rule.source and rule.source_vi:
+        return rule.source_vi
+    return re.sub("Circular|Decision|annex|art\\.", lambda word: _LAW[word[0]], source)
 
 
 # -- maps
@@ -332,9 +356,10 @@ def _small_maps(
         if key and not spot.is_empty:
             x, y = frame.at((spot.x, spot.y))
             number = Markup("{}").format(key.rsplit("/", 1)[-1])
-            drawn += f'<text x="{x}" y="{y}">{number}</text>'
+            drawn += f'<text class="no" x="{x}" y="{y}">{number}</text>'
     if defect is not None:
-        drawn += f'<path class="defect {finding.severity}" d="{frame.path(defect)}"/>'
+        kind = f"defect {finding.severity}" + " spot" * (defect.geom_type == "Point")
+        drawn += f'<path class="{kind}" d="{frame.path(defect)}"/>'
     window = _window(finding, defect)
     closeup = None
     if window and defect is not None and window < 0.4 * max(box[2] - box[0], box[3] - box[1]):
@@ -343,7 +368,7 @@ def _small_maps(
         close = Frame.around((e - half, n - half, e + half, n + half), 1600, 1200, 0)
         cut = [(place, _cut(shape, close.box)) for place, shape in shapes]
         inside = _parcels(close, cut)
-        inside += f'<path class="defect {finding.severity}" d="{close.path(defect)}"/>'
+        inside += f'<path class="{kind}" d="{close.path(defect)}"/>'
         for letter, (_, shape) in zip("ab", cut, strict=False):
             inside += f'<path class="dot {letter}" d="{close.dots(shape)}"/>'
         closeup = _svg(close, inside)

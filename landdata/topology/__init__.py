@@ -66,6 +66,7 @@ class Checked:
     unchanged: NDArray[np.int64]  # (n,) neighbour of the same key and the same shape, or -1
     replaces: NDArray[np.int64]  # (n,) neighbour of the same key, or -1
     seconds: dict[str, float]  # by stage
+    idle: frozenset[str] = frozenset()  # rules that are off or had nothing to go by
 
 
 def check(
@@ -152,7 +153,37 @@ def check(
     held = _held(findings, survey, asked, ground)
     findings = sorted((each for each in held if each.rule not in limits.off), key=_order)
     lap("official")
-    return Checked(findings, status, parcels, unchanged, replaces, seconds)
+    return Checked(
+        findings, status, parcels, unchanged, replaces, seconds,
+        asked.off | _nothing_to_go_by(survey, neighbours, boundary, from_wgs84),
+    )  # fmt: skip
+
+
+def _nothing_to_go_by(
+    survey: Survey,
+    neighbours: Neighbours | None,
+    boundary: BaseGeometry | None,
+    from_wgs84: record.FromWgs84 | None,
+) -> frozenset[str]:
+    """Return the rules that nothing could be held to: it is not stated, or not known."""
+    needs = {
+        "outside-commune": boundary is not None,
+        "across-communes": boundary is not None,
+        "identifier-outside": from_wgs84 is not None,
+        "replaces-official": neighbours is not None,
+        "already-official": neighbours is not None,
+    }
+    stated = {
+        "area": ("area-differs", "sheet-area-differs"),
+        "edges": ("edge-differs", "edge-count-differs"),
+        "national_id": ("identifier-ill-formed", "identifier-outside"),
+        "land_use": ("unknown-land-use",),
+    }
+    for name, held in stated.items():
+        column = survey.attributes[name]
+        if column.null_count == len(column):
+            needs |= dict.fromkeys(held, False)
+    return frozenset(rule for rule, there in needs.items() if not there)
 
 
 @dataclass(frozen=True, slots=True)
