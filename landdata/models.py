@@ -279,11 +279,20 @@ class ParcelVersion(Base):
             unique=True,
             postgresql_where=text("valid_to IS NULL"),
         ),
+        # through the states of any time in the order of the key, past all others
+        Index(
+            "ix_parcel_versions_as_of",
+            "parcel_id",
+            "valid_from",
+            text("coalesce(valid_to, 'infinity')"),
+        ),
         Index(
             "ix_parcel_versions_number_past",
             "commune",
             "sheet",
             "number",
+            "valid_to",
+            "valid_from",
             postgresql_where=text("valid_to IS NOT NULL"),
         ),
         Index(
@@ -291,7 +300,8 @@ class ParcelVersion(Base):
             "national_id",
             postgresql_where=text("national_id IS NOT NULL"),
         ),
-        # one index for today and one for the past, so that years of history don't slow today
+        # one index for today and one for the past, so that years of history don't slow today;
+        # that of the past knows times too, so that of many states only the one of a day is read
         Index(
             "ix_parcel_versions_geom_current",
             "geom",
@@ -301,6 +311,7 @@ class ParcelVersion(Base):
         Index(
             "ix_parcel_versions_geom_past",
             "geom",
+            text("tstzrange(valid_from, valid_to)"),
             postgresql_using="gist",
             postgresql_where=text("valid_to IS NOT NULL"),
         ),

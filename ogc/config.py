@@ -164,7 +164,8 @@ class Collection:
 
     `key` is the column of the feature's id, unique at each moment; with `order` it is unique over
     all time. `valid` is the type of `valid_from` and `valid_to`. `open_now`: whether the state of
-    now is the row without an end (else the one whose dates hold today).
+    now is the row without an end (else the one whose dates hold today). `by_time`: whether an
+    index leads through the states of any time in the order of the key.
     """
 
     id: str
@@ -182,6 +183,7 @@ class Collection:
     item: dict[str, str]
     geometry: str = "MultiPolygon"  # its type, as simple features name it; Unknown: any
     widest: float = math.inf  # metres: a tile that is wider does not show it
+    by_time: bool = False
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @property
@@ -209,6 +211,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         order_kind="integer",
         valid="time",
         open_now=True,
+        by_time=True,
         title={"vi": "Thửa đất", "en": "Parcels"},
         item={"vi": "thửa đất", "en": "parcel"},
         # the stored text leaves addresses out

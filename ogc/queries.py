@@ -274,7 +274,12 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
 
 
 def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
-    """Return the disjoint conditions that together say when, in the words of the indexes."""
+    """Return the disjoint conditions that together say when, in the words of the indexes.
+
+    There are indexes of the states of now and of those that ended, for what is asked for by
+    place or by value; and one of all in the order of the key and time, for who only pages: the
+    others would lead through all that ended before, or began after, to the next of a page.
+    """
     of = query.collection
     when = query.moment
     if when is None:
@@ -282,6 +287,10 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
             return ["valid_to IS NULL"], {}
         now = dt.datetime.now(parcels.VIETNAM)
         when = Moment(now, now)
+    chosen = query.area is not None or query.filters or query.filter is not None
+    if of.by_time and when.instant and not chosen:
+        at = "valid_from <= %(at)s AND coalesce(valid_to, 'infinity') > %(at)s"
+        return [at], {"at": when.since}
     started, ended, parameters = "", "valid_to IS NOT NULL", {}
     if when.until is not None:
         started = " AND valid_from <= %(until)s"
@@ -289,6 +298,8 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     if when.since is not None:
         ended = "valid_to > %(since)s"
         parameters["since"] = _bound(of, when.since)
+    if of.by_time and when.instant and (query.area is not None or query.filter is not None):
+        ended += " AND tstzrange(valid_from, valid_to) @> %(since)s"  # for the index of places
     return ["valid_to IS NULL" + started, ended + started], parameters
 
 
