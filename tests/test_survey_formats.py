@@ -284,6 +284,31 @@ def test_what_is_not_read_is_named(tmp_path, data, code):
     assert refused(tmp_path / "x.dat").code == code
 
 
+@pytest.mark.parametrize(
+    ("name", "data", "called"),
+    [
+        ("x.xls", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600), "Office"),
+        ("x.kml", b"<?xml version='1.0'?><kml xmlns='http://www.opengis.net/kml/2.2'/>", "KML"),
+        ("x.tab", b"!table\n!version 300\n", "MapInfo"),
+        ("x.mif", b'Version 300\r\nCharset "WindowsLatin1"\r\n', "MapInfo"),
+        ("x.zip", ["thua.tab", "thua.dat"], "MapInfo"),
+        ("x.zip", ["thua.gdb/a00000001.gdbtable"], "geodatabase"),
+        ("x.xlsx", ["[Content_Types].xml", "xl/workbook.xml"], "Office"),
+    ],
+)
+def test_what_offices_hold_besides_is_called_by_its_name(tmp_path, name, data, called):
+    path = tmp_path / name
+    if isinstance(data, bytes):
+        path.write_bytes(data)
+    else:
+        with zipfile.ZipFile(path, "w") as made:
+            for member in data:
+                made.writestr(member, "<a/>")
+    error = refused(path)
+    assert called in error.message
+    assert error.hint
+
+
 # -- the second engine
 
 

@@ -104,10 +104,11 @@ def test_a_bad_parcel_is_a_finding(tmp_path):
 
 def test_lines_of_a_parcel_that_disagree(tmp_path):
     text = lines(TWO, header="sheet;number;order;x;y").splitlines()
-    text = [text[0] + ";TenChu"] + [f"{t};Chủ {i // 6}" for i, t in enumerate(text[1:])]
+    text = [text[0] + ";Tên chủ"] + [f"{t};Chủ {i // 6}" for i, t in enumerate(text[1:])]
     made = read(tmp_path, "\n".join(text))
     assert [(f.rule, f.row) for f in made.findings] == [("bad-value", 1)]
     assert "Chủ" not in str(made.findings[0].message)
+    assert "Tên chủ" in made.findings[0].message["en"]
 
 
 def test_swapped_columns_are_told(tmp_path):

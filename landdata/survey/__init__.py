@@ -222,10 +222,13 @@ def _load(
     if dataset.format is formats.SHAPEFILE:
         return dataset, raw
     alone = len(dataset.layers) == 1
+    # What has no name of its own is called as our copy is: its sender calls it otherwise.
+    ours = "" if dataset.format.layered else dataset.file.stem
+    named = raw.layer if alone and raw.layer != ours else None
     return replace(
         dataset,
-        layer=raw.layer if alone and raw.layer else dataset.layer,
-        layers=raw.layers if alone else dataset.layers,
+        layer=named or dataset.layer,
+        layers=raw.layers if named else dataset.layers,
         shape=raw.shape,
         prj=raw.crs,
     ), raw

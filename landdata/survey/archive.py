@@ -256,6 +256,17 @@ def _groups(
     whole = {key: parts for key, parts in found.items() if key[2] in parts}
     better = {k: parts for k, parts in whole.items() if k[2] not in formats.COMMON_SUFFIXES}
     groups = better or whole  # a readme.txt beside a survey is no layer
+    foreign = [
+        (called, hint)
+        for suffix, called, hint in formats.FOREIGN
+        if any(member.filename.lower().endswith(suffix) for member in members)
+    ]
+    office = foreign and foreign[0][0] == "an Office document" and not better
+    if foreign and (office or not groups):
+        called, hint = foreign[0]
+        raise BadSurvey(
+            f"{name} is or holds {called}, which is not read.", hint=hint, code="no-layer"
+        )
     if not groups:
         nested = any(m.filename.lower().endswith(_ARCHIVES) for m in members)
         raise BadSurvey(

@@ -72,9 +72,25 @@ COMMON_SUFFIXES = frozenset({".json", ".xml", ".txt", ".csv"})
 _XML_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)([^>]*)>", re.DOTALL)
 _GML_ROOT = re.compile(rb"http://www\.opengis\.net/(?:gml|wfs)")
 _DXF_HEAD = re.compile(rb"(?:999\r?\n[^\n]*\n\s*)*0\s*\r?\n\s*SECTION\s*\r?\n")
+_EXPORT = "Export the parcels as a shapefile or a GeoPackage."
+_OFFICE = "Save points as text (.csv); export parcels as a shapefile or a GeoPackage."
+#: Members that tell what a zip is, where it holds no survey: how they end, what it is, what to do.
+FOREIGN = (
+    ("[content_types].xml", "an Office document", _OFFICE),
+    (".xlsx", "an Office document", _OFFICE),
+    (".xls", "an Office document", _OFFICE),
+    (".gdbtable", "a file geodatabase", _EXPORT),
+    (".tab", "a MapInfo table", _EXPORT),
+    (".mif", "a MapInfo file", _EXPORT),
+    (".kml", "a KML", _EXPORT),
+    (".mdb", "a personal geodatabase", _EXPORT),
+)
 # What is not accepted, but can be called by its name.
 _KNOWN = (
     (b"\xd0\xcf\x11\xe0", "a DGN of version 8", "Save it as DGN V7, DXF or a shapefile.", "dgn-v8"),
+    (b"!table", "a MapInfo table", _EXPORT, "unknown-format"),
+    (b"Version 300\n", "a MapInfo file", _EXPORT, "unknown-format"),
+    (b"Version 300\r\n", "a MapInfo file", _EXPORT, "unknown-format"),
     (b"AC10", "a DWG", "Save it as DXF or a shapefile.", "dwg"),
     (b"AutoCAD Binary DXF", "a binary DXF", "Save it as DXF in text.", "binary-dxf"),
     (b"Rar!", "a RAR archive", "Send a zip.", "unknown-format"),
@@ -90,9 +106,11 @@ def recognise(path: Path, name: str) -> Format:
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
+    if head.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith((".xls", ".doc", ".mdb")):
+        raise _named(name, "an Office document", _OFFICE, "unknown-format")
     for magic, called, hint, code in _KNOWN:
         if head.startswith(magic):
-            raise BadSurvey(f"{name} is {called}, which is not read.", hint=hint, code=code)
+            raise _named(name, called, hint, code)
     if head.startswith(b"SQLite format 3\0"):
         return GEOPACKAGE
     if head.startswith(b"fgb\x03fgb"):
@@ -160,8 +178,14 @@ def _check_xml(head: bytes, name: str) -> None:
             code="unsafe-xml",
         )
     root = _XML_ROOT.search(re.sub(rb"<!--.*?-->", b"", head, flags=re.DOTALL))
+    if root is not None and root[1] == b"kml":
+        raise _named(name, "a KML", _EXPORT, "unknown-format")
     if root is None or b"\0" in head or not _GML_ROOT.search(root[2]):
         raise _unknown(name)
+
+
+def _named(name: str, called: str, hint: str, code: str) -> BadSurvey:
+    return BadSurvey(f"{name} is {called}, which is not read.", hint=hint, code=code)
 
 
 def _unknown(name: str) -> BadSurvey:

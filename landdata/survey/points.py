@@ -28,9 +28,10 @@ NAMES: dict[str, tuple[str, ...]] = {
     "order": ("ORDER", "POINTORDER", "THUTU", "THUTUDIEM", "STTDIEM", "STT"),
     "point": (
         "POINTNAME", "TENDIEM", "MADIEM", "SOHIEUDIEM", "SHDIEM", "SODIEM", "DIEM", "POINT",
+        "SOHIEUDINHTHUA", "SOHIEUDINH", "SHDINH", "DINHTHUA", "DINH",
     ),
     "ring": ("RING", "VONG"),
-    "edge": ("EDGE", "CANH", "CHIEUDAICANH", "DODAICANH"),
+    "edge": ("EDGE", "CANH", "CHIEUDAICANH", "DODAICANH", "CHIEUDAICANHM"),
 }  # fmt: skip
 #: As many points as a parcel has on average, at most.
 PER_PARCEL = 20
@@ -151,7 +152,7 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
         for parcel in made:
             parcel.unnumbered()
     findings = [
-        Finding("bad-value", row=row, detail={"field": header[at], "value": "…"})
+        Finding("bad-value", row=row, detail={"field": _readable(header[at]), "value": "…"})
         for row, parcel in enumerate(made)
         for at in sorted(parcel.differing)
     ]
