@@ -53,12 +53,16 @@ from landdata.models import Batch, StagedParcel, StoredFinding, SurveyPoint
 from landdata.settings import Settings
 from landdata.survey import Survey
 from landdata.survey.archive import bundle
-from landdata.topology import ACCEPTABLE, DUPLICATE, Neighbours
+from landdata.topology import ACCEPTABLE, DUPLICATE, Limits, Neighbours
 
 DECIDED = ("accepted", "rejected", "withdrawn", "superseded")  # states that a batch stays in
 _UNCHECKED = ("received", "checking", "refused")
 
-MARGIN = 2.0  # metres around a survey in which an official parcel is its neighbour
+MARGIN = 2.0  # metres around a survey in which what becomes official must wait
+_NEAR = 50.0  # metres around a few parcels in which an official one is their neighbour
+_SQUARE = 500.0  # metres; few parcels are looked at square by square
+_LITTLE = 2e6  # m²; on so little ground there are not many parcels anyway
+_MANY = 10_000  # rows; so many are whole sheets
 _CELL = 10_000.0  # metres; transactions whose cells differ can't touch each other's parcels
 
 
@@ -449,11 +453,14 @@ def neighbours(
         ground = {} if around is None else around
         ground["box"] = _box(survey)
         ground["sheets"] = sorted(set(survey.attributes["sheet"].drop_null().to_pylist()))
+        ground["windows"] = _windows(survey, Limits.load(settings.rules).island)
         ground["official"] = _neighbourhood(session, settings, commune, ground)
-        found = session.execute(sql("neighbours"), _ground(settings, commune, ground)).all()
+        asked = {**_ground(settings, commune, ground), **_numbers(survey, ground["sheets"])}
+        found = session.execute(sql("neighbours"), asked).all()
         return Neighbours(
             parcels=np.array([row.parcel for row in found], dtype=object),
             geometry=shapely.from_wkb(np.array([row.geom for row in found], dtype=object)),
+            seen=shapely.union_all(shapely.box(*np.array(ground["windows"]).T)),
         )
 
     return fetch
@@ -590,8 +597,43 @@ def _box(survey: Survey) -> list[float]:
     return [float(v) for v in (*np.floor(bounds[:2] - MARGIN), *np.ceil(bounds[2:] + MARGIN))]
 
 
+def _windows(survey: Survey, island: float) -> list[list[float]]:
+    """Return the boxes in which official parcels are looked for, [xmin, ymin, xmax, ymax], metres.
+
+    One around all that is surveyed, so far that an island is known for one. Where that is far
+    more than what lies near the parcels, since they are few and scattered, one around those of
+    each square of half a kilometre.
+    """
+    bounds = shapely.bounds(survey.geometry)
+    bounds = bounds[np.isfinite(bounds).all(axis=1)]
+    if not len(bounds):
+        return [[0.0, 0.0, 0.0, 0.0]]
+    square = np.floor((bounds[:, :2] + bounds[:, 2:]) / 2 / _SQUARE).astype(np.int64)
+    _, of = np.unique(square, axis=0, return_inverse=True)
+    low = np.full((of.max() + 1, 2), np.inf)
+    np.minimum.at(low, of, bounds[:, :2])
+    high = np.full((of.max() + 1, 2), -np.inf)
+    np.maximum.at(high, of, bounds[:, 2:])
+    few = np.hstack([np.floor(low - _NEAR), np.ceil(high + _NEAR)])
+    far = max(island, _NEAR)
+    one = np.hstack([np.floor(low.min(axis=0) - far), np.ceil(high.max(axis=0) + far)])[None]
+    size, little = (float(np.prod(each[:, 2:] - each[:, :2], axis=1).sum()) for each in (one, few))
+    windows: list[list[float]] = (one if size < max(_LITTLE, 4 * little) else few).tolist()
+    return windows
+
+
+def _numbers(survey: Survey, sheets: list[str]) -> dict[str, Any]:
+    """Return the sheets and numbers of a survey, side by side; of a large one the sheets alone."""
+    if len(survey) > _MANY:
+        return {"sheets": sheets, "numbers": [None] * len(sheets)}
+    pairs = zip(*(survey.attributes[name].to_pylist() for name in ("sheet", "number")), strict=True)
+    known = sorted({(sheet, number) for sheet, number in pairs if sheet and number})
+    return {"sheets": [sheet for sheet, _ in known], "numbers": [number for _, number in known]}
+
+
 def _ground(settings: Settings, commune: str | None, around: dict[str, Any]) -> dict[str, Any]:
-    corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), around["box"], strict=True))
+    windows = zip(*around.get("windows", [around["box"]]), strict=True)
+    corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(list, windows), strict=True))
     return {**corners, "srid": settings.srid, "commune": commune, "sheets": around["sheets"]}
 
 

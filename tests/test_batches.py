@@ -130,6 +130,25 @@ def test_a_batch_is_checked_against_what_is_official_around_it(
     assert result["summary"]["acceptable"] == 1
 
 
+def test_a_scattered_batch_is_checked_against_what_is_official_around_each_parcel(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    # Ten kilometres apart, and official number 3 is where nothing else is surveyed.
+    rows = [parcel(1, plot(0, 0)), parcel(2, plot(500, 500)), parcel(3, plot(100, 300))]
+    submit(engine, settings, write(tmp_path / "a.zip", rows))
+    rows = [parcel(8, plot(0.5, 0)), parcel(9, plot(500.5, 500)), parcel(3, plot(503, 500))]
+    number = receive(engine, settings, write(tmp_path / "b.zip", rows))
+    result = check(engine, settings, number)
+    seams = {(f["row"], f["other_parcel"]) for f in result["findings"] if f["rule"] == "overlap"}
+    assert seams == {(0, f"{COMMUNE}/1/1"), (1, f"{COMMUNE}/1/2")}
+    replaced = [f["row"] for f in result["findings"] if f["rule"] == "replaces-official"]
+    assert replaced == [2]
+    # What becomes official beside any of them is noticed when it is to be accepted.
+    submit(engine, settings, write(tmp_path / "c.zip", [parcel(5, plot(503.5, 500))]), "99902")
+    with pytest.raises(Conflict, match="changed"):
+        accept(engine, settings, number)
+
+
 def test_a_new_survey_replaces_and_the_past_can_be_asked(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:

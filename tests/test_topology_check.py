@@ -75,6 +75,24 @@ def test_clean_survey_is_acceptable():
     assert checked.unchanged.tolist() == checked.replaces.tolist() == [-1] * 3
 
 
+def test_what_may_not_have_been_seen_is_not_told():
+    # Half of what encloses a court is official; beyond x = 60 nobody has looked.
+    half = shapely.box(0, 0, 100, 30), shapely.box(0, 30, 10, 90)
+    rest = official(p8=shapely.box(10, 60, 100, 90), p9=shapely.box(90, 30, 100, 60))
+    found = topology.check(survey(half), rest, commune=COMMUNE).findings
+    (court,) = (each for each in found if each.rule == "unparcelled-area")
+    assert (court.row, court.measured) == (0, 2400)
+    seen = Neighbours(rest.parcels, rest.geometry, shapely.box(-50, -50, 60, 140))
+    assert "unparcelled-area" not in rules_told(topology.check(survey(half), seen))
+    row = [cell(20 * k) for k in range(10)]
+    far = survey([*row, cell(500)])
+    assert rules_told(topology.check(far, official(), commune=COMMUNE)) == ["island"]
+    none = np.empty(0, dtype=object)
+    for edge, found in ((700, []), (720, ["island"])):
+        seen = Neighbours(none, none, shapely.box(-200, -200, edge, 220))
+        assert rules_told(topology.check(far, seen, commune=COMMUNE)) == found
+
+
 def test_empty_survey():
     checked = topology.check(survey([]), official(p1=cell(0)))
     assert checked.findings == []

@@ -1,9 +1,21 @@
--- The official parcels around a survey: in its box, or on its sheets, in a stable order.
+-- The official parcels around a survey: in its windows, or of a number of its own (of any
+-- number of a sheet where the number is null), in a stable order.
 SELECT v.id, concat_ws('/', v.commune, v.sheet, v.number) AS parcel, ST_AsBinary(v.geom) AS geom
 FROM parcel_versions AS v
-WHERE v.valid_to IS NULL
-  AND (
-    v.geom && ST_MakeEnvelope(:xmin, :ymin, :xmax, :ymax, :srid)
-    OR (v.commune = :commune AND v.sheet = ANY (:sheets))
+WHERE v.id IN (
+    SELECT n.id
+    FROM unnest(
+        CAST(:xmin AS float8[]), CAST(:ymin AS float8[]),
+        CAST(:xmax AS float8[]), CAST(:ymax AS float8[])
+      ) AS w(xmin, ymin, xmax, ymax)
+      JOIN parcel_versions AS n
+        ON n.geom && ST_MakeEnvelope(w.xmin, w.ymin, w.xmax, w.ymax, :srid)
+        AND n.valid_to IS NULL
+    UNION
+    SELECT n.id
+    FROM unnest(CAST(:sheets AS text[]), CAST(:numbers AS text[])) AS k(sheet, number)
+      JOIN parcel_versions AS n
+        ON n.commune = :commune AND n.sheet = k.sheet AND n.valid_to IS NULL
+        AND n.number = coalesce(k.number, n.number)
   )
 ORDER BY v.id

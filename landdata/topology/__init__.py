@@ -50,6 +50,7 @@ class Neighbours:
 
     parcels: NDArray[np.object_]  # (m,) keys commune/sheet/number
     geometry: NDArray[np.object_]  # (m,)
+    seen: BaseGeometry | None = None  # where they are all that there are; everywhere if None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +129,7 @@ def check(
         progress=tell,
     )
     who = _Who(survey, parcels, official, np.concatenate([within, -1 - around]))
-    findings += _coverage_findings(defects, who, limits)
+    findings += _coverage_findings(_seen(defects, who, neighbours, limits), who, limits)
     lap("coverage")
 
     # Official states come back when the rows that were to replace them are rejected.
@@ -242,6 +243,24 @@ class _Who:
         at = int(self.index[polygon])
         key: str | None = self.parcels[at] if at >= 0 else self.official.parcels[-1 - at]
         return key
+
+
+def _seen(
+    defects: coverage.Defects, who: _Who, neighbours: Neighbours | None, limits: Limits
+) -> coverage.Defects:
+    """Drop islands and enclosed areas where an official parcel that was not given may lie."""
+    if neighbours is None or neighbours.seen is None:
+        return defects
+    seen = neighbours.seen
+    shapely.prepare(seen)
+    islands = np.array([who.shape(each) for each in defects.islands], dtype=object)
+    around = shapely.box(*(shapely.bounds(islands) + np.array([-1, -1, 1, 1]) * limits.island).T)
+    regions = np.array([each.region for each in defects.enclosed], dtype=object)
+    return replace(
+        defects,
+        islands=[defects.islands[k] for k in np.flatnonzero(shapely.covers(seen, around))],
+        enclosed=[defects.enclosed[k] for k in np.flatnonzero(shapely.covers(seen, regions))],
+    )
 
 
 def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> list[Finding]:
