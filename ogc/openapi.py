@@ -342,6 +342,7 @@ def _list(name: str, description: str, choices: list[str]) -> dict[str, Any]:
             "minItems": 1,
             "items": {"type": "string", "enum": choices},
         },
+        "example": choices[-2:-1],
         "style": "form",
         "explode": False,
     }
@@ -356,7 +357,6 @@ def _instant() -> dict[str, Any]:
     return {
         "description": "A time (RFC 3339) or a date (its last moment in Vietnam).",
         "schema": {"type": "string"},
-        "example": "2026-01-31T08:00:00Z",
         "style": "form",
         "explode": False,
     }
@@ -385,11 +385,17 @@ def _parameters(storage: int) -> dict[str, Any]:
                 "minItems": 4,
                 "maxItems": 6,
             },
+            "example": [106.6, 11.5, 106.7, 11.6],
         },
         "bbox-crs": {"description": "The reference system of bbox.", "schema": offered},
-        "crs": {"description": "The reference system of the answer.", "schema": offered},
+        "crs": {
+            "description": "The reference system of the answer.",
+            "schema": offered,
+            "example": f"{crs.EPSG}{storage}",
+        },
         "datetime": {
             **_instant(),
+            "example": "2025-07-01/2026-01-31T08:00:00Z",
             "description": (
                 "As of a time, or all states within an interval: RFC 3339 times or dates,"
                 " `start/end`, `..` for an open end. Without it, the state of now."
@@ -419,6 +425,7 @@ def _parameters(storage: int) -> dict[str, Any]:
         "filter": {
             "description": "A condition in CQL2 on the collection's queryables.",
             "schema": {"type": "string"},
+            "example": "S_INTERSECTS(geometry, BBOX(106.6, 11.5, 106.7, 11.6))",
         },
         "filter-lang": {
             "description": "The encoding of filter.",

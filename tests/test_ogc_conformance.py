@@ -158,6 +158,38 @@ def test_every_path_of_the_definition_answers_as_it_says(client, definition, col
                 checked(definition, reference.rpartition("/")[2], json.loads(answer.data))
 
 
+def test_the_examples_of_the_definition_work(client, definition):
+    """Each alone, and all of an operation together."""
+    base, tried = definition["servers"][0]["url"], 0
+    needs = {"bbox-crs": "bbox", "filter-lang": "filter", "filter-crs": "filter"}
+    for path, methods in definition["paths"].items():
+        url, examples, always = base + path, {}, {}
+        if "{featureId}" in path:
+            first = client.get(url.replace("/{featureId}", "?limit=1")).json["features"][0]
+            url = url.replace("{featureId}", first["id"])
+        for each in methods["get"]["parameters"]:
+            name = each.get("$ref", "").rpartition("/")[2]
+            known = definition["components"]["parameters"][name] if name else each
+            default = (known["schema"].get("enum") or [None])[0]
+            given = known.get("example", default if known["in"] == "path" else None)
+            if given is None:
+                continue
+            text = ",".join(map(str, given)) if isinstance(given, list) else str(given)
+            if known["in"] == "path":
+                url = url.replace(f"{{{known['name']}}}", text)
+            elif known.get("required"):
+                always[known["name"]] = text
+            else:
+                examples[known["name"]] = text
+        assert "{" not in url
+        assert not needs.keys() & examples.keys()
+        for query in ({}, examples, *({name: text} for name, text in examples.items())):
+            answer = client.get(url, query_string={**always, **query})
+            assert answer.status_code == (204 if "{tileMatrix}" in path else 200), (url, query)
+            tried += 1
+    assert tried > 60
+
+
 def test_errors_are_as_the_definition_says(client, definition):
     for url, status in (
         ("/ogc/collections/parcels/items?limit=x", 400),
