@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import datetime as dt
+import functools
 import hashlib
 import json
 import logging
@@ -29,6 +30,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata import db
 from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
+from landdata.parcels import VIETNAM
 from landdata.settings import Settings
 from ogc import (
     changes,
@@ -42,7 +44,7 @@ from ogc import (
     schemas,
     tiles,
 )
-from ogc.config import Collection
+from ogc.config import Collection, Property
 from ogc.reader import Reader
 
 PREFIX = "/ogc"
@@ -492,7 +494,9 @@ class Service:
             json_here=_with(f="json"),
             map_here=_with(f="json", crs=f"{crs.EPSG}3857"),
             map_assets=request.root_url.rstrip("/") + "/static/vendor",
-            show=_show,
+            show=functools.partial(_show, language=language),
+            named=_named,
+            crs_name=lambda uri: crs.offered(self.settings.srid)[uri].name,
             other_language=_with(lang="en" if language == "vi" else "vi"),
             **context,
         )
@@ -717,14 +721,31 @@ def _alternate(form: str) -> dict[str, str]:
     return {"href": href, "rel": "alternate", "type": other, "title": title}
 
 
-def _show(value: Any) -> str:
-    """Write a property for people: codes with their areas, nothing for null."""
-    if isinstance(value, list):
+def _show(value: Any, known: Property, language: str) -> str:
+    """Write a property for people: times as in Vietnam, codes with their areas, null as nothing."""
+    if value is None:
+        return ""
+    if known.kind == "codes":
         return ", ".join(
             each["code"] + (f" {each['area']:g} m²" if each.get("area") is not None else "")
             for each in value
         )
-    return "" if value is None else str(value)
+    if known.kind == "time":
+        time = dt.datetime.fromisoformat(value).astimezone(VIETNAM)
+        return f"{time:%d/%m/%Y %H:%M:%S}" if language == "vi" else f"{time:%Y-%m-%d %H:%M:%S}"
+    if known.kind == "date" and language == "vi":
+        return f"{dt.date.fromisoformat(value):%d/%m/%Y}"
+    return str(value)
+
+
+def _named(of: Collection, feature: dict[str, Any], language: str) -> str:
+    """Return the heading of a feature: what people call it."""
+    told = feature["properties"]
+    if told.get("number") and told.get("sheet"):
+        if language == "vi":
+            return f"Thửa {told['number']}, tờ {told['sheet']}, xã {told.get('commune', '')}"
+        return f"Parcel {told['number']}, sheet {told['sheet']}, commune {told.get('commune', '')}"
+    return str(told.get("name") or f"{of.item[language].capitalize()} {feature['id']}")
 
 
 def _is_ours(link: dict[str, Any]) -> bool:

@@ -217,8 +217,8 @@ def collections(settings: Settings) -> dict[str, Collection]:
         # the stored text leaves addresses out
         feature=None if settings.publish_address else "feature",
         description={
-            "vi": "Các thửa đất địa chính chính thức; với `datetime`, như tại một thời điểm.",
-            "en": "The official cadastral parcels; with `datetime`, as of a time.",
+            "vi": "Các thửa đất địa chính chính thức, hiện tại hoặc tại một thời điểm (datetime).",
+            "en": "The official cadastral parcels, of now or as of a time (datetime).",
         },
         keywords={"vi": ["địa chính", "thửa đất"], "en": ["cadastre", "parcel"]},
         properties=(

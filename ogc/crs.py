@@ -38,9 +38,11 @@ class Crs:
 
     `north_first`: whether the first coordinate is the northing or latitude, as the authority
     orders them. `digits`: decimals written, 0.1 mm or finer.
+    `name`: as the authority calls it.
     """
 
     uri: str
+    name: str
     srid: int
     geographic: bool
     north_first: bool
@@ -53,11 +55,16 @@ def offered(storage: int) -> dict[str, Crs]:
     codes = [4326, 3857, storage]
     if storage in VN2000:
         codes += sorted(VN2000 - {storage})
-    made = {CRS84: Crs(CRS84, 4326, geographic=True, north_first=False, digits=9)}
+    made = {
+        CRS84: Crs(
+            CRS84, "WGS 84 longitude-latitude", 4326, geographic=True, north_first=False, digits=9
+        )
+    }
     for code in dict.fromkeys(codes):
         known = pyproj.CRS.from_epsg(code)
         made[f"{EPSG}{code}"] = Crs(
             f"{EPSG}{code}",
+            known.name,
             code,
             geographic=known.is_geographic,
             north_first=known.axis_info[0].direction.lower() == "north",

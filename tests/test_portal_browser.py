@@ -271,3 +271,37 @@ def test_a_small_screen_has_room_for_the_map_and_the_panel(browser, store):
     panel, shown = page.locator("#panel").bounding_box(), page.locator("#map").bounding_box()
     assert panel["height"] < 0.6 * shown["height"]
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("language", "heading", "next_page"),
+    [
+        ("vi", "Thửa 12, tờ 1, xã 99901", "Trang sau"),
+        ("en", "Parcel 12, sheet 1, commune 99901", ""),
+    ],
+)
+def test_the_pages_of_the_ogc_api_show_features_on_a_map(page, store, language, heading, next_page):
+    base, made, _ = store
+    page.goto(f"{base}/ogc/collections/parcels/items?f=html&lang={language}&limit=13&sortby=number")
+    expect(page.locator(".map canvas").first).to_be_visible()
+    expect(page.locator("tbody tr")).to_have_count(13)
+    page.locator(f"a[title='{made['12']}']").click()
+    expect(page.get_by_role("heading", name=heading)).to_be_visible()
+    expect(page.locator(".map canvas").first).to_be_visible()
+    expect(page.locator("tbody")).to_contain_text(
+        "01/03/2026 08:00:00" if language == "vi" else "2026-03-01 08:00:00"
+    )
+    if next_page:
+        page.go_back()
+        page.get_by_role("link", name=next_page).click()
+        expect(page.locator("tbody tr")).to_have_count(3)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "/collections/parcels", "/collections/parcels/tiles/WebMercatorQuad", "/openapi"]
+)
+def test_the_other_pages_of_the_ogc_api_load_in_a_small_window(page, store, path):
+    page.set_viewport_size({"width": 390, "height": 780})
+    page.goto(f"{store[0]}/ogc{path}?f=html")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
