@@ -171,7 +171,7 @@ def inject(
     count: int,
     *,
     kinds: tuple[str, ...] = KINDS,
-    sizes: tuple[float, float] = (0.003, 0.3),
+    sizes: tuple[float, float] = (0.002, 0.3),
 ) -> Coverage:
     """Return the coverage with up to `count` defects, far enough apart not to meet.
 
@@ -280,6 +280,8 @@ def _spoil(rng, polygons, tree, at, kind, size, new):  # noqa: PLR0911, PLR0912
             if len(others(here, 0.45)) != 1:  # a narrow way would be shut by it
                 continue
             moved = grid(here + (after - here) / np.hypot(*(after - here)) * size)
+            if np.abs(_height(before, here, moved)) < 0.002:
+                continue
             points = ring.copy()
             points[k] = moved
             return {at: with_ring(points)}, [], {("gap", frozenset((at, near[0])))}, tuple(here)
@@ -295,7 +297,7 @@ def _spoil(rng, polygons, tree, at, kind, size, new):  # noqa: PLR0911, PLR0912
         if kind == "slid-vertex":
             # A vertex that slid along the boundary: on it still, at another place.
             points = np.insert(ring, k + 1, middle, axis=0)
-            slid = grid(middle + (after - here) / np.hypot(*(after - here)) * max(size, 0.01))
+            slid = grid(middle + (after - here) / np.hypot(*(after - here)) * size)
             theirs = _with_vertex(polygons[near[0]], here, after, slid)
             if theirs is None:
                 continue

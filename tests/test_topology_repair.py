@@ -87,7 +87,7 @@ def test_nearly_all_that_was_spoilt_by_a_little_is_mended(seed):
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 24, 24, extra=int(rng.integers(0, 3)))
     kinds = ("overlap", "gap", "unmatched", "slid-vertex", "torn-at-road")
-    spoilt = coverages.inject(rng, clean, 30, kinds=kinds, sizes=(0.003, 0.13))
+    spoilt = coverages.inject(rng, clean, 30, kinds=kinds, sizes=(0.002, 0.13))
     given = survey(list(spoilt.polygons), scale=[1000] * len(spoilt))
     found = proposed(given)
     checked = after(given, found)
