@@ -252,6 +252,8 @@ class Service:
             shown = of.properties if query.properties is None else query.properties
             return self._html("items.html", language, told=told, of=of, query=query, shown=shown)
         matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
+        if page.estimated is not None:
+            matched = f'"numberEstimated":{page.estimated},'
         parts = [
             '{"type":"FeatureCollection","features":[',
             ",".join(page.features),

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from landdata import parcels
 from ogc import crs
 from ogc.config import Collection
-from ogc.queries import Cursor, Query, count_statement, missing, page_statement
+from ogc.queries import Cursor, Query, count_statement, estimate_statement, missing, page_statement
 from ogc.reader import Reader
 
 
@@ -28,6 +28,7 @@ class Page:
     next: Cursor | None
     prev: Cursor | None
     matched: int | None
+    estimated: int | None = None
 
 
 def page(reader: Reader, query: Query) -> Page:
@@ -43,17 +44,22 @@ def page(reader: Reader, query: Query) -> Page:
         rows.reverse()
     has_next = bool(rows) if backwards else more
     has_prev = more if backwards else bool(query.cursor or query.offset) and bool(rows)
-    matched = None
-    if query.count:
+    matched = estimated = None
+    if query.count == "exact":
         counting, bound = count_statement(query)
         matched = reader.rows(counting, bound, prepare=False)[0][0]
     elif query.cursor is None and not more and (rows or not query.offset):
         matched = query.offset + len(rows)
+    elif query.count == "estimate":
+        statement, parameters = estimate_statement(query)
+        plan = reader.rows(statement, parameters, prepare=False)[0][0]
+        estimated = int(plan[0]["Plan"]["Plan Rows"])
     return Page(
         features=[row[0] for row in rows],
         next=_at("next", rows[-1], query) if has_next else None,
         prev=_at("prev", rows[0], query) if has_prev else None,
         matched=matched,
+        estimated=estimated,
     )
 
 

@@ -440,8 +440,8 @@ def _parameters(storage: int) -> dict[str, Any]:
             "schema": offered,
         },
         "count": {
-            "description": "Whether numberMatched must be there (it is where it costs nothing).",
-            "schema": {"type": "string", "enum": ["none", "exact"], "default": "none"},
+            "description": "Whether numberMatched is wanted at a cost, or numberEstimated.",
+            "schema": {"type": "string", "enum": [*parameters.COUNTS], "default": "none"},
         },
     }
     return {
@@ -607,6 +607,7 @@ def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
                 },
                 "numberReturned": {"type": "integer", "minimum": 0},
                 "numberMatched": {"type": "integer", "minimum": 0},
+                "numberEstimated": {"type": "integer", "minimum": 0},
                 "timeStamp": {"type": "string", "format": "date-time"},
                 "links": links,
             },

@@ -11,13 +11,13 @@ import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from landdata import parcels
 from landdata.errors import BadRequest
 from ogc import cql2, crs
 from ogc.config import Collection, Kind, Property
-from ogc.queries import DEFAULT_LIMIT, MAX_LIMIT, Cursor, Moment, Query, Sort, missing
+from ogc.queries import DEFAULT_LIMIT, MAX_LIMIT, Count, Cursor, Moment, Query, Sort, missing
 
 _MAX_OFFSET = 2**31 - 1
 _INT32 = 2**31
@@ -41,6 +41,7 @@ PARAMETERS = (
     "filter-lang",
     "filter-crs",
 )
+COUNTS: tuple[Count, ...] = ("none", "exact", "estimate")
 ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -89,7 +90,7 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
             for name, known in collection.queryables.items()
             if name in values
         },
-        count=_choice(values, "count", ("none", "exact"), "none") == "exact",
+        count=cast("Count", _choice(values, "count", COUNTS, "none")),
         filter=_filter(values, collection, storage),
         sort=_sort(values, collection),
         properties=_properties(values, collection),

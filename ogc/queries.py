@@ -36,6 +36,9 @@ _TYPES = {
 _KEYS = {"uuid": "uuid", "string": "text", "integer": "bigint"}
 
 
+Count = Literal["none", "exact", "estimate"]
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A time or interval [since, until]; `until` as null has no end, likewise `since`."""
@@ -103,7 +106,7 @@ class Query:
     sort: tuple[Sort, ...] = ()
     properties: tuple[Property, ...] | None = None  # all, where None
     geometry: bool = True
-    count: bool = False
+    count: Count = "none"
 
     @property
     def sorted_by(self) -> str:
@@ -234,20 +237,25 @@ def _after(steps: Sequence[_Step], cursor: Cursor) -> tuple[str, dict[str, Any]]
 
 def count_statement(query: Query) -> tuple[str, dict[str, Any]]:
     """Return the statement that counts all that a query matches, and its parameters."""
+    chosen, parameters = _chosen(query)
+    counts = [f"(SELECT count(*) FROM {each})" for each in chosen]  # noqa: S608
+    return "SELECT " + " + ".join(counts), parameters
+
+
+def estimate_statement(query: Query) -> tuple[str, dict[str, Any]]:
+    """Return the statement whose plan, as JSON, tells about how many a query matches."""
+    chosen, parameters = _chosen(query)
+    rows = " UNION ALL ".join(f"SELECT 1 FROM {each}" for each in chosen)  # noqa: S608
+    return f"EXPLAIN (FORMAT JSON) {rows}", parameters
+
+
+def _chosen(query: Query) -> tuple[list[str], dict[str, Any]]:
+    """Return table and condition of each disjoint part of what matches, and their parameters."""
     conditions, parameters = matching(query)
     branches, bound = moments(query)
-    counts = [
-        " ".join(
-            [
-                "(SELECT count(*) FROM",
-                query.collection.table,
-                "WHERE",
-                " AND ".join([branch, *conditions]) + ")",
-            ]
-        )
-        for branch in branches
-    ]
-    return "SELECT " + " + ".join(counts), parameters | bound
+    table = query.collection.table
+    chosen = [f"{table} WHERE {' AND '.join([branch, *conditions])}" for branch in branches]
+    return chosen, parameters | bound
 
 
 def matching(query: Query) -> tuple[list[str], dict[str, Any]]:

@@ -661,3 +661,16 @@ def test_no_query_whatever_is_our_fault(still):
             json.loads(made.data)
 
     ask()
+
+
+def test_an_estimate_is_told_as_one_and_an_exact_number_where_it_is_free(client):
+    told = client.get("/ogc/collections/parcels/items?count=estimate&limit=3").json
+    assert "numberMatched" not in told
+    assert told["numberEstimated"] > 0
+    asked = "/ogc/collections/parcels/items?count=estimate&limit=3&number=5&datetime=../.."
+    told = client.get(asked).json
+    assert (told["numberMatched"], told.get("numberEstimated")) == (1, None)
+    asked = (
+        "/ogc/collections/parcels/items?count=estimate&limit=1&bbox=106,11,107,12&datetime=../.."
+    )
+    assert client.get(asked).json["numberEstimated"] >= 0
