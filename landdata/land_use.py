@@ -16,8 +16,9 @@ _DATA: dict[str, Any] = json.loads(
 CURRENT: dict[str, dict[str, str]] = _DATA["current"]
 #: Older code → its name (`vi`), and the `proposal` or the `choices` that a person has.
 LEGACY: dict[str, dict[str, Any]] = _DATA["legacy"]
-#: Codes of groups, which statistics use and no parcel may bear.
-GROUPS: frozenset[str] = frozenset(_DATA["groups"])
+#: Codes of groups, which statistics use and no parcel may bear → the codes in force to choose
+#: from; none where a whole class of land is meant.
+GROUPS: dict[str, list[str]] = _DATA["groups"]
 SOURCE: str = _DATA["source"]
 
 
@@ -48,7 +49,9 @@ def status(code: str) -> Status:
     if code in LEGACY:
         known = LEGACY[code]
         return Status("legacy", known["proposal"], tuple(known.get("choices", ())))
-    return Status("group") if code in GROUPS else Status("unknown")
+    if code in GROUPS:
+        return Status("group", choices=tuple(GROUPS[code]))
+    return Status("unknown")
 
 
 def group(code: str) -> str | None:

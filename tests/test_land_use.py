@@ -13,8 +13,20 @@ def test_status():
     assert land_use.status("ONT") == land_use.Status("current")
     assert land_use.status("BHK") == land_use.Status("legacy", "HNK")
     assert land_use.status("TTN") == land_use.Status("legacy", None, ("TON", "TIN"))
-    assert land_use.status("LUA") == land_use.Status("group")
+    assert land_use.status("LUA") == land_use.Status("group", None, ("LUC", "LUK"))
+    assert land_use.status("NNP") == land_use.Status("group")
     assert land_use.status("XYZ") == land_use.Status("unknown")
+
+
+def test_the_group_at_the_top():
+    codes = ("LUC", "BHK", "LUA", "ODT", "OTC", "BCS", "CSD", "TTN", "DCK", "XYZ")
+    groups = ["NNP", "NNP", "NNP", "PNN", "PNN", "CSD", "CSD", "PNN", None, None]
+    assert [land_use.group(code) for code in codes] == groups
+
+
+def test_the_choices_of_a_group_are_in_force():
+    for choices in land_use.GROUPS.values():
+        assert set(choices) <= set(land_use.CURRENT)
 
 
 def test_proposals_are_in_force():

@@ -9,10 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from landdata import topology
+from landdata.cli import cli
 from landdata.findings import Finding
 from landdata.survey import SCHEMA, CrsChoice, EncodingChoice, Survey
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Neighbours, coverage, rules
@@ -206,14 +208,15 @@ def test_land_use_codes():
     checked = topology.check(
         survey(
             [cell(20 * k) for k in range(4)],
-            land_use=[uses("ONT", "CLN"), uses("ONT", "BHK"), uses("NNP", "QQQ"), None],
+            land_use=[uses("ONT", "CLN"), uses("ONT", "BHK"), uses("LUA", "QQQ"), None],
         )
     )
     assert [(f.row, f.detail["value"]) for f in checked.findings] == [
         (1, "BHK"),
-        (2, "NNP"),
+        (2, "LUA"),
         (2, "QQQ"),
     ]
+    assert "LUC / LUK" in checked.findings[1].message["vi"]
     assert "HNK" in checked.findings[0].message["vi"]
 
 
@@ -353,3 +356,29 @@ def test_findings_do_not_depend_on_the_order_of_rows(seed):
     assert [fact[:3] for fact in one] == [fact[:3] for fact in two]
     assert np.allclose([f[3] for f in one], [f[3] for f in two], rtol=2e-3, atol=1.1e-3)
     assert (first.status[order] == second.status).all()
+
+
+def test_rings_that_are_open_or_too_short_are_told_by_the_command(tmp_path, monkeypatch):
+    east, north = coverages.ORIGIN
+    square = [[east + x, north + y] for x, y in ((0, 0), (20, 0), (20, 20), (0, 20))]
+    rings = [square, square[:2] + square[:1], [*square, square[0]]]
+    rows = [
+        {
+            "type": "Feature",
+            "properties": {"sheet": "1", "number": str(k + 1)},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+        }
+        for k, ring in enumerate(rings)
+    ]
+    path = tmp_path / "rings.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": rows}), "utf-8")
+    monkeypatch.setenv("LANDDATA_HOME", str(tmp_path))
+    args = ["check", str(path), "--commune", COMMUNE, "--crs", "9212", "--json"]
+    result = CliRunner().invoke(cli, args, standalone_mode=False)
+    findings = json.loads(result.stdout)["findings"]
+    assert [(f["rule"], f["row"]) for f in findings] == [
+        ("missing-geometry", 0),
+        ("invalid-ring", 1),
+    ]
+    assert "ring is open" in findings[0]["message"]["en"]
+    assert "too few points" in findings[1]["message"]["en"]

@@ -276,10 +276,19 @@ def _identifiers(
     ]
 
 
+#: Why a code is told, by its kind and whether there is one to propose.
 _WHY = {
-    "legacy": ("là mã cũ, nay đề nghị dùng {new}", "is an older code, now {new}"),
-    "group": ("là mã nhóm, không dùng cho một thửa", "is a group's, which no parcel may bear"),
-    "unknown": ("không có trong danh mục", "is not in the list"),
+    ("legacy", True): ("là mã cũ, nay đề nghị dùng {new}", "is an older code, now {new}"),
+    ("legacy", False): ("là mã cũ, cần người chọn mã mới", "is an older code; choose a new one"),
+    ("group", True): (
+        "là mã nhóm, không dùng cho một thửa; chọn {new}",
+        "is a group's, which no parcel may bear; choose {new}",
+    ),
+    ("group", False): (
+        "là mã nhóm, không dùng cho một thửa",
+        "is a group's, which no parcel may bear",
+    ),
+    ("unknown", False): ("không có trong danh mục", "is not in the list"),
 }
 
 
@@ -293,8 +302,8 @@ def _land_uses(survey: Survey, parcels: NDArray[np.object_], ground: Ground) -> 
             status = land_use.status(each)
             if status.kind == "current":
                 continue
-            new = status.proposal or " / ".join(status.choices) or "?"
-            vi, en = (why.format(new=new) for why in _WHY[status.kind])
+            new = status.proposal or " / ".join(status.choices)
+            vi, en = (why.format(new=new) for why in _WHY[status.kind, bool(new)])
             told.append((each, vi, en))
         if told:
             bad[code] = told
