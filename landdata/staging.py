@@ -1,6 +1,6 @@
 """A checked survey on its way into the store: blocks of CSV for COPY, made column by column.
 
-No row costs Python, and no more than a block is in memory at once. Knows no database.
+No row costs Python, and no more than two blocks are in memory at once. Knows no database.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import io
 import secrets
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,7 +35,17 @@ COPY = f"COPY staged_parcels ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT csv)"
 
 
 def blocks(batch: int, survey: Survey, *, status: int) -> Iterator[bytes]:
-    """Yield the rows as CSV, all of one status: made by arrow, so no row costs Python."""
+    """Yield the rows as CSV, all of one status; while one is sent, the next is made."""
+    made = _rows(batch, survey, status)
+    with ThreadPoolExecutor(1) as maker:
+        following = maker.submit(next, made, None)
+        while (block := following.result()) is not None:
+            following = maker.submit(next, made, None)
+            yield block
+
+
+def _rows(batch: int, survey: Survey, status: int) -> Iterator[bytes]:
+    """Yield the rows as CSV: made by arrow, so no row costs Python."""
     stamp = time.time_ns() // 1_000_000
     for start in range(0, len(survey), BLOCK):
         part = slice(start, start + BLOCK)
