@@ -295,8 +295,10 @@ _CATALOGUE = (
     # -- record: what a parcel says of itself
     Rule(
         "missing-number", "error", "Thiếu số tờ, số thửa", "No number",
-        "Dòng {row} không có số tờ hoặc số thửa dùng được ({value}).",
-        "Row {row} has no usable sheet or parcel number ({value}).",
+        "Dòng {row} không có mã xã, số tờ hoặc số thửa dùng được ({value}); mã xã có thể ghi bằng"
+        " --commune.",
+        "Row {row} has no usable commune, sheet or parcel number ({value}); the commune can be said"
+        " with --commune.",
     ),
     Rule(
         "duplicate-row", "info", "Dòng lặp lại", "Repeated row",
