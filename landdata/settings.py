@@ -99,6 +99,19 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Time limit for the check of a queued batch, in seconds.")
     ] = 3600
 
+    export_jobs: Annotated[
+        int, Field(ge=1, le=64, description="Exports that are made as jobs at a time.")
+    ] = 1
+    export_seconds: Annotated[
+        int, Field(ge=1, description="Time limit for an export that is made as a job, in seconds.")
+    ] = 3600
+    export_hours: Annotated[
+        int, Field(ge=1, description="Hours that the file of an export job is kept.")
+    ] = 24
+    export_gb: Annotated[
+        int, Field(ge=1, description="Room for the files of export jobs, in GB.")
+    ] = 20
+
     @classmethod
     def load(cls) -> Settings:
         """Read the environment; a value that makes no sense raises `BadRequest`."""

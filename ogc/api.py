@@ -24,7 +24,7 @@ from urllib.parse import quote, urlencode
 
 import brotli
 import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, render_template, request
+from flask import Blueprint, Response, current_app, render_template, request, send_file
 from pygeoapi import api as shell
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -37,6 +37,7 @@ from ogc import (
     config,
     configured,
     crs,
+    export_jobs,
     exports,
     items,
     openapi,
@@ -90,6 +91,8 @@ def create_blueprint(settings: Settings) -> Blueprint:
         ("/collections/<collection>/items", "items", service.items),
         ("/collections/<collection>/items/<path:key>", "item", service.item),
         ("/collections/<collection>/export", "export", service.export),
+        ("/exports/<job>", "export_job", service.export_job),
+        ("/exports/<job>/<file>", "export_file", service.export_file),
         ("/collections/<collection>/changes", "changes", service.changes),
         ("/tileMatrixSets", "matrix_sets", service.matrix_sets),
         ("/tileMatrixSets/<tiling>", "matrix_set", service.matrix_set),
@@ -131,6 +134,7 @@ class Service:
             raise
         self.tiles = tiles.Tiles(reader, settings.srid, cache_mb=settings.tile_cache_mb)
         self.url = url
+        self.export_jobs = export_jobs.Jobs(settings, url)
         self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
         self._lock = threading.Lock()
         world: dict[str, dict[str, Any]] = {
@@ -306,9 +310,55 @@ class Service:
         }
         if request.method == "HEAD":
             return Response(headers=headers)
+        if _wants_a_job():
+            return self._export_job(of, name, arguments)
         export = exports.Export(exports.Source(self.url), query, name)
         made = Response(export.blocks(), headers=headers)
         made.call_on_close(export.close)
+        return made
+
+    def _export_job(self, of: Collection, name: str, asked: list[tuple[str, str]]) -> Response:
+        """A file of all that matches, later."""
+        state = None
+        if of.id in ("parcels", "sheets"):
+            state = self.reader.rows("SELECT coalesce(max(number), 0) FROM publications", {})[0][0]
+        number = self.export_jobs.ask(of, name, asked, state)
+        made = self._job(number)
+        made.status_code = 202
+        made.headers["Location"] = f"{_base()}/exports/{number}"
+        made.headers["Preference-Applied"] = "respond-async"
+        return made
+
+    def export_job(self, job: str) -> Response:
+        """How an export that is made as a job is, with a link to its file when it is whole."""
+        self._asked((JSON,))
+        return self._job(job)
+
+    def _job(self, job: str) -> Response:
+        told = self.export_jobs.told(job)
+        file = told.pop("file")
+        here = f"{_base()}/exports/{job}"
+        links = [{"href": here, "rel": "self", "type": JSON, "title": "This document"}]
+        if told["status"] == "successful":
+            known = exports.FORMATS[told["format"]]
+            media = known.media.partition(";")[0]
+            file_link = {"href": f"{here}/{file}", "rel": "enclosure", "type": media}
+            links.append({**file_link, "title": known.title})
+        made = Response(_dump({**told, "links": links}), mimetype=JSON)
+        made.headers["Cache-Control"] = "no-store"
+        if told["status"] in ("accepted", "running"):
+            made.headers["Retry-After"] = "2"
+        return made
+
+    def export_file(self, job: str, file: str) -> Response:
+        """The file of an export that was made as a job; in parts too (Range)."""
+        parameters.single(request.args.items(multi=True), ())
+        path = self.export_jobs.file(job, file)
+        name = self.export_jobs.told(job)["format"]
+        made = send_file(
+            path, mimetype=exports.FORMATS[name].media, as_attachment=True, conditional=True
+        )
+        made.headers["Cache-Control"] = "no-cache"
         return made
 
     def changes(self, collection: str) -> Response:
@@ -614,6 +664,12 @@ def _form(forms: Sequence[str]) -> str:
     return best if best in (HTML, tiles.TILEJSON) else main
 
 
+def _wants_a_job() -> bool:
+    """Tell whether the client would rather come back later (RFC 7240)."""
+    given = ",".join(request.headers.getlist("Prefer")).split(",")
+    return any(each.partition(";")[0].strip().lower() == "respond-async" for each in given)
+
+
 def _options() -> Response | None:
     """Answer OPTIONS for every address alike: nothing here changes anything."""
     if request.method == "OPTIONS":
@@ -624,10 +680,14 @@ def _options() -> Response | None:
 def _open_to_all(response: Response) -> Response:
     """Let pages of any origin read: what is here is public."""
     response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers["Access-Control-Expose-Headers"] = "Content-Crs, ETag, Link"
+    response.headers["Access-Control-Expose-Headers"] = (
+        "Content-Crs, ETag, Link, Location, Retry-After"
+    )
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _READ
-        response.headers["Access-Control-Allow-Headers"] = "Accept, Accept-Language, If-None-Match"
+        response.headers["Access-Control-Allow-Headers"] = (
+            "Accept, Accept-Language, If-None-Match, Prefer, Range"
+        )
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.vary.update(("Accept", "Accept-Language", "Accept-Encoding"))
     return response

@@ -147,7 +147,9 @@ class Sink(Protocol):
 class Source:
     """Reads whole queries, one at a time, on a connection of its own that only reads."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, *, seconds: int = _SECONDS) -> None:
+        self.rows = 0  # read so far
+        self._seconds = seconds
         self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._running: psycopg.Connection[Any] | None = None
 
@@ -171,8 +173,10 @@ class Source:
             with cursor.copy(copying, parameters) as copy:
                 held: list[bytes] = []
                 size = 0
+                self.rows = -1 if "HEADER" in options else 0
                 for block in copy:  # a row
                     held.append(bytes(block))
+                    self.rows += 1
                     size += len(block)
                     if size > _CHUNK:
                         sink.write(b"".join(held))
@@ -187,7 +191,7 @@ class Source:
                 application_name="landdata-export",
                 connect_timeout=10,
                 options="-c timezone=UTC -c default_transaction_read_only=on"
-                f" -c statement_timeout={_SECONDS * 1000}",
+                f" -c statement_timeout={self._seconds * 1000}",
             ) as connection:
                 self._running = connection
                 try:
@@ -275,7 +279,7 @@ class Export:
             if matched > MAX_FEATURES:
                 raise BadRequest(
                     f"That are {matched} features; an export has {MAX_FEATURES} at most.",
-                    hint="Ask for less, or let the operator run `landdata export`.",
+                    hint="Ask for less, or with the header `Prefer: respond-async`.",
                     code="too-much",
                 )
             self._path.touch()

@@ -39,6 +39,7 @@ def document(
         paths |= _tile_paths(each, storage, vi=vi)
     paths |= _tile_paths(None, storage, vi=vi)
     paths["/collections/parcels/changes"] = _changes(vi=vi)
+    paths |= _export_jobs(vi=vi)
     return {
         "openapi": "3.0.3",
         "info": {
@@ -185,6 +186,15 @@ def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dic
         tag=of.id,
         parameters=[*map(_reference, asked), *filters],
     )
+    made["get"]["description"] = (
+        "With the header `Prefer: respond-async` the file is made as a job: the answer is 202,"
+        " and its `Location` tells how far it is."
+    )
+    made["get"]["responses"]["202"] = {
+        "description": "It is made as a job.",
+        "headers": {"Location": {"schema": {"type": "string"}}},
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ExportJob"}}},
+    }
     made["get"]["parameters"][0] = form
     features = {"type": "array", "items": {"$ref": f"#/components/schemas/{_model(of)}"}}
     whole = {
@@ -201,6 +211,26 @@ def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dic
         for name, known in exports.FORMATS.items()
     }
     return made
+
+
+def _export_jobs(*, vi: bool) -> dict[str, Any]:
+    """The exports that are made as jobs."""
+    title = "Tệp được tạo dần" if vi else "A file that is made as a job"
+    number, file = (
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("jobID", "file")
+    )
+    told = _get("export.job", title, "ExportJob", missing=True)
+    made = _get("export.file", title, None, missing=True)
+    form = {"name": "f", "in": "query", "schema": {"type": "string", "enum": ["json"]}}
+    told["get"]["parameters"] = [number, form, _reference("lang")]
+    made["get"]["parameters"] = [number, file]
+    del told["get"]["responses"]["200"]["content"]["text/html"]
+    made["get"]["responses"]["200"]["content"] = {
+        known.media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
+        for known in exports.FORMATS.values()
+    }
+    return {"/exports/{jobID}": told, "/exports/{jobID}/{file}": made}
 
 
 def _changes(*, vi: bool) -> dict[str, Any]:
@@ -556,6 +586,30 @@ def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
                 "numberReturned": {"type": "integer", "minimum": 0},
                 "token": text,
                 "timeStamp": {"type": "string", "format": "date-time"},
+                "links": links,
+            },
+        },
+        "ExportJob": {
+            "type": "object",
+            "required": ["jobID", "status", "progress", "links"],
+            "properties": {
+                "jobID": text,
+                "status": {
+                    "type": "string",
+                    "enum": ["accepted", "running", "successful", "failed"],
+                },
+                "progress": {"type": "integer", "minimum": 0, "maximum": 100},
+                "numberMatched": {"type": "integer", "nullable": True},
+                "numberWritten": {"type": "integer", "minimum": 0},
+                "secondsLeft": {"type": "number", "nullable": True},
+                "message": {"type": "string", "nullable": True},
+                **{
+                    name: {"type": "string", "format": "date-time", "nullable": True}
+                    for name in ("created", "finished", "expires")
+                },
+                "collection": text,
+                "format": text,
+                "size": {"type": "integer", "nullable": True},
                 "links": links,
             },
         },

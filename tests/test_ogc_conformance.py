@@ -128,6 +128,13 @@ def test_every_path_of_the_definition_answers_as_it_says(client, definition, col
     for path, methods in definition["paths"].items():
         assert list(methods) == ["get"]
         url = base + path
+        if "{jobID}" in path:
+            asked = client.get(
+                f"{base}/collections/parcels/export?f=csv", headers={"Prefer": "respond-async"}
+            )
+            checked(definition, "ExportJob", asked.json)
+            assert client.get(url).status_code == 404
+            continue
         if "{featureId}" in path:
             first = client.get(url.replace("/{featureId}", "?limit=1")).json["features"][0]
             url = url.replace("{featureId}", first["id"])
@@ -164,6 +171,8 @@ def test_the_examples_of_the_definition_work(client, definition):
     needs = {"bbox-crs": "bbox", "filter-lang": "filter", "filter-crs": "filter"}
     for path, methods in definition["paths"].items():
         url, examples, always = base + path, {}, {}
+        if "{jobID}" in path:
+            continue  # there is none before it is asked for
         if "{featureId}" in path:
             first = client.get(url.replace("/{featureId}", "?limit=1")).json["features"][0]
             url = url.replace("{featureId}", first["id"])

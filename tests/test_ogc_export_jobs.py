@@ -1,0 +1,194 @@
+"""Exports as jobs: a link at once, progress, and a file that is there when it is whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import served
+import sqlalchemy as sa
+import stored
+
+from landdata import db, publications
+
+EXPORT = "/ogc/collections/parcels/export"
+LATER = {"Prefer": "respond-async"}
+
+
+@pytest.fixture
+def client(settings, engine):
+    stored.lattice(engine)
+    with served.client(settings, engine) as opened:
+        yield opened
+
+
+def ask(client, **asked):
+    answer = client.get(EXPORT, query_string=asked, headers=LATER)
+    assert answer.status_code == 202, answer.text
+    assert answer.headers["Preference-Applied"] == "respond-async"
+    assert answer.headers["Location"].endswith(f"/ogc/exports/{answer.json['jobID']}")
+    return answer.json["jobID"]
+
+
+def told(client, number):
+    answer = client.get(f"/ogc/exports/{number}")
+    assert answer.status_code == 200, answer.text
+    assert answer.headers["Cache-Control"] == "no-store"
+    return answer.json
+
+
+def ended(client, number):
+    end = time.monotonic() + 60
+    while (now := told(client, number))["status"] in ("accepted", "running"):
+        assert [link["rel"] for link in now["links"]] == ["self"]  # nothing half is ever linked
+        assert time.monotonic() < end, now
+        time.sleep(0.1)
+    return now
+
+
+def file(client, now):
+    (href,) = [link["href"] for link in now["links"] if link["rel"] == "enclosure"]
+    return client.get(href)
+
+
+def makers(settings):
+    """The processes that make exports of this store."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (place / "cmdline").read_bytes()
+            targets = {os.readlink(each) for each in (place / "fd").iterdir()}
+        except OSError:
+            continue
+        if b"ogc.export_jobs" in words and any(str(settings.home) in each for each in targets):
+            found.append(int(place.name))
+    return found
+
+
+@pytest.mark.parametrize("name", ["geojson", "gpkg"])
+def test_a_job_gives_the_file_that_would_be_streamed(client, name):
+    asked = {"f": name, "filter": "number <> '3'"}
+    now = ended(client, ask(client, **asked))
+    assert (now["status"], now["progress"], now["message"]) == ("successful", 100, None)
+    assert (now["numberMatched"], now["numberWritten"]) == (15, 15)
+    answer = file(client, now)
+    at_once = client.get(EXPORT, query_string=asked)
+    assert len(answer.data) == now["size"]
+    assert answer.headers["Content-Type"] == at_once.headers["Content-Type"]
+    assert answer.headers["Content-Disposition"] == (f"attachment; filename=parcels.{name}")
+    if name == "geojson":
+        assert len(answer.json["features"]) == 15
+        order = {"key": lambda feature: feature["id"]}
+        assert sorted(answer.json["features"], **order) == sorted(at_once.json["features"], **order)
+    href = next(link["href"] for link in now["links"] if link["rel"] == "enclosure")
+    with client.get(href, headers={"Range": "bytes=5-9"}) as part:
+        assert (part.status_code, part.data) == (206, answer.data[5:10])
+    with client.get(href, headers={"If-None-Match": answer.headers["ETag"]}) as same:
+        assert same.status_code == 304
+    answer.close()
+
+
+def test_the_same_question_is_the_same_job_until_something_changes(client, engine):
+    number = ask(client, f="csv")
+    assert ask(client, f="csv", lang="vi") == number
+    assert ask(client, f="csv", bbox="106,11,107,12") != number
+    ended(client, number)
+    assert ask(client, f="csv") == number
+    batch = stored.batch(engine, "c")
+    with db.session(engine) as session:
+        after = publications.last_version(session)
+    stored.parcel(engine, batch, stored.square(9, 9), number="99")
+    with db.session(engine) as session:
+        publications.publish(session, batch, after=after)
+    other = ask(client, f="csv")
+    assert other != number
+    assert ended(client, other)["numberWritten"] == 17
+
+
+@pytest.fixture
+def held(engine):
+    """No export gets on while this holds."""
+    with engine.connect() as connection:
+        connection.execute(sa.text("LOCK TABLE parcel_versions IN ACCESS EXCLUSIVE MODE"))
+        yield connection
+        connection.rollback()
+
+
+def test_what_is_killed_is_made_again_by_whoever_asks(client, settings, held):
+    number = ask(client, f="geojsonl")
+    (child,) = makers(settings)
+    os.kill(child, signal.SIGKILL)
+    end = time.monotonic() + 20
+    while child in makers(settings):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert told(client, number)["status"] == "accepted"
+    (again,) = makers(settings)
+    assert again != child
+    held.rollback()
+    assert ended(client, number)["numberWritten"] == 16
+
+
+def test_what_breaks_off_time_and_again_has_failed(client, settings, held):
+    number = ask(client, f="geojsonl")
+    for _ in range(3):
+        for child in makers(settings):
+            os.kill(child, signal.SIGKILL)
+        end = time.monotonic() + 20
+        while makers(settings):
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        now = told(client, number)
+    assert (now["status"], now["message"]) == ("failed", "It broke off 3 times.")
+    assert [link["rel"] for link in now["links"]] == ["self"]
+    assert ask(client, f="geojsonl") != number
+
+
+def test_one_that_fails_says_why_and_leaves_no_file(client, settings, engine):
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE parcel_versions RENAME TO gone"))
+    now = ended(client, ask(client, f="geojson"))
+    assert now["status"] == "failed"
+    assert now["message"]
+    assert not [*(settings.home / "exports").rglob("*.geojson")]
+
+
+def test_files_go_when_their_time_is_over(client, settings):
+    number = ask(client, f="csv")
+    now = ended(client, number)
+    place = settings.home / "exports" / number / "told.json"
+    kept = json.loads(place.read_text())
+    place.write_text(json.dumps({**kept, "finished": kept["finished"] - 25 * 3600}))
+    assert client.get(f"/ogc/exports/{number}").status_code == 404
+    assert client.get(f"/ogc/exports/{number}/parcels.csv").status_code == 404
+    assert now["expires"] > now["finished"]
+    assert not place.parent.exists()
+
+
+def test_only_so_many_wait(client, held):
+    for n in range(10):
+        ask(client, f="csv", number=str(n))
+    answer = client.get(EXPORT, query_string={"f": "csv"}, headers=LATER)
+    assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
+    held.rollback()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/ogc/exports/x", "/ogc/exports/..%2f..%2fx", "/ogc/exports/AAAAAAAAAAAAAAAA/parcels.csv"],
+)
+def test_what_is_not_there_is_not_found(client, path):
+    assert client.get(path).status_code == 404
+    assert client.get(f"{path}?x=1").status_code in (400, 404)
+    assert client.delete("/ogc/exports/AAAAAAAAAAAAAAAA").status_code == 405
+
+
+def test_what_makes_no_sense_starts_nothing(client, settings):
+    for asked in ({"f": "dwg"}, {"f": "csv", "bbox": "x"}, {"f": "csv", "limit": "3"}):
+        assert client.get(EXPORT, query_string=asked, headers=LATER).status_code == 400
+    client.head(f"{EXPORT}?f=csv", headers=LATER)
+    assert not (settings.home / "exports").exists()
