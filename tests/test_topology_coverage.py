@@ -102,10 +102,14 @@ def test_the_seam_is_checked_as_the_inside(seed, share):
 
 
 def brute_overlaps(polygons, limits=LIMITS) -> set[tuple[int, int]]:
-    """Overlay every pair."""
+    """Overlay every pair; of parcels with the same vertices only the first and each other."""
     pairs = set()
+    shapes = shapely.to_wkb(shapely.normalize(polygons)).tolist()
+    first = [shapes.index(each) for each in shapes]
     for i in range(len(polygons)):
         for j in range(i + 1, len(polygons)):
+            if first[i] == first[j] != i:
+                continue
             region = shapely.intersection(polygons[i], polygons[j])
             areal = [p for p in shapely.get_parts(region) if shapely.get_dimensions(p) == 2]
             if areal and coverage.width(np.array(areal)).max() > limits.rounding:
@@ -148,6 +152,17 @@ def crowds(draw):
 def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons):
     found = {(each.first, each.second) for each in coverage.find(polygons).overlaps}
     assert found == brute_overlaps(polygons)
+
+
+def test_copies_of_a_parcel_are_each_told_once_and_collide_with_others_one_by_one():
+    copies = [shapely.box(0, 0, 20, 30)] * 400
+    found = coverage.find(np.array([shapely.box(15, 0, 35, 30), *copies])).overlaps
+    assert {(each.first, each.second) for each in found if each.equal} == {
+        (1, k) for k in range(2, 401)
+    }
+    beside = [each for each in found if not each.equal]
+    assert {(each.first, each.second) for each in beside} == {(0, k) for k in range(1, 401)}
+    assert {round(each.area, 6) for each in beside} == {150}
 
 
 def test_two_whole_coverages_stacked_overlap_pair_by_pair():

@@ -48,7 +48,7 @@ def test_a_missed_overlap_and_a_missed_gap_would_be_told(connection: psycopg.Con
     boxes = [(0, 0, 20, 30), (19, 0, 40, 30), (60, 0, 80, 30)]
     polygons = np.array([coverages.shapely.box(*each) for each in boxes])
     assert differential.compare(connection, polygons).pairs == 1
-    none = differential.coverage.Defects([], [], [], [])
+    none = differential.coverage.Defects([], [], [], [], [])
     pair = [(0, 1, coverages.shapely.to_wkb(coverages.shapely.box(19, 0, 20, 30)), True, False,
              False, False)]  # fmt: skip
     assert len(differential._overlaps(pair, none)) == 1

@@ -10,13 +10,14 @@ with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `enclose
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
 
 from landdata.topology.coverage.edges import (
     Geometries,
+    Ints,
     distinct,
     follow_on,
     holed,
@@ -35,6 +36,7 @@ from landdata.topology.coverage.overlaps import (
     measured,
     overlapping_pairs,
 )
+from landdata.topology.coverage.twins import first_twins
 from landdata.topology.coverage.vertices import Unmatched, unmatched_vertices
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
@@ -75,13 +77,19 @@ def find(
 
     `polygons` (n,) are valid Polygons or MultiPolygons in a projected CRS in metres on the
     1 mm grid. Only the first `own` of them are under examination (all if None): what lies
-    only between later ones, the neighbours, is not told.
+    only between later ones, the neighbours, is not told. Of parcels of exactly the same shape
+    each is told as an overlap with the first of them, which stands for all as to vertices.
     """
     limits = limits or Limits()
     own = len(polygons) if own is None else own
     tell = progress or (lambda stage, share: None)
     if own == 0:
         return Defects([], [], [], [], [])
+    first = first_twins(polygons)
+    lone = np.flatnonzero(first == np.arange(len(polygons)))
+    if len(lone) < len(polygons):
+        some = find(polygons[lone], limits, own=int(np.searchsorted(lone, own)), progress=progress)
+        return _with_twins(some, polygons, first, lone, limits, own)
     edges, touched = unmatched_edges(polygons)
     tell("coverage", 1 / 5)
     tree = shapely.STRtree(polygons)
@@ -99,6 +107,49 @@ def find(
     islands = islands_of(polygons, edges, tree, limits, own)
     enclosed = enclosed_of(edges, near, chains, tree, limits, own)
     return Defects(overlaps, gaps, unmatched, islands, enclosed)
+
+
+def _with_twins(
+    some: Defects, polygons: Geometries, first: Ints, lone: Ints, limits: Limits, own: int
+) -> Defects:
+    """Number the defects of one parcel of each shape as all are, and add what twins there are."""
+    twins: dict[int, list[int]] = {}
+    for at in np.flatnonzero(first != np.arange(len(first))).tolist():
+        twins.setdefault(int(first[at]), [int(first[at])]).append(at)
+    pairs = np.array(
+        [(one, each) for one, all_ in twins.items() for each in all_[1:] if one < own],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    overlaps = measured(polygons, pairs, polygons[pairs[:, 0]], limits, own)
+    number = lone.tolist()
+
+    def along(parcels: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(k for each in parcels for k in twins.get(number[each], [number[each]]))
+
+    for each in some.overlaps:
+        i, j = number[each.first], number[each.second]
+        inner = each.inner if each.inner is None else each.inner == each.first
+        overlaps += [
+            replace(
+                each,
+                first=min(one, two),
+                second=max(one, two),
+                inner=inner if inner is None else (one if inner else two),
+            )
+            for one in twins.get(i, [i])
+            for two in twins.get(j, [j])
+            if min(one, two) < own
+        ]
+    return Defects(
+        overlaps,
+        [replace(each, parcels=along(each.parcels)) for each in some.gaps],
+        [
+            replace(each, parcel=number[each.parcel], other=number[each.other])
+            for each in some.unmatched
+        ],
+        [number[each] for each in some.islands if number[each] not in twins],
+        [replace(each, parcels=along(each.parcels)) for each in some.enclosed],
+    )
 
 
 def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:

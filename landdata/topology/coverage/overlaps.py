@@ -34,6 +34,8 @@ from landdata.topology.coverage.nearness import Near
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
+_REGIONS = 2_000  # asked at a time for what touches them
+
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
@@ -100,11 +102,32 @@ def overlapping_pairs(
         region = common(polygons[pairs[:, 0]], polygons[pairs[:, 1]])
         found.append(pairs)
         regions.append(region)
-        # A region computed is a region rounded: ask a millimetre around it.
-        of, parcel = tree.query(region, predicate="dwithin", distance=0.001)
-        pairs = distinct(_meeting(of, parcel))
+        pairs = distinct(
+            [
+                pairs
+                for begin in range(0, len(region), _REGIONS)
+                for pairs in _beside(region[begin : begin + _REGIONS], tree)
+            ]
+        )
         pairs = pairs[~np.isin(_packed(pairs), tested)]
     return np.concatenate(found), np.concatenate(regions)
+
+
+def _beside(regions: Geometries, tree: shapely.STRtree) -> list[Ints]:
+    """Return all pairs of parcels that touch a region.
+
+    Where many lie on one another, nearly all of their regions touch the same: once is enough.
+    """
+    # A region computed is a region rounded: ask a millimetre around it.
+    of, parcel = tree.query(regions, predicate="dwithin", distance=0.001)
+    marks = np.random.default_rng(0).integers(0, 2**63, len(tree))
+    known = np.unique(of)
+    begins = np.searchsorted(of, known)
+    if not len(known):
+        return []
+    _, fresh = np.unique(np.add.reduceat(marks[parcel], begins), return_index=True)
+    kept = np.isin(of, known[fresh])
+    return _meeting(of[kept], parcel[kept])
 
 
 def common(one: Geometries, two: Geometries) -> Geometries:

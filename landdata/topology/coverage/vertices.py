@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from shapely.geometry.base import BaseGeometry
 
 from landdata.topology.coverage.edges import PER_METRE, Edges, Geometries
 from landdata.topology.coverage.gaps import Gap
@@ -118,21 +117,32 @@ def _told_already(
     A vertex right on the boundary along a gap is told beside it: closing the gap would not
     give it its counterpart.
     """
-    regions: list[tuple[BaseGeometry, tuple[int, ...], bool]] = [
-        (each.region, (each.first, each.second), True) for each in overlaps
-    ]
-    regions += [(each.region, each.parcels, False) for each in gaps]
-    if not regions or not vertices:
+    if not vertices:
         return set()
-    points = shapely.points(np.array([each.point for each in vertices]))
-    shapes = np.array([shape for shape, _, _ in regions], dtype=object)
-    at, region = shapely.STRtree(shapes).query(
-        points, predicate="dwithin", distance=limits.rounding
-    )
-    told = set()
-    for k, r in zip(at.tolist(), region.tolist(), strict=True):
-        _, parcels, overlapped = regions[r]
+    points = np.asarray(shapely.points(np.array([each.point for each in vertices])))
+    # An overlap can be found by its two parcels: where many lie on one another, there are many.
+    of, pair = [], []
+    for k, each in enumerate(vertices):
+        for one in owners[k]:
+            of.append(k)
+            pair.append(min(one, each.other) << 32 | max(one, each.other))
+    known = np.array([each.first << 32 | each.second for each in overlaps], dtype=np.int64)
+    order = np.argsort(known, kind="stable")
+    asked = np.array(pair, dtype=np.int64)
+    at = np.searchsorted(known[order], asked)
+    at[at == len(known)] = 0
+    hit = np.flatnonzero(known[order][at] == asked) if len(known) else np.empty(0, dtype=np.int64)
+    vertex = np.array(of, dtype=np.int64)[hit]
+    regions = np.array([overlaps[k].region for k in order[at[hit]].tolist()], dtype=object)
+    near = shapely.dwithin(points[vertex], regions, limits.rounding)
+    told = set(vertex[near].tolist())
+    if not gaps:
+        return told
+    shapes = np.array([each.region for each in gaps], dtype=object)
+    beside = shapely.STRtree(shapes).query(points, predicate="dwithin", distance=limits.rounding)
+    for k, r in zip(*beside.tolist(), strict=True):
+        parcels = gaps[r].parcels
         both = vertices[k].other in parcels and not owners[k].isdisjoint(parcels)
-        if both and (overlapped or vertices[k].distance > limits.rounding):
+        if both and vertices[k].distance > limits.rounding:
             told.add(k)
     return told
