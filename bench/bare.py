@@ -35,7 +35,7 @@ TILE = (
     "SELECT ST_AsMVT(t, 'parcels') FROM (SELECT id::text, commune, sheet, number, area,"
     " ST_AsMVTGeom(ST_Transform(geom, 3857), ST_TileEnvelope(%(z)s, %(x)s, %(y)s)) AS geom"
     " FROM bench.stored WHERE geom && ST_Transform(ST_TileEnvelope(%(z)s, %(x)s, %(y)s,"
-    " margin => 64.0 / 4096), 4326)) AS t WHERE geom IS NOT NULL"
+    " margin => 64.0 / 4096), 4326)) AS t"
 )
 ALL = "COPY (SELECT feature FROM bench.stored) TO STDOUT (FORMAT csv, QUOTE E'\\x01')"
 

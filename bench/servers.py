@@ -1,6 +1,7 @@
 """The servers of `bench/serving.py`: how each is started, and how it is asked.
 
-Ours; the best bare application (`bench/bare.py`); and, where they are installed, pygeoapi 0.21
+Ours, as it is served and, where gunicorn is installed, under that; the best bare application
+(`bench/bare.py`) under both; and, where they are installed, pygeoapi 0.21
 and tipg (put into environments of their own below the temporary folder), MapServer and QGIS
 Server (Debian's, behind nginx). Each has two processes. The peers get a table that is kinder to
 them than ours: the rows of now alone, in CRS84 already, with an index on all that is asked for.
@@ -90,8 +91,8 @@ def ours(place: Place, **more: str) -> list[subprocess.Popen[bytes]]:
     return [run(place, [BIN / "landdata", "serve"], _ours(place) | more)]
 
 
-def granian(place: Place) -> list[subprocess.Popen[bytes]]:
-    return [run(place, _granian(place, "--factory", "portal.app:create_app"), _ours(place))]
+def gunicorn(place: Place) -> list[subprocess.Popen[bytes]]:
+    return [run(place, _gunicorn(BIN, place, "portal.app:create_app()"), _ours(place))]
 
 
 def uncached(place: Place) -> list[subprocess.Popen[bytes]]:
@@ -344,19 +345,19 @@ SERVERS = (
         keyset="link", ours=True,
     ),
     Server(
-        "landdata, Granian", granian, "/ogc/collections/parcels/items",
+        "landdata (gunicorn)", gunicorn, "/ogc/collections/parcels/items",
         tile="/ogc/collections/parcels/tiles/WebMercatorQuad/{z}/{y}/{x}",
         export="/ogc/collections/parcels/export?f=geojson",
         filter=lambda ring, area: f"filter=S_INTERSECTS(geometry, {ring}) AND area > {area}",
-        keyset="link", ours=True, needs=(BIN / "granian",),
+        keyset="link", ours=True, needs=(BIN / "gunicorn",),
     ),
     Server(
         "bare Flask", bare_flask, "/items", tile="/tiles/{z}/{y}/{x}", export="/export",
-        filter=lambda ring, _: f"ring={ring}", keyset="after",
+        filter=lambda ring, _: f"ring={ring}", keyset="after", needs=(BIN / "gunicorn",),
     ),
     Server(
         "bare Granian", bare_granian, "/items", tile="/tiles/{z}/{y}/{x}", export="/export",
-        filter=lambda ring, _: f"ring={ring}", keyset="after", needs=(BIN / "granian",),
+        filter=lambda ring, _: f"ring={ring}", keyset="after",
     ),
     Server(
         "pygeoapi 0.21", pygeoapi, "/collections/parcels/items",
@@ -384,7 +385,7 @@ SERVERS = (
     ),
     # only for the tiles that are made for each request
     Server(
-        "landdata, no cache", uncached, "/ogc/collections/parcels/items",
+        "landdata (no cache)", uncached, "/ogc/collections/parcels/items",
         tile="/ogc/collections/parcels/tiles/WebMercatorQuad/{z}/{y}/{x}", ours=True,
         tiles_only=True,
     ),

@@ -1,48 +1,34 @@
-"""The web server: gunicorn with threads over the portal's application."""
+"""The web server: Granian over the portal's application.
+
+Its own threads, outside Python, read requests and write answers, so a client that reads slowly
+holds neither one of ours nor a connection to the database.
+"""
 
 from __future__ import annotations
 
+import ctypes
+import importlib
+import multiprocessing
+import os
+import signal
 import socket
+import sys
 from typing import Any
 
-from gunicorn.app.base import BaseApplication
-from gunicorn.util import import_app
+from granian.constants import Interfaces
+from granian.log import LogLevels
+from granian.server import Server
 
 from landdata import db
 from landdata.errors import Unavailable
 from landdata.settings import Settings
 
-APPLICATION = "portal.app:create_app()"  # named, not imported: landdata knows no HTTP
+APPLICATION = "portal.app:create_app"  # named, not imported: landdata knows no HTTP
 
+#: Two processes, and in each as many questions at once as its reader has connections.
+WORKERS, THREADS = 2, 8
 
-class _Server(BaseApplication):  # type: ignore[misc]
-    """gunicorn, told what it needs from the settings."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        super().__init__()
-
-    def load_config(self) -> None:
-        """Two processes of eight threads: a slow client holds a thread, not the service."""
-        options: dict[str, Any] = {
-            "bind": f"{self._settings.host}:{self._settings.port}",
-            "workers": 2,
-            "threads": 8,
-            "worker_class": "gthread",
-            "timeout": 120,
-            "graceful_timeout": 5,
-            "limit_request_line": 8190,  # a filter may hold a polygon
-            "loglevel": "warning",
-            "proc_name": "landdata",
-            "control_socket_disable": True,
-        }
-        for name, value in options.items():
-            if name in self.cfg.settings:
-                self.cfg.set(name, value)
-
-    def load(self) -> Any:
-        """Make the application, once in each worker: connections must not cross a fork."""
-        return import_app(APPLICATION)
+_PR_SET_PDEATHSIG = 1
 
 
 def run(settings: Settings) -> None:
@@ -54,11 +40,33 @@ def run(settings: Settings) -> None:
     _bindable(settings.host, settings.port)
     base = f"http://{settings.host}:{settings.port}"
     print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201
-    _Server(settings).run()
+    Server(
+        APPLICATION,
+        address=settings.host,
+        port=settings.port,
+        interface=Interfaces.WSGI,
+        workers=WORKERS,
+        blocking_threads=THREADS,
+        respawn_failed_workers=True,
+        workers_kill_timeout=5,
+        log_level=LogLevels.error,
+    ).serve(target_loader=_application, wrap_loader=False)
+
+
+def _application() -> Any:
+    """Make the application, once in each worker, which ends when what started it does."""
+    # until the server minds signals here, one ends the process; the parent's handler would not
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    started_by = multiprocessing.parent_process()
+    if started_by is not None and started_by.pid != os.getppid():
+        sys.exit(1)  # it had ended before we asked
+    module, _, name = APPLICATION.partition(":")
+    return getattr(importlib.import_module(module), name)()
 
 
 def _bindable(host: str, port: int) -> None:
-    """Say in one sentence what gunicorn would say in five tries and a trace."""
+    """Say in one sentence what the server would say in a trace."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -10,26 +10,24 @@ from __future__ import annotations
 import copy
 import datetime as dt
 import functools
-import hashlib
 import json
 import logging
 import threading
 import time
 import traceback
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-import brotli
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, render_template, request, send_file
+from flask.blueprints import BlueprintSetupState
 from pygeoapi import api as shell
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata import db
-from landdata.errors import BadRequest, LandDataError, NotAcceptable, NotFound
+from landdata.errors import LandDataError, NotFound
 from landdata.parcels import VIETNAM
 from landdata.settings import Settings
 from ogc import (
@@ -43,17 +41,30 @@ from ogc import (
     openapi,
     parameters,
     schemas,
+    short,
     tiles,
 )
+from ogc.asked import (
+    FEATURE_FORMS,
+    GEOJSON,
+    HTML,
+    JSON,
+    MVT,
+    OPENAPI,
+    PREFIX,
+    SCHEMA,
+    TILEJSON,
+    Answer,
+    Asked,
+    alternate,
+    answer,
+    dump,
+    link,
+)
 from ogc.config import Collection, Property
+from ogc.items import Page
+from ogc.queries import Query
 from ogc.reader import Reader
-
-PREFIX = "/ogc"
-GEOJSON = "application/geo+json"
-OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
-SCHEMA = "application/schema+json"
-HTML = "text/html"
-JSON = "application/json"
 
 _READ = "GET, HEAD, OPTIONS"
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -62,8 +73,10 @@ _EXTENT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
-def create_blueprint(settings: Settings) -> Blueprint:
+def create_blueprint(settings: Settings, always: Mapping[str, str] | None = None) -> Blueprint:
     """Return the blueprint, to be registered as it is; it answers below `/ogc`.
+
+    `always`: headers that the application gives each answer, for those that do not pass it.
 
     It reads through connections of its own, read-only and with a time limit, to
     `db.reading_url`. `blueprint.service.close()` ends them.
@@ -109,6 +122,14 @@ def create_blueprint(settings: Settings) -> Blueprint:
     # Without it both would be the whole application's errors, in its own form.
     made.add_url_rule("/", "other_root", _nothing, methods=_WRITES, strict_slashes=False)
     made.add_url_rule("/<path:rest>", "other", _nothing, methods=("GET", *_WRITES))
+
+    def shorten(state: BlueprintSetupState) -> None:
+        app: Any = state.app
+        always_too = _OPEN | {"Vary": ", ".join(_VARY)} | dict(always or {})
+        app.wsgi_app = short.Short(app.wsgi_app, service, always_too)
+
+    made.record_once(shorten)
+    made.before_request(_failed)
     made.before_request(_options)
     made.after_request(_open_to_all)
     made.register_error_handler(LandDataError, error_response)
@@ -230,69 +251,29 @@ class Service:
 
     def items(self, collection: str) -> Response:
         """A page of features."""
+        asked = Asked(request.environ)
+        if asked.form(FEATURE_FORMS) != HTML:
+            return _response(self.page(asked, collection))
         of = self._collection(collection)
-        arguments = list(request.args.items(multi=True))
-        form = _form((GEOJSON, JSON, HTML))
-        query = parameters.read_query(of, arguments, self.settings.srid)
+        query, page, links = self._page(asked, of, HTML)
+        told = {
+            "features": [json.loads(each) for each in page.features],
+            "links": links,
+            "numberMatched": page.matched,
+        }
+        shown = of.properties if query.properties is None else query.properties
         language = self._language()
-        page = items.page(self.reader, query)
-        here = f"{_base()}/collections/{of.id}"
-        links = [
-            _link(_here(), "self", HTML if form == HTML else GEOJSON),
-            _alternate(form),
-            _link(here, "collection", JSON),
-        ]
-        for rel, cursor in (("next", page.next), ("prev", page.prev)):
-            if cursor is not None:
-                kept = [(k, v) for k, v in arguments if k not in ("cursor", "offset")]
-                href = f"{here}/items?" + urlencode([*kept, ("cursor", cursor.token())])
-                links.append(_link(href, rel, HTML if form == HTML else GEOJSON))
-        if form == HTML:
-            told = {
-                "features": [json.loads(each) for each in page.features],
-                "links": links,
-                "numberMatched": page.matched,
-            }
-            shown = of.properties if query.properties is None else query.properties
-            return self._html("items.html", language, told=told, of=of, query=query, shown=shown)
-        matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
-        if page.estimated is not None:
-            matched = f'"numberEstimated":{page.estimated},'
-        parts = [
-            '{"type":"FeatureCollection","features":[',
-            ",".join(page.features),
-            f'],"numberReturned":{len(page.features)},{matched}"links":{_dump(links)}',
-        ]
-        return _answer(
-            "".join(parts).encode(),
-            GEOJSON,
-            tail=f',"timeStamp":"{_now()}"}}'.encode(),
-            language=language,
-            headers={"Content-Crs": f"<{query.crs.uri}>"},
-        )
+        return self._html("items.html", language, told=told, of=of, query=query, shown=shown)
 
     def item(self, collection: str, key: str) -> Response:
         """One feature."""
+        asked = Asked(request.environ)
+        if asked.form(FEATURE_FORMS) != HTML:
+            return _response(self.feature(asked, collection, key))
         of = self._collection(collection)
-        form = _form((GEOJSON, JSON, HTML))
-        arguments = list(request.args.items(multi=True))
-        query = parameters.read_item(of, arguments, self.settings.srid, key)
-        language = self._language()
-        feature = items.item(self.reader, query)
-        links = [
-            _link(_here(), "self", HTML if form == HTML else GEOJSON),
-            _alternate(form),
-            _link(f"{_base()}/collections/{of.id}", "collection", JSON),
-        ]
-        whole = f'{feature},"links":{_dump(links)}}}'
-        if form == HTML:
-            return self._html("item.html", language, told=json.loads(whole), of=of)
-        return _answer(
-            whole.encode(),
-            GEOJSON,
-            language=language,
-            headers={"Content-Crs": f"<{query.crs.uri}>"},
-        )
+        _, feature, links = self._feature(asked, of, key, HTML)
+        told = {**json.loads(feature), "links": links}
+        return self._html("item.html", self._language(), told=told, of=of)
 
     def export(self, collection: str) -> Response:
         """A file of all that matches."""
@@ -344,7 +325,7 @@ class Service:
             media = known.media.partition(";")[0]
             file_link = {"href": f"{here}/{file}", "rel": "enclosure", "type": media}
             links.append({**file_link, "title": known.title})
-        made = Response(_dump({**told, "links": links}), mimetype=JSON)
+        made = Response(dump({**told, "links": links}), mimetype=JSON)
         made.headers["Cache-Control"] = "no-store"
         if told["status"] in ("accepted", "running"):
             made.headers["Retry-After"] = "2"
@@ -370,18 +351,18 @@ class Service:
         values = parameters.single(request.args.items(multi=True), changes.PARAMETERS)
         language = self._language()
         page = changes.read(self.reader, of, self.settings.srid, values)
-        links = [_link(_here(), "self", form)]
+        links = [link(Asked(request.environ).here, "self", form)]
         token = page.end.token()
         if page.more:
-            links.append(_link(_with(since=token), "next", form))
+            links.append(link(_with(since=token), "next", form))
         told = f'{{"changes":[{",".join(page.changes)}],"numberReturned":{len(page.changes)}'
         uri = crs.named(values.get("crs", crs.CRS84), self.settings.srid, "crs").uri
         return _answer(
-            f'{told},"token":"{token}","links":{_dump(links)}'.encode(),
+            f'{told},"token":"{token}","links":{dump(links)}'.encode(),
             JSON,
             tail=f',"timeStamp":"{_now()}"}}'.encode(),
             language=language,
-            headers={"Content-Crs": f"<{uri}>"},
+            headers=[("Content-Crs", f"<{uri}>")],
         )
 
     # -- views: tiles --
@@ -415,35 +396,95 @@ class Service:
         """One tileset; as TileJSON too."""
         name = self._collection(collection).id if collection else None
         of = self.tiles.matrix_set(tiling)
-        forms = (JSON, HTML, tiles.TILEJSON) if of.id == tiles.WEB_MERCATOR else (JSON, HTML)
+        forms = (JSON, HTML, TILEJSON) if of.id == tiles.WEB_MERCATOR else (JSON, HTML)
         form, language = self._asked(forms)
-        tell = tiles.tilejson if form == tiles.TILEJSON else tiles.tileset
+        tell = tiles.tilejson if form == TILEJSON else tiles.tileset
         told = tell(_base(), self.offer, name, of, self.extents(), language)
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, form, language=language)
 
     def tile(self, tiling: str, z: str, y: str, x: str, collection: str | None = None) -> Response:
+        """One tile."""
+        return _response(self.draw(Asked(request.environ), collection, tiling, z, y, x))
+
+    # -- answers that are asked for most; `ogc.short` gives them without Flask --
+
+    def page(self, asked: Asked, collection: str) -> Answer:
+        """A page of features as GeoJSON."""
+        of = self._collection(collection)
+        query, page, links = self._page(asked, of, GEOJSON)
+        matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
+        if page.estimated is not None:
+            matched = f'"numberEstimated":{page.estimated},'
+        told = f'],"numberReturned":{len(page.features)},{matched}"links":{dump(links)}'
+        return answer(
+            asked,
+            [b'{"type":"FeatureCollection","features":[', b",".join(page.features), told.encode()],
+            GEOJSON,
+            tail=f',"timeStamp":"{_now()}"}}'.encode(),
+            language=asked.language(self.settings.language),
+            headers=[("Content-Crs", f"<{query.crs.uri}>")],
+        )
+
+    def _page(
+        self, asked: Asked, of: Collection, form: str
+    ) -> tuple[Query, Page, list[dict[str, str]]]:
+        query = parameters.read_query(of, asked.arguments, self.settings.srid)
+        asked.language(self.settings.language)  # before the database is asked
+        page = items.page(self.reader, query)
+        here = f"{asked.base}/collections/{of.id}"
+        links = [link(asked.here, "self", form), alternate(asked, form)]
+        links.append(link(here, "collection", JSON))
+        for rel, cursor in (("next", page.next), ("prev", page.prev)):
+            if cursor is not None:
+                kept = [(k, v) for k, v in asked.arguments if k not in ("cursor", "offset")]
+                href = f"{here}/items?" + urlencode([*kept, ("cursor", cursor.token())])
+                links.append(link(href, rel, form))
+        return query, page, links
+
+    def feature(self, asked: Asked, collection: str, key: str) -> Answer:
+        """One feature as GeoJSON."""
+        query, feature, links = self._feature(asked, self._collection(collection), key, GEOJSON)
+        return answer(
+            asked,
+            [feature[:-1], f',"links":{dump(links)}}}'.encode()],
+            GEOJSON,
+            language=asked.language(self.settings.language),
+            headers=[("Content-Crs", f"<{query.crs.uri}>")],
+        )
+
+    def _feature(
+        self, asked: Asked, of: Collection, key: str, form: str
+    ) -> tuple[Query, bytes, list[dict[str, str]]]:
+        query = parameters.read_item(of, asked.arguments, self.settings.srid, key)
+        asked.language(self.settings.language)  # before the database is asked
+        feature = items.item(self.reader, query)
+        here = f"{asked.base}/collections/{of.id}"
+        links = [link(asked.here, "self", form), alternate(asked, form)]
+        return query, feature, [*links, link(here, "collection", JSON)]
+
+    def draw(
+        self, asked: Asked, collection: str | None, tiling: str, z: str, y: str, x: str
+    ) -> Answer:
         """One tile; 204 where nothing is drawn."""
         name = self._collection(collection).id if collection else None
-        self._asked((tiles.MVT,))
+        parameters.single(asked.arguments, _SERVICE_PARAMETERS)
+        asked.form((MVT,))
+        asked.language(self.settings.language)
         of = self.tiles.matrix_set(tiling)
-        tile = self.tiles.tile(tiles.layers(self.offer, name, of, z), of, z, y, x)
-        given = request.if_none_match
-        if given and given.contains_weak(tile.tag):
-            made = Response(status=304)
-        elif tile.empty:
-            made = Response(status=204)
-        else:
-            made = Response(mimetype=None)
-            packed = request.accept_encodings["gzip"] > 0
-            made.set_data(tile.packed if packed else tile.plain)
-            made.headers["Content-Type"] = tiles.MVT
-            if packed:
-                made.headers["Content-Encoding"] = "gzip"
-        made.set_etag(tile.tag, weak=True)
-        made.headers["Cache-Control"] = "no-cache"
-        return made
+        packed = asked.takes_gzip
+        shown = tiles.layers(self.offer, name, of, z)
+        tile = self.tiles.tile(shown, of, z, y, x, packed=packed)
+        headers = [("ETag", f'W/"{tile.tag}"'), ("Cache-Control", "no-cache")]
+        if asked.has(tile.tag):
+            return Answer(304, headers, b"")
+        if not tile.body:
+            return Answer(204, headers, b"")
+        if packed:
+            headers.append(("Content-Encoding", "gzip"))
+        headers += [("Content-Type", MVT), ("Content-Length", str(len(tile.body)))]
+        return Answer(200, headers, tile.body)
 
     # -- what they need --
 
@@ -461,17 +502,7 @@ class Service:
         return _form(forms), self._language()
 
     def _language(self) -> str:
-        asked = request.args.get("lang")
-        if asked is not None:
-            if asked not in config.LANGUAGES:
-                raise BadRequest(
-                    f"Parameter lang is not usable: there is no language {asked[:100]!r} here.",
-                    hint=f"There are: {', '.join(config.LANGUAGES)}.",
-                )
-            return asked
-        accepted = request.accept_languages
-        best = accepted.best_match(config.LANGUAGES) if accepted else None
-        return best or self.settings.language
+        return Asked(request.environ).language(self.settings.language)
 
     def _tell(
         self, about: Callable[..., tuple[Any, Any, str]], language: str, *arguments: str
@@ -600,7 +631,7 @@ def error_response(error: Exception) -> Response:
     description = f"{told.message} {told.hint}" if told.hint else told.message
     code = _OGC_CODES.get(status, "NoApplicableCode")
     body = {**told.as_dict(), "code": code, "description": description}
-    made = Response(_dump(body), status, headers, JSON)
+    made = Response(dump(body), status, headers, JSON)
     made.headers["Cache-Control"] = "no-store"
     return made
 
@@ -626,42 +657,9 @@ def _nothing(rest: str = "") -> Response:
 
 # -- requests and answers --------------------------------------------------------------------
 
-_NAMES = {
-    "json": JSON,
-    "geojson": GEOJSON,
-    "html": HTML,
-    "mvt": tiles.MVT,
-    "tilejson": tiles.TILEJSON,
-}
-
 
 def _form(forms: Sequence[str]) -> str:
-    """Return the media type to answer in, of `forms`: by `f`, else by Accept, else the first.
-
-    JSON without more is the first too, whatever JSON that is.
-    """
-    main = forms[0]
-    name = request.args.get("f")
-    if name is not None:
-        asked = _NAMES.get(name)
-        if asked is None or asked not in forms:
-            names = ", ".join(k for k, v in _NAMES.items() if v in forms)
-            raise BadRequest(
-                f"Parameter f is not usable: there is no form {name[:100]!r} here.",
-                hint=f"There are: {names}.",
-            )
-        return main if asked in (JSON, GEOJSON) else asked
-    accepted = request.accept_mimetypes
-    if not accepted:
-        return main
-    bare = main.partition(";")[0]
-    best = accepted.best_match(dict.fromkeys((*forms, bare)))
-    if best is None:
-        raise NotAcceptable(
-            f"There is no answer here in what Accept names: {str(accepted)[:200]!r}.",
-            hint=f"There are: {', '.join(forms)}.",
-        )
-    return best if best in (HTML, tiles.TILEJSON) else main
+    return Asked(request.environ).form(tuple(forms))
 
 
 def _wants_a_job() -> bool:
@@ -677,24 +675,36 @@ def _options() -> Response | None:
     return None
 
 
+def _failed() -> None:
+    """Tell what went wrong on the short way."""
+    error = request.environ.get(short.ERROR)
+    if error is not None:
+        raise error
+
+
+#: Pages of any origin may read: what is here is public.
+_OPEN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Crs, ETag, Link, Location, Retry-After",
+    "X-Content-Type-Options": "nosniff",
+}
+_VARY = "Accept", "Accept-Language", "Accept-Encoding"
+
+
 def _open_to_all(response: Response) -> Response:
-    """Let pages of any origin read: what is here is public."""
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    response.headers["Access-Control-Expose-Headers"] = (
-        "Content-Crs, ETag, Link, Location, Retry-After"
-    )
+    for name, value in _OPEN.items():
+        response.headers[name] = value
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _READ
         response.headers["Access-Control-Allow-Headers"] = (
             "Accept, Accept-Language, If-None-Match, Prefer, Range"
         )
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.vary.update(("Accept", "Accept-Language", "Accept-Encoding"))
+    response.vary.update(_VARY)
     return response
 
 
 def _json(told: dict[str, Any], media: str = JSON, *, language: str) -> Response:
-    return _answer(_dump(told).encode(), media, language=language)
+    return _answer(dump(told).encode(), media, language=language)
 
 
 def _answer(
@@ -703,45 +713,14 @@ def _answer(
     *,
     language: str,
     tail: bytes = b"",
-    headers: dict[str, str] | None = None,
+    headers: Iterable[tuple[str, str]] = (),
 ) -> Response:
-    """Return an answer with its ETag, or 304; `tail` is what changes though nothing has."""
-    # weak, because the same answer is sent plain and compressed
-    tag = hashlib.blake2b(body, digest_size=12).hexdigest()
-    given = request.if_none_match
-    if given and given.contains_weak(tag):
-        made = Response(status=304)
-    else:
-        body += tail
-        made = Response(mimetype=None)
-        if len(body) > 1000:
-            body = _packed(body, made)
-        made.set_data(body)
-        made.headers["Content-Type"] = media
-        made.headers["Content-Language"] = language
-        for name, value in (headers or {}).items():
-            made.headers[name] = value
-    made.set_etag(tag, weak=True)
-    made.headers["Cache-Control"] = "no-cache"  # keep it, and ask whether it still holds
-    return made
+    asked = Asked(request.environ)
+    return _response(answer(asked, [body], media, language=language, tail=tail, headers=headers))
 
 
-def _packed(body: bytes, made: Response) -> bytes:
-    """Compress a body as the client likes best; at their fastest, brotli is the smaller one."""
-    liked = dict(request.accept_encodings)
-    brotli_quality = liked.get("br", 0)
-    if brotli_quality > 0 and brotli_quality >= request.accept_encodings["gzip"]:
-        made.headers["Content-Encoding"] = "br"
-        return brotli.compress(body, quality=1)  # type: ignore[no-any-return]
-    if request.accept_encodings["gzip"] > 0:
-        made.headers["Content-Encoding"] = "gzip"
-        packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-        return packer.compress(body) + packer.flush()
-    return body
-
-
-def _dump(told: Any) -> str:
-    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+def _response(made: Answer) -> Response:
+    return Response(made.body, made.status, made.headers)
 
 
 def _now() -> str:
@@ -750,37 +729,11 @@ def _now() -> str:
 
 def _base() -> str:
     """The address of the landing page, as the client knows us."""
-    return request.root_url.rstrip("/") + PREFIX
-
-
-def _here() -> str:
-    path = request.root_url.rstrip("/") + quote(request.path)
-    query = request.query_string.decode("latin-1")
-    return f"{path}?{query}" if query else path
+    return Asked(request.environ).base
 
 
 def _with(**changes: str) -> str:
-    """The address that was asked, with some parameters changed."""
-    kept = [(k, v) for k, v in request.args.items(multi=True) if k not in changes]
-    path = request.root_url.rstrip("/") + quote(request.path)
-    return f"{path}?{urlencode([*kept, *changes.items()])}"
-
-
-def _link(href: str, rel: str, media: str) -> dict[str, str]:
-    titles = {
-        "self": "This document",
-        "next": "Next page",
-        "prev": "Previous page",
-        "collection": "The collection",
-    }
-    return {"href": href, "rel": rel, "type": media, "title": titles[rel]}
-
-
-def _alternate(form: str) -> dict[str, str]:
-    other = GEOJSON if form == HTML else HTML
-    title = "This document as GeoJSON" if form == HTML else "This document as HTML"
-    href = _with(f="json" if form == HTML else "html")
-    return {"href": href, "rel": "alternate", "type": other, "title": title}
+    return Asked(request.environ).changed(**changes)
 
 
 def _show(value: Any, known: Property, language: str) -> str:

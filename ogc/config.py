@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from landdata import land_use
@@ -158,7 +159,7 @@ class Property:
         return made if self.kind != "codes" else {"title": made["title"], "type": "string"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Collection:
     """A table that is served.
 
@@ -186,12 +187,12 @@ class Collection:
     by_time: bool = False
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
-    @property
+    @cached_property
     def queryables(self) -> dict[str, Property]:
         """The properties that can be asked for by value, by name."""
         return {each.name: each for each in self.properties if each.queryable}
 
-    @property
+    @cached_property
     def sortables(self) -> dict[str, Property]:
         """The properties that features can be sorted by, by name."""
         return {each.name: each for each in self.properties if each.sortable}

@@ -118,6 +118,29 @@ def outgoing(column: str, storage: int, target: Crs, *, leads_back: bool = True)
     return f"ST_FlipCoordinates({moved})" if target.north_first else moved
 
 
+def plane(
+    bounds: tuple[float, float, float, float], target: Crs, storage: int, *, within: float
+) -> tuple[float, float, float, float, float, float] | None:
+    """Return the affine map from the storage CRS to `target` over a small area of `target`.
+
+    As `ST_Affine` takes it: a, b, d, e, x, y, with easting first whatever the axes of `target`.
+    None where over `bounds` (target's units) it is further than `within` from the projection.
+    """
+    west, south, east, north = bounds
+    wanted = np.array([(x, y) for x in (west, (west + east) / 2, east)
+                       for y in (south, (south + north) / 2, north)])  # fmt: skip
+    given = np.column_stack(transformer(target.srid, storage).transform(*wanted.T))
+    if not np.isfinite(given).all():
+        return None
+    middle, aim = given.mean(axis=0), wanted.mean(axis=0)
+    matrix = np.linalg.lstsq(given - middle, wanted - aim, rcond=None)[0].T
+    if np.abs((given - middle) @ matrix.T + aim - wanted).max() > within:
+        return None
+    a, b, d, e = (float(each) for each in matrix.ravel())
+    x, y = (float(each) for each in aim - matrix @ middle)
+    return a, b, d, e, x, y
+
+
 def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
     """Return the area of a `bbox` parameter as a geometry in the storage CRS.
 
@@ -252,7 +275,7 @@ def _valid(made: BaseGeometry) -> BaseGeometry:
 
 def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:
     pieces = min(400, max(1, math.ceil((end - start) / step)))
-    return np.linspace(start, end, pieces + 1)
+    return np.linspace(start, end, pieces + 1) if pieces > 1 else np.array([start, end])
 
 
 def _bad_box(text: str, why: str) -> BadRequest:

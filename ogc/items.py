@@ -24,7 +24,7 @@ from ogc.reader import Reader
 class Page:
     """A page of features as JSON text, and how to go on."""
 
-    features: list[str]
+    features: list[bytes]
     next: Cursor | None
     prev: Cursor | None
     matched: int | None
@@ -67,15 +67,15 @@ def _at(direction: Literal["next", "prev"], row: tuple[Any, ...], query: Query) 
     return Cursor(direction, row[1], row[2], query.sorted_by, row[3:])
 
 
-def item(reader: Reader, query: Query) -> str:
-    """Return the one feature of `query.key` as JSON text, its closing brace left off.
+def item(reader: Reader, query: Query) -> bytes:
+    """Return the one feature of `query.key` as JSON text.
 
     Raises `NotFound`, `Unavailable`.
     """
     rows = reader.rows(*page_statement(query))
     if not rows:
         raise missing(query.collection, str(query.key), query.moment)
-    return str(rows[0][0])[:-1]
+    return bytes(rows[0][0])
 
 
 # -- extents ---------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ogc import changes, cql2, crs, exports, parameters, queries, tiles
+from ogc.asked import MVT, TILEJSON
 from ogc.config import Collection
 
 _ERRORS = {
@@ -298,7 +299,7 @@ def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, A
     )
     one["get"]["parameters"] = [tiling, *numbers]
     one["get"]["responses"]["200"]["content"] = {
-        tiles.MVT: {"schema": {"type": "string", "format": "binary"}}
+        MVT: {"schema": {"type": "string", "format": "binary"}}
     }
     one["get"]["responses"]["204"] = {"description": "Nothing is drawn there."}
     made = {
@@ -308,9 +309,9 @@ def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, A
         ),
         f"{base}/tiles/{{tileMatrixSetId}}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}": one,
     }
-    made[f"{base}/tiles/{{tileMatrixSetId}}"]["get"]["responses"]["200"]["content"][
-        tiles.TILEJSON
-    ] = {"schema": {"type": "object"}}
+    made[f"{base}/tiles/{{tileMatrixSetId}}"]["get"]["responses"]["200"]["content"][TILEJSON] = {
+        "schema": {"type": "object"}
+    }
     if of is None:
         sets = "Cách chia ô" if vi else "Tile matrix sets"
         made["/tileMatrixSets"] = _get("getTileMatrixSetsList", sets, None)

@@ -160,11 +160,15 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         # each branch has its own partial index, hence its own order and limit
         bare = tail if one else f" ORDER BY {order} LIMIT {query.limit + 1 + query.offset:d}"
         inner = " UNION ALL ".join(f"({each}{bare})" for each in picked) + tail
-    text = feature_text(query)
+    text = feature_text(query)  # as varchar, which the reader passes on as it is
     if one:
-        return f"SELECT {text} FROM ({inner}) AS picked", parameters  # noqa: S608
+        return f"SELECT ({text})::varchar FROM ({inner}) AS picked", parameters  # noqa: S608
     # names of their own, else ORDER BY would take the text, in which '10' is before '9'
-    columns = [f"{text}", f"{of.key}::text AS after_key", f"{of.order}::text AS after_order"]
+    columns = [
+        f"({text})::varchar",
+        f"{of.key}::text AS after_key",
+        f"{of.order}::text AS after_order",
+    ]
     columns += [f"{each.by.column}::text AS by_{n}" for n, each in enumerate(query.sort)]
     return (
         f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608

@@ -27,16 +27,16 @@ from shapely.geometry.base import BaseGeometry
 from landdata import parcels
 from landdata.errors import NotFound
 from ogc import crs, queries
+from ogc.asked import MVT, TILEJSON
 from ogc.config import Collection
 from ogc.queries import Query
 from ogc.reader import Reader
 
-MVT = "application/vnd.mapbox-vector-tile"
-TILEJSON = "application/vnd.mapbox.tilejson+json"
 WEB_MERCATOR = "WebMercatorQuad"
 
 _EXTENT, _BUFFER = 4096, 64  # units of a tile's side, and how far beyond it features are drawn
 _CELL, _LEVELS = 256.0, 13  # metres and highest level of `changed_cells`
+_EXACT = 0.1  # of a unit: how far a vertex may be from where the projection has it
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _HALF_EQUATOR = 20037508.342789244
 
@@ -144,20 +144,10 @@ def matrix_sets(storage: int) -> dict[str, MatrixSet]:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile, packed with gzip; `tag` is that of its content. Empty where nothing is drawn."""
+    """A tile as it is sent, packed or not; `tag` is that of what is in it."""
 
-    packed: bytes
+    body: bytes
     tag: str
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is drawn on it."""
-        return self is _EMPTY
-
-    @property
-    def plain(self) -> bytes:
-        """The tile as it is."""
-        return gzip.decompress(self.packed)
 
 
 class Tiles:
@@ -182,9 +172,19 @@ class Tiles:
         return known[name]
 
     def tile(
-        self, layers: Sequence[Collection], of: MatrixSet, z: str, row: str, column: str
+        self,
+        layers: Sequence[Collection],
+        of: MatrixSet,
+        z: str,
+        row: str,
+        column: str,
+        *,
+        packed: bool,
     ) -> Tile:
-        """Return a tile with these layers. Raises `NotFound` outside the tile matrix set."""
+        """Return a tile with these layers, packed with gzip or as it is.
+
+        Its body is empty where nothing is drawn. Raises `NotFound` outside the tile matrix set.
+        """
         numbers = [int(n) if n.isascii() and n.isdigit() and len(n) < 10 else -1
                    for n in (z, row, column)]  # fmt: skip
         level, y, x = numbers
@@ -198,7 +198,7 @@ class Tiles:
         area = self._ground(of, bounds)
         if area.is_empty or not layers:
             return _EMPTY
-        key = (tuple(each.id for each in layers), of.id, level, y, x)
+        key = (tuple(each.id for each in layers), of.id, level, y, x, packed)
         stamp, parameters = self._stamp(layers, area)
         keeps = stamp is not None
         if keeps:
@@ -220,7 +220,8 @@ class Tiles:
             prepare=False,
         )[0]
         body = bytes(made[0])
-        tile = Tile(gzip.compress(body, 5, mtime=0), _tag(body)) if body else _EMPTY
+        tag = _tag(body)
+        tile = Tile(gzip.compress(body, 5, mtime=0) if packed and body else body, tag)
         if keeps:
             self._keep(key, (today, *made[1:]), tile)
         return tile
@@ -229,12 +230,30 @@ class Tiles:
         with self._lock:
             old = self._kept.pop(key, None)
             if old is not None:
-                self._bytes -= len(old[1].packed) + 500
+                self._bytes -= len(old[1].body) + 500
             self._kept[key] = (stamp, tile)
-            self._bytes += len(tile.packed) + 500
+            self._bytes += len(tile.body) + 500
             while self._bytes > self._most:
                 _, (_, oldest) = self._kept.popitem(last=False)
-                self._bytes -= len(oldest.packed) + 500
+                self._bytes -= len(oldest.body) + 500
+
+    def _moved(
+        self, tiling: MatrixSet, bounds: tuple[float, float, float, float]
+    ) -> tuple[str, dict[str, Any]]:
+        """SQL of the geometry in the tiling's CRS, and its parameters.
+
+        Over a tile that is a few kilometres wide the projection is an affine map, to a small part
+        of the tile's own grid, and costs a fraction.
+        """
+        unit = (bounds[2] - bounds[0]) / _EXTENT
+        if tiling.crs.srid != self._storage:
+            plane = crs.plane(bounds, tiling.crs, self._storage, within=unit * _EXACT)
+            if plane is not None:
+                names = ("ma", "mb", "md", "me", "mx", "my")
+                marks = ", ".join(f"%({each})s::double precision" for each in names)
+                return f"ST_Affine(geom, {marks})", dict(zip(names, plane, strict=True))
+        # a tile's grid is coarser than what this leaves out
+        return crs.outgoing("geom", self._storage, tiling.crs, leads_back=False), {}
 
     def _ground(self, of: MatrixSet, bounds: tuple[float, float, float, float]) -> BaseGeometry:
         """The tile with its margin, in the storage CRS."""
@@ -302,8 +321,8 @@ class Tiles:
             **bound,
         }  # fmt: skip
         ground = f"ST_MakeEnvelope(%(aw)s, %(as)s, %(ae)s, %(an)s, {self._storage:d})"
-        # a tile's grid is coarser than what this leaves out
-        moved = crs.outgoing("geom", self._storage, tiling.crs, leads_back=False)
+        moved, plane = self._moved(tiling, bounds)
+        parameters |= plane
         shape = f"ST_AsMVTGeom({moved}, {frame}, {_EXTENT:d}, {_BUFFER:d}, true)"
         columns = ", ".join(
             f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in told(of)
@@ -312,7 +331,7 @@ class Tiles:
         return (
             f"coalesce((SELECT ST_AsMVT(drawn, '{of.id}', {_EXTENT:d}, '_shape')"  # noqa: S608
             f" FROM (SELECT {columns}, {shape} AS _shape FROM {of.table}"
-            f" WHERE ({where}) AND geom && {ground}) AS drawn WHERE _shape IS NOT NULL), '')",
+            f" WHERE ({where}) AND geom && {ground}) AS drawn), '')",
             parameters,
         )
 
@@ -333,7 +352,7 @@ def _tag(body: bytes) -> str:
     return hashlib.blake2b(body, digest_size=12).hexdigest()
 
 
-_EMPTY = Tile(gzip.compress(b"", 5, mtime=0), _tag(b""))
+_EMPTY = Tile(b"", _tag(b""))
 
 
 def layers(

@@ -14,6 +14,7 @@ from flask import Flask, Response, current_app, g, jsonify, render_template, req
 from werkzeug.exceptions import HTTPException
 
 import ogc.api
+import ogc.asked
 from landdata import db
 from landdata.errors import LandDataError, Unavailable
 from landdata.settings import Settings
@@ -28,6 +29,13 @@ CONTENT_POLICY = (
     " form-action 'self'; frame-ancestors 'self'"
 )
 
+#: What every answer of ours carries.
+ALWAYS = {
+    "Content-Security-Policy": CONTENT_POLICY,
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+}
+
 log = logging.getLogger(__name__)
 
 
@@ -41,7 +49,7 @@ def create_app(settings: Settings | None = None, engine: sa.Engine | None = None
     app = Flask(__name__)
     app.extensions["landdata"] = parcels.Store(settings, engine)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.register_blueprint(ogc.api.create_blueprint(settings))
+    app.register_blueprint(ogc.api.create_blueprint(settings, ALWAYS))
     app.register_blueprint(parcels.pages)
     app.register_blueprint(surveys.surveys)
     app.add_url_rule("/healthz", view_func=healthz)
@@ -88,7 +96,7 @@ def readyz() -> tuple[Response, int]:
 
 def error_response(error: Exception) -> Response:
     """Return any error as a page for people, as JSON for programs; never with a trace."""
-    if request.path.startswith(ogc.api.PREFIX + "/"):
+    if request.path.startswith(ogc.asked.PREFIX + "/"):
         # an address that no rule of theirs takes, such as one with a line break in it
         return ogc.api.error_response(error)
     headers: dict[str, str] = {}
@@ -137,9 +145,8 @@ def _choose_language() -> None:
 def _finish(response: Response) -> Response:
     """Add what every answer of ours carries; the OGC API sets its own beside it."""
     headers = response.headers
-    headers.setdefault("Content-Security-Policy", CONTENT_POLICY)
-    headers.setdefault("Referrer-Policy", "same-origin")
-    headers.setdefault("X-Content-Type-Options", "nosniff")
+    for name, value in ALWAYS.items():
+        headers.setdefault(name, value)
     if request.blueprint == "pages":
         response.vary.update(("Accept", "Accept-Language", "Cookie"))
         if request.args.get("lang") in LANGUAGES:

@@ -37,7 +37,7 @@ import numpy as np
 import pyogrio
 import shapely
 import sqlalchemy as sa
-from flask import Flask, request
+from flask import Flask
 from werkzeug.serving import make_server
 
 from landdata import batches, communes, db
@@ -108,12 +108,12 @@ class World:
         while self.waiting:
             self.accept()
 
-    def note(self) -> None:
+    def note(self, path: str, query: str) -> None:
         """What is done before each request is answered."""
-        if not request.path.endswith("/items"):
+        if not path.endswith("/items"):
             return
-        self.asked.append(request.query_string.decode())
-        if "cursor" not in request.args or not self.waiting:
+        self.asked.append(query)
+        if "cursor=" not in query or not self.waiting:
             return
         if self.at_once:
             self.accept()
@@ -165,7 +165,13 @@ def world(settings: Settings, parcels: int, *, at_once: bool) -> Iterator[World]
     with db.session(engine) as session:
         batches.accept(session, settings, number, by="officer")
     app = create_app(settings, engine)
-    app.before_request(made.note)
+    answer = app.wsgi_app
+
+    def noted(environ: dict[str, Any], start: Any) -> Any:
+        made.note(environ["PATH_INFO"], environ["QUERY_STRING"])
+        return answer(environ, start)
+
+    app.wsgi_app = noted  # type: ignore[method-assign]
     try:
         with listening(app) as address:
             made.url = f"{address}/ogc"

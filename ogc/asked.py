@@ -1,0 +1,258 @@
+"""What a request asks for, and the answer to it: HTTP without a framework.
+
+Flask's views and the short way of `ogc.short` read a request by `Asked` and answer by `answer`,
+so both say the same. What a header means is worked out once for each of its texts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode
+
+import brotli
+from werkzeug.datastructures import LanguageAccept, MIMEAccept
+from werkzeug.http import parse_accept_header, parse_etags
+from werkzeug.wrappers import Request
+
+from landdata.errors import BadRequest, NotAcceptable
+from ogc import config
+
+PREFIX = "/ogc"
+GEOJSON = "application/geo+json"
+OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
+SCHEMA = "application/schema+json"
+HTML = "text/html"
+JSON = "application/json"
+MVT = "application/vnd.mapbox-vector-tile"
+TILEJSON = "application/vnd.mapbox.tilejson+json"
+
+#: How features can be told.
+FEATURE_FORMS = (GEOJSON, JSON, HTML)
+
+_NAMES = {"json": JSON, "geojson": GEOJSON, "html": HTML, "mvt": MVT, "tilejson": TILEJSON}
+_TITLES = {
+    "self": "This document",
+    "next": "Next page",
+    "prev": "Previous page",
+    "collection": "The collection",
+}
+_SMALL = 1000  # bytes below which an answer is not worth packing
+
+
+class Asked:
+    """A request, read from its WSGI environment as far as it is needed."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+
+    @cached_property
+    def query(self) -> str:
+        """The query string as it came."""
+        return str(self._environ.get("QUERY_STRING", ""))
+
+    @cached_property
+    def arguments(self) -> list[tuple[str, str]]:
+        """Names and values of the query string; bytes that are no text stay encoded."""
+        if not self.query:
+            return []
+        text = self.query.encode("latin-1").decode(errors="replace")
+        return parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")
+
+    def first(self, name: str) -> str | None:
+        """The first value of a parameter."""
+        return next((value for each, value in self.arguments if each == name), None)
+
+    @cached_property
+    def root(self) -> str:
+        """The address of the application, as the client knows it."""
+        environ = self._environ
+        return _root(
+            environ["wsgi.url_scheme"], environ.get("HTTP_HOST"), environ["SERVER_NAME"],
+            str(environ["SERVER_PORT"]), environ.get("SCRIPT_NAME", ""),
+        )  # fmt: skip
+
+    @property
+    def base(self) -> str:
+        """The address of the landing page."""
+        return self.root + PREFIX
+
+    @cached_property
+    def place(self) -> str:
+        """The address that was asked, without its parameters."""
+        path = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+        return self.root + quote(path)
+
+    @property
+    def here(self) -> str:
+        """The address that was asked."""
+        return f"{self.place}?{self.query}" if self.query else self.place
+
+    def changed(self, **changes: str) -> str:
+        """The address that was asked, with some parameters changed."""
+        kept = [(name, value) for name, value in self.arguments if name not in changes]
+        return f"{self.place}?{urlencode([*kept, *changes.items()])}"
+
+    def form(self, forms: tuple[str, ...]) -> str:
+        """Return the media type to answer in, of `forms`: by `f`, else by Accept, else the first.
+
+        JSON without more is the first too, whatever JSON that is. Raises `BadRequest`,
+        `NotAcceptable`.
+        """
+        return _form(forms, self.first("f"), self._environ.get("HTTP_ACCEPT", ""))
+
+    def language(self, default: str) -> str:
+        """Return the language to answer in. Raises `BadRequest` for one there is not."""
+        accepted = self._environ.get("HTTP_ACCEPT_LANGUAGE", "")
+        return _language(self.first("lang"), accepted, default)
+
+    @property
+    def coding(self) -> str:
+        """How the client likes an answer best: `br`, `gzip`, or as it is."""
+        return _coding(self._environ.get("HTTP_ACCEPT_ENCODING", ""))
+
+    @property
+    def takes_gzip(self) -> bool:
+        """Whether the client takes what is packed with gzip."""
+        return _takes_gzip(self._environ.get("HTTP_ACCEPT_ENCODING", ""))
+
+    def has(self, tag: str) -> bool:
+        """Whether the client holds the answer with this tag already."""
+        given = self._environ.get("HTTP_IF_NONE_MATCH")
+        return bool(given) and parse_etags(given).contains_weak(tag)
+
+
+@lru_cache(256)
+def _root(scheme: str, host: str | None, name: str, port: str, script: str) -> str:
+    environ: dict[str, Any] = {
+        "wsgi.url_scheme": scheme, "SERVER_NAME": name, "SERVER_PORT": port, "SCRIPT_NAME": script,
+        "REQUEST_METHOD": "GET",
+    }  # fmt: skip
+    if host is not None:
+        environ["HTTP_HOST"] = host
+    return Request(environ).root_url.rstrip("/")
+
+
+@lru_cache(256)
+def _form(forms: tuple[str, ...], name: str | None, accept: str) -> str:
+    main = forms[0]
+    if name is not None:
+        asked = _NAMES.get(name)
+        if asked is None or asked not in forms:
+            names = ", ".join(k for k, v in _NAMES.items() if v in forms)
+            raise BadRequest(
+                f"Parameter f is not usable: there is no form {name[:100]!r} here.",
+                hint=f"There are: {names}.",
+            )
+        return main if asked in (JSON, GEOJSON) else asked
+    accepted = parse_accept_header(accept, MIMEAccept)
+    if not accepted:
+        return main
+    bare = main.partition(";")[0]
+    best = accepted.best_match(dict.fromkeys((*forms, bare)))
+    if best is None:
+        raise NotAcceptable(
+            f"There is no answer here in what Accept names: {str(accepted)[:200]!r}.",
+            hint=f"There are: {', '.join(forms)}.",
+        )
+    return best if best in (HTML, TILEJSON) else main
+
+
+@lru_cache(256)
+def _language(asked: str | None, accept: str, default: str) -> str:
+    if asked is not None:
+        if asked not in config.LANGUAGES:
+            raise BadRequest(
+                f"Parameter lang is not usable: there is no language {asked[:100]!r} here.",
+                hint=f"There are: {', '.join(config.LANGUAGES)}.",
+            )
+        return asked
+    accepted = parse_accept_header(accept, LanguageAccept)
+    best = accepted.best_match(config.LANGUAGES) if accepted else None
+    return best or default
+
+
+@lru_cache(256)
+def _coding(accept: str) -> str:
+    accepted = parse_accept_header(accept)
+    liked = dict(accepted)
+    brotli_quality = liked.get("br", 0)
+    if brotli_quality > 0 and brotli_quality >= accepted["gzip"]:
+        return "br"
+    return "gzip" if accepted["gzip"] > 0 else ""
+
+
+@lru_cache(256)
+def _takes_gzip(accept: str) -> bool:
+    return parse_accept_header(accept)["gzip"] > 0
+
+
+# -- answers ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A status, headers and a body, still without what every answer of ours carries."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def answer(
+    asked: Asked,
+    parts: Sequence[bytes],
+    media: str,
+    *,
+    language: str,
+    tail: bytes = b"",
+    headers: Iterable[tuple[str, str]] = (),
+) -> Answer:
+    """Return an answer with its ETag, or 304; `tail` is what changes though nothing has."""
+    found = hashlib.sha1(usedforsecurity=False)
+    for part in parts:
+        found.update(part)
+    tag = found.hexdigest()[:24]
+    # weak, because the same answer is sent plain and compressed
+    always = [("ETag", f'W/"{tag}"'), ("Cache-Control", "no-cache")]  # keep it, and ask again
+    if asked.has(tag):
+        return Answer(304, always, b"")
+    body = b"".join([*parts, tail])
+    made = [("Content-Type", media), ("Content-Language", language), *headers, *always]
+    coding = asked.coding if len(body) > _SMALL else ""
+    if coding:
+        made.append(("Content-Encoding", coding))
+        body = _packed(body, coding)
+    made.append(("Content-Length", str(len(body))))
+    return Answer(200, made, body)
+
+
+def _packed(body: bytes, coding: str) -> bytes:
+    """Compress a body; at their fastest, brotli is the smaller one."""
+    if coding == "br":
+        return brotli.compress(body, quality=1)  # type: ignore[no-any-return]
+    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
+    return packer.compress(body) + packer.flush()
+
+
+def dump(told: Any) -> str:
+    """Write JSON as it is sent."""
+    return json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+
+
+def link(href: str, rel: str, media: str) -> dict[str, str]:
+    """Return a link of an answer."""
+    return {"href": href, "rel": rel, "type": media, "title": _TITLES[rel]}
+
+
+def alternate(asked: Asked, form: str) -> dict[str, str]:
+    """Return the link to the other form of a feature or page."""
+    other = GEOJSON if form == HTML else HTML
+    title = "This document as GeoJSON" if form == HTML else "This document as HTML"
+    href = asked.changed(f="json" if form == HTML else "html")
+    return {"href": href, "rel": "alternate", "type": other, "title": title}

@@ -1,0 +1,173 @@
+"""`landdata serve` as a process: clients that leave, clients that are slow, workers that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from landdata.settings import Settings
+
+ROWS = 20_000
+VIEWS = f"""
+CREATE VIEW wide AS
+SELECT n AS id, repeat('x', 1000) AS note,
+  ST_SetSRID(ST_Point(548000 + n, 1281000), 9212)::geometry(Point, 9212) AS geom
+FROM generate_series(1, {ROWS}) AS n;
+CREATE FUNCTION nap(n bigint) RETURNS text STABLE LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_sleep(0.01); RETURN repeat(''x'', 50000); END';
+CREATE VIEW slow AS SELECT id, nap(id) AS note, geom FROM wide
+"""
+COLLECTIONS = """
+[wide]
+table = "wide"
+key = "id"
+geometry = "geom"
+[slow]
+table = "slow"
+key = "id"
+geometry = "geom"
+"""
+
+
+def until(what: Callable[[], bool], seconds: float = 20) -> bool:
+    end = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def runs(pid: int) -> bool:
+    try:
+        fields = Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return False
+    return fields[0] != "Z"  # nobody may be there to bury an orphan
+
+
+class Serving:
+    def __init__(self, settings: Settings, engine: sa.Engine, folder: Path) -> None:
+        self.engine = engine
+        self.sockets = ExitStack()
+        with engine.begin() as connection:
+            connection.execute(sa.text(VIEWS))
+        (folder / "collections.toml").write_text(COLLECTIONS)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.process = subprocess.Popen(
+            [Path(sys.executable).parent / "landdata", "serve"],
+            env={
+                **os.environ,
+                "LANDDATA_HOME": str(settings.home),
+                "LANDDATA_DATABASE_URL": str(settings.database_url),
+                "LANDDATA_PORT": str(self.port),
+                "LANDDATA_COLLECTIONS": str(folder / "collections.toml"),
+            },
+            stdout=subprocess.DEVNULL,
+        )
+
+    def get(self, path: str) -> bytes:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            return bytes(answer.read())
+
+    def answers(self) -> bool:
+        try:
+            return bool(self.get("/healthz"))
+        except OSError:
+            return False
+
+    def ask(self, path: str) -> socket.socket:
+        """Ask, and read nothing."""
+        made = self.sockets.enter_context(socket.socket())
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        made.settimeout(30)
+        made.connect(("127.0.0.1", self.port))
+        made.sendall(f"GET {path} HTTP/1.0\r\nHost: x\r\n\r\n".encode())
+        return made
+
+    def connections(self, name: str, state: str | None = None) -> int:
+        with self.engine.connect() as connection:
+            return connection.scalar(
+                sa.text(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+                    " AND application_name = :name AND (state = :state OR :state IS NULL)"
+                ),
+                {"name": name, "state": state},
+            )
+
+    def workers(self) -> set[int]:
+        """The processes that serve."""
+        found = set()
+        for pid in (each for each in os.listdir("/proc") if each.isdigit()):
+            try:
+                fields = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
+                words = Path("/proc", pid, "cmdline").read_text()
+            except OSError:
+                continue
+            if int(fields[1]) == self.process.pid and "resource_tracker" not in words:
+                found.add(int(pid))
+        return found
+
+
+@pytest.fixture
+def serving(settings: Settings, engine: sa.Engine, tmp_path: Path) -> Iterator[Serving]:
+    made = Serving(settings, engine, tmp_path)
+    try:
+        assert until(made.answers, 60)
+        yield made
+    finally:
+        made.sockets.close()
+        made.process.terminate()
+        made.process.wait(20)
+
+
+def test_who_leaves_and_who_reads_slowly_holds_no_connection(serving: Serving) -> None:
+    leaving = serving.ask("/ogc/collections/slow/export?f=geojsonl")
+    assert leaving.recv(1)  # it has begun, and would take minutes
+    assert serving.connections("landdata-export", "active") == 1
+    leaving.close()
+    assert until(lambda: not serving.connections("landdata-export"))
+
+    # as many as may export at once, and more pages than there are connections
+    exports = [serving.ask("/ogc/collections/wide/export?f=geojsonl") for _ in range(2)]
+    for _ in range(24):
+        serving.ask("/ogc/collections/wide/items?limit=5000")
+    assert all(each.recv(1) for each in exports)
+    assert until(lambda: not serving.connections("landdata-export"))
+    assert until(lambda: not serving.connections("landdata-ogc", "active"))
+    assert b"FeatureCollection" in serving.get("/ogc/collections/wide/items?limit=10")
+
+    told = b"".join(iter(lambda: exports[0].recv(1 << 16), b""))
+    assert told.partition(b"\r\n\r\n")[2].count(b"\n") == ROWS
+
+
+def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Serving) -> None:
+    before = serving.workers()
+    assert len(before) == 2
+    os.kill(min(before), signal.SIGKILL)
+    assert until(lambda: len(serving.workers() - before) == 1)
+    assert until(serving.answers)
+    now = serving.workers()
+    serving.process.send_signal(signal.SIGINT)
+    assert serving.process.wait(20) == 0
+    assert not any(map(runs, now))
+
+
+def test_workers_end_when_the_service_is_killed(serving: Serving) -> None:
+    workers = serving.workers()
+    serving.process.kill()
+    serving.process.wait()
+    assert until(lambda: not any(map(runs, workers)))
