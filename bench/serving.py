@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -489,6 +490,7 @@ def main() -> None:
         Cluster(home).down()
         shutil.rmtree(home)
         return
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended
     if shutil.which("wrk") is None:
         sys.exit("wrk is missing: apt-get install wrk")
     home.mkdir(exist_ok=True)

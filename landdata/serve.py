@@ -1,7 +1,7 @@
 """The web server: Granian over the portal's application.
 
-Its own threads, outside Python, read requests and write answers, so a client that reads slowly
-holds neither one of ours nor a connection to the database.
+Its own threads, outside Python, read requests and write answers, so a client that reads a
+page slowly holds neither one of ours nor a connection to the database.
 """
 
 from __future__ import annotations
