@@ -565,7 +565,7 @@ def batch_propose(number: int, as_json: bool) -> None:
     with _progress() as progress, _store() as (settings, session):
         result = store.propose(session, settings, number, progress=progress).as_dict()
     if as_json:
-        _print(result["proposals"])
+        _print({"proposals": result["proposals"]})
     else:
         print_proposals(result["proposals"])
 

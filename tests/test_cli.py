@@ -121,6 +121,22 @@ def test_a_batch_is_looked_at_and_decided_on(
     assert landdata("batch", "show", 99).code == 3
 
 
+def test_mends_for_a_batch_are_proposed_and_none_is_made(
+    landdata: Callable[..., Result], store: sa.Engine
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu")
+    (file,) = (SAMPLES / "05-defects").glob("*.zip")
+    batch = landdata("import", file, "--commune", "99901", "--json").json["batch"]["id"]
+    before = landdata("batch", "show", batch, "--json").json
+    proposed = landdata("batch", "propose", batch, "--json")
+    assert proposed.code == 0
+    checked = landdata("check", file, "--commune", "99901", "--propose", "--json").json
+    assert proposed.json["proposals"] == checked["proposals"]
+    assert proposed.json["proposals"]["proposals"]
+    assert "Nothing was changed" in landdata("batch", "propose", batch).out
+    assert landdata("batch", "show", batch, "--json").json == before
+
+
 def test_check_needs_no_store_and_tells_what_it_found(
     landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
