@@ -63,21 +63,20 @@ def _valid(geometry: NDArray[np.object_]) -> NDArray[np.bool_]:
         return np.concatenate([np.empty(0, dtype=np.bool_), *pool.map(shapely.is_valid, parts)])
 
 
-def check(
+def usable(
     rows: NDArray[np.int64],
     parcels: NDArray[np.object_],
     geometry: NDArray[np.object_],
-    limits: Limits | None = None,
+    limits: Limits,
 ) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings, and which of the (n,) geometries are usable polygons.
+    """Return why geometries are no usable polygons, and which of the (n,) are.
 
     A missing geometry is not usable; what was wrong with it is told by whoever read the file.
     """
-    limits = limits or Limits()
     present = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
-    usable = present & _valid(geometry)
+    fit = present & _valid(geometry)
     findings = []
-    for at in np.flatnonzero(present & ~usable):
+    for at in np.flatnonzero(present & ~fit):
         told = _PLACE.match(shapely.is_valid_reason(geometry[at]))
         why = told["why"] if told else shapely.is_valid_reason(geometry[at])
         findings.append(
@@ -92,10 +91,10 @@ def check(
         )
     bounds = shapely.bounds(geometry)
     middle = (bounds[:, :2] + bounds[:, 2:]) / 2
-    if usable.any():
-        off = np.hypot(*(middle - np.median(middle[usable], axis=0)).T)
-        astray = np.flatnonzero(usable & (off > limits.far))
-        usable[astray] = False
+    if fit.any():
+        off = np.hypot(*(middle - np.median(middle[fit], axis=0)).T)
+        astray = np.flatnonzero(fit & (off > limits.far))
+        fit[astray] = False
         findings += [
             Finding(
                 rule="out-of-zone",
@@ -107,14 +106,24 @@ def check(
             )
             for at in astray.tolist()
         ]
-    well = np.flatnonzero(usable)
-    with ThreadPoolExecutor(_THREADS) as pool:
-        parts = [well[k : k + _CHUNK] for k in range(0, len(well), _CHUNK)]
-        for told_of in pool.map(lambda at: list(_told(at, geometry[at], limits)), parts):
-            findings += [
-                Finding(row=int(rows[at]), parcel=parcels[at], **told) for at, told in told_of
-            ]
-    return findings, usable
+    return findings, fit
+
+
+def odd(
+    rows: NDArray[np.int64],
+    parcels: NDArray[np.object_],
+    geometry: NDArray[np.object_],
+    limits: Limits,
+) -> list[Finding]:
+    """Return the findings on what is odd in (n,) usable polygons."""
+    findings = []
+    for start in range(0, len(geometry), _CHUNK):
+        part = np.arange(start, min(start + _CHUNK, len(geometry)))
+        findings += [
+            Finding(row=int(rows[at]), parcel=parcels[at], **told)
+            for at, told in _told(part, geometry[part], limits)
+        ]
+    return findings
 
 
 _MANY = 50  # vertices; fewer are never too dense
