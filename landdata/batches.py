@@ -311,13 +311,13 @@ def accept(
             )
         summary = _summary(batch)
     # the clock after the locks: a version must not begin before the one that it follows
-    now = session.scalar(sa.select(sa.func.clock_timestamp()))
+    now = session.scalars(sa.select(sa.func.clock_timestamp())).one()
     values = {"batch": number, "commune": batch.commune, "now": now}
     before_ours = publications.last_version(session)
     for statement in ("accept_official", "accept_close", "accept_versions"):
         used = {name: values[name] for name in sql(statement).compile().params}
         session.execute(sql(statement), used)
-    publications.publish(session, number, after=before_ours)
+    publications.publish(session, number, after=before_ours, valid_from=now)
     summary["accepted"] = summary.pop("acceptable")
     summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
     if progress:

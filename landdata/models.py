@@ -364,10 +364,13 @@ class Publication(Base):
     """What became official in one transaction; numbered in the order of the commits.
 
     Its new states are those rows of `parcel_versions` from `first_version` to `last_version`
-    that name its batch; `retired` are states that ended without one that follows.
+    that name its batch; `retired` are states that ended without one that follows. From
+    `valid_from` on, until that of the next, there are so many `parcels`. `stamp`: the whole
+    second, since 1970, of the last publication that tells of that time or of one before.
     """
 
     __tablename__ = "publications"
+    __table_args__ = (Index(None, "valid_from", "number"),)
 
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     batch_id: Mapped[int] = mapped_column(BigInteger)
@@ -375,6 +378,9 @@ class Publication(Base):
     first_version: Mapped[int] = mapped_column(BigInteger)
     last_version: Mapped[int] = mapped_column(BigInteger)
     retired: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"))
+    valid_from: Mapped[dt.datetime]
+    parcels: Mapped[int] = mapped_column(BigInteger)
+    stamp: Mapped[int] = mapped_column(BigInteger)
 
 
 class Webhook(Base):
@@ -412,10 +418,11 @@ class DeadLetter(Base):
 
 
 class ChangedCell(Base):
-    """How often parcels of a cell of the ground have changed: what is drawn of it is as old.
+    """When parcels of a cell of the ground changed last: what is drawn of it is as old.
 
-    Cells of level 0 are 256 m wide, those of each next level twice as wide; (0, 0) begins at
-    the origin of the storage CRS. The one cell of level -1 stands for all communes.
+    `stamp` is that of the publication. Cells of level 0 are 256 m wide, those of each next level
+    twice as wide; (0, 0) begins at the origin of the storage CRS. The one cell of level -1 stands
+    for all communes, and counts how often they changed.
     """
 
     __tablename__ = "changed_cells"
@@ -430,7 +437,10 @@ class Sheet(Base):
     """A map sheet of a commune as its current parcels make it: their number and convex hull."""
 
     __tablename__ = "sheets"
-    __table_args__ = (Index("ix_sheets_geom", "geom", postgresql_using="gist"),)
+    __table_args__ = (
+        Index(None, "commune", "sheet"),
+        Index("ix_sheets_geom", "geom", postgresql_using="gist"),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     commune: Mapped[str]

@@ -1,14 +1,20 @@
 """What became official, in the order of the commits: the last step of whoever writes parcels.
 
-A publication says which states began and ended, where the ground changed, and what the map sheets
-are now. Its number is given under one lock that is held until the commit, so numbers are in the
-order of the commits and without a hole: whoever has seen one has seen all before it. (Numbers of
-rows are not: a transaction that takes its numbers first may commit last.)
+A publication says which states began and ended, where the ground changed, what the map sheets are
+now, and how many parcels there are. Its number is given under one lock that is held until the
+commit, so numbers are in the order of the commits and without a hole: whoever has seen one has
+seen all before it. (Numbers of rows are not: a transaction that takes its numbers first may commit
+last.)
+
+Its stamp is a whole second of its own, not before the clock and after every stamp before it: so
+two states of the store never bear the same one, however quickly one follows the other and however
+long a commit takes. That is what HTTP's `Last-Modified` needs, which knows no part of a second.
 """
 
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,20 +75,26 @@ def last_version(session: Session) -> int:
     return int(found or 0)
 
 
-def publish(session: Session, batch: int, *, after: int, retired: Sequence[int] = ()) -> None:
+def publish(
+    session: Session,
+    batch: int,
+    *,
+    after: int,
+    valid_from: dt.datetime,
+    retired: Sequence[int] = (),
+) -> None:
     """Publish the states that `batch` brought since `last_version` was `after`, and `retired`.
 
-    `retired` numbers the states that ended without one that follows. The transaction should end
-    soon after: others that publish wait for it.
+    What they bring holds from `valid_from` on. `retired` numbers the states that ended then
+    without one that follows. The transaction should end soon after: others that publish wait.
     """
     values = {"first": after + 1, "last": last_version(session), "batch": batch}
     ended = sa.bindparam("retired", list(retired), sa.ARRAY(sa.BigInteger))
     session.execute(sql("publish_ground").bindparams(ended), values)
-    if not session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
-        session.execute(sa.text("DROP TABLE published_ground"))
-        return
-    for statement in ("publish_sheets", "publish_sheets_gone", "publish_cells"):
-        session.execute(sql(statement))
+    if session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
+        more = session.scalar(sql("publish_sheets"))
+        session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
+        told = values | {"more": more, "valid_from": valid_from}
+        stamp = session.scalar(sql("publish").bindparams(ended), told)
+        session.execute(sql("publish_cells"), {"stamp": stamp})
     session.execute(sa.text("DROP TABLE published_ground"))
-    session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
-    session.execute(sql("publish").bindparams(ended), values)

@@ -60,6 +60,7 @@ from ogc.asked import (
     answer,
     dump,
     link,
+    validators,
 )
 from ogc.config import Collection, Property
 from ogc.items import Page
@@ -156,7 +157,7 @@ class Service:
         self.tiles = tiles.Tiles(reader, settings.srid, cache_mb=settings.tile_cache_mb)
         self.url = url
         self.export_jobs = export_jobs.Jobs(settings, url)
-        self._extents: tuple[float, dict[str, dict[str, Any]]] | None = None
+        self._extents: tuple[float, dict[str, tuple[dict[str, Any], int | None]]] | None = None
         self._lock = threading.Lock()
         world: dict[str, dict[str, Any]] = {
             name: {"spatial": {"bbox": [-180, -90, 180, 90], "crs": crs.CRS84}}
@@ -217,10 +218,11 @@ class Service:
         """One collection."""
         of = self._collection(collection)
         form, language = self._asked((JSON, HTML))
+        stamp = self._known_extents()[of.id][1]  # before what it tells of
         told = self._tell(shell.describe_collections, language, of.id)
         if form == HTML:
             return self._html("collection.html", language, told=told, of=of)
-        return _json(told, language=language)
+        return _json(told, language=language, stamp=stamp)
 
     def schema(self, collection: str) -> Response:
         """The schema of a collection's features."""
@@ -271,7 +273,7 @@ class Service:
         if asked.form(FEATURE_FORMS) != HTML:
             return _response(self.feature(asked, collection, key))
         of = self._collection(collection)
-        _, feature, links = self._feature(asked, of, key, HTML)
+        _, feature, _, links = self._feature(asked, of, key, HTML)
         told = {**json.loads(feature), "links": links}
         return self._html("item.html", self._language(), told=told, of=of)
 
@@ -425,6 +427,7 @@ class Service:
             tail=f',"timeStamp":"{_now()}"}}'.encode(),
             language=asked.language(self.settings.language),
             headers=[("Content-Crs", f"<{query.crs.uri}>")],
+            stamp=page.stamp,
         )
 
     def _page(
@@ -445,24 +448,26 @@ class Service:
 
     def feature(self, asked: Asked, collection: str, key: str) -> Answer:
         """One feature as GeoJSON."""
-        query, feature, links = self._feature(asked, self._collection(collection), key, GEOJSON)
+        of = self._collection(collection)
+        query, feature, stamp, links = self._feature(asked, of, key, GEOJSON)
         return answer(
             asked,
             [feature[:-1], f',"links":{dump(links)}}}'.encode()],
             GEOJSON,
             language=asked.language(self.settings.language),
             headers=[("Content-Crs", f"<{query.crs.uri}>")],
+            stamp=stamp,
         )
 
     def _feature(
         self, asked: Asked, of: Collection, key: str, form: str
-    ) -> tuple[Query, bytes, list[dict[str, str]]]:
+    ) -> tuple[Query, bytes, int | None, list[dict[str, str]]]:
         query = parameters.read_item(of, asked.arguments, self.settings.srid, key)
         asked.language(self.settings.language)  # before the database is asked
-        feature = items.item(self.reader, query)
+        feature, stamp = items.item(self.reader, query)
         here = f"{asked.base}/collections/{of.id}"
         links = [link(asked.here, "self", form), alternate(asked, form)]
-        return query, feature, [*links, link(here, "collection", JSON)]
+        return query, feature, stamp, [*links, link(here, "collection", JSON)]
 
     def draw(
         self, asked: Asked, collection: str | None, tiling: str, z: str, y: str, x: str
@@ -476,8 +481,8 @@ class Service:
         packed = asked.takes_gzip
         shown = tiles.layers(self.offer, name, of, z)
         tile = self.tiles.tile(shown, of, z, y, x, packed=packed)
-        headers = [("ETag", f'W/"{tile.tag}"'), ("Cache-Control", "no-cache")]
-        if asked.has(tile.tag):
+        headers = validators(tile.tag, tile.stamp)
+        if asked.has(tile.tag, tile.stamp):
             return Answer(304, headers, b"")
         if not tile.body:
             return Answer(204, headers, b"")
@@ -540,6 +545,10 @@ class Service:
 
     def extents(self) -> dict[str, dict[str, Any]]:
         """Return each collection's extent, at most a minute old."""
+        return {name: extent for name, (extent, _) in self._known_extents().items()}
+
+    def _known_extents(self) -> dict[str, tuple[dict[str, Any], int | None]]:
+        """Extents and their stamps."""
         offer = self.offer
         known = self._extents
         if not self._recent(known, offer):
@@ -556,7 +565,7 @@ class Service:
 
     @staticmethod
     def _recent(
-        known: tuple[float, dict[str, dict[str, Any]]] | None, offer: dict[str, Collection]
+        known: tuple[float, Mapping[str, Any]] | None, offer: dict[str, Collection]
     ) -> bool:
         return (
             known is not None
@@ -697,14 +706,16 @@ def _open_to_all(response: Response) -> Response:
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _READ
         response.headers["Access-Control-Allow-Headers"] = (
-            "Accept, Accept-Language, If-None-Match, Prefer, Range"
+            "Accept, Accept-Language, If-Modified-Since, If-None-Match, Prefer, Range"
         )
     response.vary.update(_VARY)
     return response
 
 
-def _json(told: dict[str, Any], media: str = JSON, *, language: str) -> Response:
-    return _answer(dump(told).encode(), media, language=language)
+def _json(
+    told: dict[str, Any], media: str = JSON, *, language: str, stamp: int | None = None
+) -> Response:
+    return _answer(dump(told).encode(), media, language=language, stamp=stamp)
 
 
 def _answer(
@@ -714,9 +725,12 @@ def _answer(
     language: str,
     tail: bytes = b"",
     headers: Iterable[tuple[str, str]] = (),
+    stamp: int | None = None,
 ) -> Response:
     asked = Asked(request.environ)
-    return _response(answer(asked, [body], media, language=language, tail=tail, headers=headers))
+    return _response(
+        answer(asked, [body], media, language=language, tail=tail, headers=headers, stamp=stamp)
+    )
 
 
 def _response(made: Answer) -> Response:

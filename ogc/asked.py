@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from email.utils import formatdate
 from functools import cached_property, lru_cache
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
@@ -121,10 +123,18 @@ class Asked:
         """Whether the client takes what is packed with gzip."""
         return _takes_gzip(self._environ.get("HTTP_ACCEPT_ENCODING", ""))
 
-    def has(self, tag: str) -> bool:
-        """Whether the client holds the answer with this tag already."""
+    def has(self, tag: str, stamp: int | None = None) -> bool:
+        """Whether the client holds the answer with this tag, or of this stamp, already.
+
+        Where it names tags its date does not count (RFC 9110). A date counts only as it was sent:
+        a later one that a client took from its own clock may be from before a commit that was
+        already stamped.
+        """
         given = self._environ.get("HTTP_IF_NONE_MATCH")
-        return bool(given) and parse_etags(given).contains_weak(tag)
+        if given:
+            return parse_etags(given).contains_weak(tag)
+        since = self._environ.get("HTTP_IF_MODIFIED_SINCE")
+        return bool(since) and stamp is not None and since == _date(stamp)
 
 
 @lru_cache(256)
@@ -188,6 +198,11 @@ def _coding(accept: str) -> str:
 
 
 @lru_cache(256)
+def _date(stamp: int) -> str:
+    return formatdate(stamp, usegmt=True)
+
+
+@lru_cache(256)
 def _takes_gzip(accept: str) -> bool:
     return parse_accept_header(accept)["gzip"] > 0
 
@@ -212,15 +227,19 @@ def answer(
     language: str,
     tail: bytes = b"",
     headers: Iterable[tuple[str, str]] = (),
+    stamp: int | None = None,
 ) -> Answer:
-    """Return an answer with its ETag, or 304; `tail` is what changes though nothing has."""
+    """Return an answer with its ETag, or 304; `tail` is what changes though nothing has.
+
+    `stamp` is the second in which what it tells was last published.
+    """
     found = hashlib.sha1(usedforsecurity=False)
     for part in parts:
         found.update(part)
     tag = found.hexdigest()[:24]
     # weak, because the same answer is sent plain and compressed
-    always = [("ETag", f'W/"{tag}"'), ("Cache-Control", "no-cache")]  # keep it, and ask again
-    if asked.has(tag):
+    always = validators(tag, stamp)
+    if asked.has(tag, stamp):
         return Answer(304, always, b"")
     body = b"".join([*parts, tail])
     made = [("Content-Type", media), ("Content-Language", language), *headers, *always]
@@ -230,6 +249,18 @@ def answer(
         body = _packed(body, coding)
     made.append(("Content-Length", str(len(body))))
     return Answer(200, made, body)
+
+
+def validators(tag: str, stamp: int | None) -> list[tuple[str, str]]:
+    """Return the headers by which a client may ask whether its answer still holds.
+
+    Stamps go up by a second at least, so a quick one may be ahead of the clock: it is not sent
+    before its time.
+    """
+    made = [("ETag", f'W/"{tag}"'), ("Cache-Control", "no-cache")]  # keep it, and ask again
+    if stamp is not None and stamp <= time.time():
+        made.append(("Last-Modified", _date(stamp)))
+    return made
 
 
 def _packed(body: bytes, coding: str) -> bytes:

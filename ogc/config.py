@@ -166,7 +166,9 @@ class Collection:
     `key` is the column of the feature's id, unique at each moment; with `order` it is unique over
     all time. `valid` is the type of `valid_from` and `valid_to`. `open_now`: whether the state of
     now is the row without an end (else the one whose dates hold today). `by_time`: whether an
-    index leads through the states of any time in the order of the key.
+    index leads through the states of any time in the order of the key. `published`: whether it
+    changes by publications alone. `counted`: the properties by whose values it is counted as it
+    is published. `few`: so few features that they are counted each time.
     """
 
     id: str
@@ -185,6 +187,9 @@ class Collection:
     geometry: str = "MultiPolygon"  # its type, as simple features name it; Unknown: any
     widest: float = math.inf  # metres: a tile that is wider does not show it
     by_time: bool = False
+    published: bool = False
+    counted: tuple[str, ...] | None = None
+    few: bool = False
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @cached_property
@@ -213,6 +218,8 @@ def collections(settings: Settings) -> dict[str, Collection]:
         valid="time",
         open_now=True,
         by_time=True,
+        published=True,
+        counted=("commune", "sheet"),
         title={"vi": "Thửa đất", "en": "Parcels"},
         item={"vi": "thửa đất", "en": "parcel"},
         # the stored text leaves addresses out
@@ -333,6 +340,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         order_kind="date",
         valid="date",
         open_now=False,
+        few=True,
         title={"vi": "Xã", "en": "Communes"},
         item={"vi": "xã", "en": "commune"},
         description={
@@ -371,6 +379,8 @@ def collections(settings: Settings) -> dict[str, Collection]:
         open_now=True,
         title={"vi": "Tờ bản đồ", "en": "Map sheets"},
         item={"vi": "tờ bản đồ", "en": "map sheet"},
+        published=True,
+        few=True,
         geometry="Polygon",
         widest=20_000.0,  # z11 of the web's tiles
         description={

@@ -78,7 +78,9 @@ def document(
                 )
             }
             | {
-                "NotModified": {"description": "It is as the client has it (If-None-Match)."},
+                "NotModified": {
+                    "description": "It is as the client has it (If-None-Match, If-Modified-Since)."
+                },
                 # refused by the server before anything here sees it
                 "TooLong": {"description": "The address has more than 8,190 characters."},
             },

@@ -130,7 +130,8 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     """Return the statement of a page, or of the one feature of `query.key`, and its parameters.
 
     The inner part picks rows by their columns alone, so that only those of the page are written
-    as text; it asks for one more than the limit, which tells whether there is a next page.
+    as text; it asks for one more than the limit, which tells whether there is a next page. The
+    last column is the `_standing` of the store in the same snapshot.
     """
     of = query.collection
     steps = _steps(query)
@@ -161,8 +162,10 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         bare = tail if one else f" ORDER BY {order} LIMIT {query.limit + 1 + query.offset:d}"
         inner = " UNION ALL ".join(f"({each}{bare})" for each in picked) + tail
     text = feature_text(query)  # as varchar, which the reader passes on as it is
+    standing, bound = _standing(query)
+    parameters |= bound
     if one:
-        return f"SELECT ({text})::varchar FROM ({inner}) AS picked", parameters  # noqa: S608
+        return f"SELECT ({text})::varchar, {standing} FROM ({inner}) AS picked", parameters  # noqa: S608
     # names of their own, else ORDER BY would take the text, in which '10' is before '9'
     columns = [
         f"({text})::varchar",
@@ -170,10 +173,43 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         f"{of.order}::text AS after_order",
     ]
     columns += [f"{each.by.column}::text AS by_{n}" for n, each in enumerate(query.sort)]
+    columns.append(standing)
     return (
         f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608
         parameters,
     )
+
+
+def _standing(query: Query) -> tuple[str, dict[str, Any]]:
+    """SQL of 'STAMP MATCHED' as text, and its parameters; null where nothing is known.
+
+    STAMP is that of the last publication (`landdata.publications`): also for an answer as of an
+    earlier time, because a publication gives earlier states their `valid_to`. MATCHED is how
+    many features match, where that is written down, else nothing.
+    """
+    of, when = query.collection, query.moment
+    if not of.published:
+        return "NULL", {}
+    matched, parameters = "''", {}
+    free = query.area is None and query.filter is None and query.key is None
+    if of.counted is not None and free:
+        if when is None and not query.filters:
+            matched = "parcels"
+        elif when is None and query.filters.keys() <= {*of.counted}:
+            marks = " AND ".join(f"{name} = %(p_{name})s::text" for name in query.filters)
+            matched = f"coalesce((SELECT sum(parcels) FROM sheets WHERE {marks}), 0)"  # noqa: S608
+        elif when is not None and when.instant and not query.filters:
+            latest = f"(SELECT parcels FROM publications WHERE valid_from <= %(at)s {_LATEST})"  # noqa: S608
+            matched, parameters = f"coalesce({latest}, 0)", {"at": when.since}
+    return f"(SELECT stamp || ' ' || {matched} FROM publications {_LATEST})::varchar", parameters  # noqa: S608
+
+
+_LATEST = "ORDER BY valid_from DESC, number DESC LIMIT 1"
+
+
+def stamp_of(of: Collection) -> str:
+    """SQL of the stamp of the last publication, where a collection changes by those alone."""
+    return f"(SELECT stamp FROM publications {_LATEST})" if of.published else "NULL::bigint"  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)

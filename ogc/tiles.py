@@ -144,10 +144,14 @@ def matrix_sets(storage: int) -> dict[str, MatrixSet]:
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A tile as it is sent, packed or not; `tag` is that of what is in it."""
+    """A tile as it is sent, packed or not.
+
+    `tag` is that of what is in it, `stamp` the second in which that was last published, if known.
+    """
 
     body: bytes
     tag: str
+    stamp: int | None = None
 
 
 class Tiles:
@@ -221,7 +225,10 @@ class Tiles:
         )[0]
         body = bytes(made[0])
         tag = _tag(body)
-        tile = Tile(gzip.compress(body, 5, mtime=0) if packed and body else body, tag)
+        # communes bear no second: what they are depends on the day too
+        known = "communes" not in {each.id for each in layers}
+        stamp_of = made[1] or None if keeps and known else None
+        tile = Tile(gzip.compress(body, 5, mtime=0) if packed and body else body, tag, stamp_of)
         if keeps:
             self._keep(key, (today, *made[1:]), tile)
         return tile
@@ -270,7 +277,7 @@ class Tiles:
     ) -> tuple[str | None, dict[str, Any]]:
         """SQL that gives the stamp of what `layers` show of an area; null where nobody knows.
 
-        Stamps of cells only grow, so their sum is the same only if each is.
+        Each publication has a later one, so the latest is the same only if each is.
         """
         names = {each.id for each in layers}
         if not names <= {"parcels", "sheets", "communes"}:
@@ -287,7 +294,7 @@ class Tiles:
             "cell_north": math.floor(north / side),
         }
         ground = (
-            "(SELECT coalesce(sum(stamp), 0) FROM changed_cells WHERE level = %(cell_level)s"
+            "(SELECT coalesce(max(stamp), 0) FROM changed_cells WHERE level = %(cell_level)s"
             " AND x BETWEEN %(cell_west)s AND %(cell_east)s"
             " AND y BETWEEN %(cell_south)s AND %(cell_north)s)"
         )

@@ -123,6 +123,6 @@ def lattice(engine: sa.Engine) -> dict[str, uuid.UUID]:
         )
         made[number] = twelve
     with db.session(engine) as session:
-        for each in (first, second):
-            publications.publish(session, each, after=0)
+        for each, time in ((first, FIRST), (second, SECOND)):
+            publications.publish(session, each, after=0, valid_from=time)
     return made

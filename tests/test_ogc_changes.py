@@ -100,7 +100,9 @@ def test_a_retired_parcel_is_told_with_its_last_state(client, engine, settings, 
                 " WHERE number IN ('2', '4') RETURNING id"
             )
         ).all()
-        publications.publish(session, 1, after=after, retired=ended)
+        publications.publish(
+            session, 1, after=after, valid_from=dt.datetime.now(dt.UTC), retired=ended
+        )
     changes, _ = everything(client, token, limit=1)
     assert short(changes) == [("retired", "2", 1), ("retired", "4", 1)]
     assert changes[0]["feature"]["properties"]["valid_to"]
@@ -130,11 +132,11 @@ def test_who_takes_numbers_first_and_commits_last_is_not_missed(client, engine, 
         with db.session(engine) as early:
             after = publications.last_version(early)
             second = insert(early, quick, 2)
-            publications.publish(early, quick, after=after)
+            publications.publish(early, quick, after=after, valid_from=stored.FIRST)
         changes, token = everything(client)
         assert short(changes) == [("created", "2", 1)]
         assert first < second
-        publications.publish(late, slow, after=before)
+        publications.publish(late, slow, after=before, valid_from=stored.FIRST)
         assert everything(client, token) == ([], token)
     changes, _ = everything(client, token)
     assert short(changes) == [("created", "1", 1)]

@@ -103,7 +103,7 @@ def test_the_same_question_is_the_same_job_until_something_changes(client, engin
         after = publications.last_version(session)
     stored.parcel(engine, batch, stored.square(9, 9), number="99")
     with db.session(engine) as session:
-        publications.publish(session, batch, after=after)
+        publications.publish(session, batch, after=after, valid_from=stored.FIRST)
     other = ask(client, f="csv")
     assert other != number
     assert ended(client, other)["numberWritten"] == 17

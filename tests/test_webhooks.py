@@ -104,7 +104,7 @@ def publish(engine: sa.Engine, batch: int, number: int) -> None:
         after = publications.last_version(session)
     stored.parcel(engine, batch, stored.square(number, 0), number=str(number))
     with db.session(engine) as session:
-        publications.publish(session, batch, after=after)
+        publications.publish(session, batch, after=after, valid_from=stored.FIRST)
 
 
 def state(engine: sa.Engine) -> dict[str, Any]:
@@ -156,7 +156,9 @@ def test_what_is_told_leads_to_the_changes(
             "UPDATE parcel_versions SET valid_to = clock_timestamp()"
             " WHERE number = '4' RETURNING id"
         )
-        publications.publish(session, 1, after=after, retired=session.scalars(ended).all())
+        publications.publish(
+            session, 1, after=after, valid_from=stored.SECOND, retired=session.scalars(ended).all()
+        )
     assert [webhooks.deliver(engine, number) for _ in range(4)] == [True, True, True, False]
     counts = []
     with served.client(settings, engine) as client:
@@ -186,7 +188,7 @@ def test_only_what_is_committed_after_it_was_added_is_told(
     with Session(engine) as session:
         after = publications.last_version(session)
         session.execute(sa.text("UPDATE parcel_versions SET valid_to = now()"))
-        publications.publish(session, batch, after=after, retired=[1])
+        publications.publish(session, batch, after=after, valid_from=stored.SECOND, retired=[1])
         assert not webhooks.deliver(engine, number)  # not before it is committed
         session.rollback()
     assert not webhooks.deliver(engine, number)
