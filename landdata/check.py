@@ -17,7 +17,7 @@ from landdata import survey as surveys
 from landdata import topology
 from landdata.settings import Settings
 from landdata.survey import Survey, profiles
-from landdata.survey.crs import Box, transformer
+from landdata.survey.crs import transformer
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours, repair
 from landdata.topology.repair import Proposals
 
@@ -80,7 +80,6 @@ def check(
     *,
     options: ReadOptions | None = None,
     commune: str | None = None,
-    ground: Box | None = None,
     neighbours: Callable[[Survey], Neighbours] | None = None,
     boundary: BaseGeometry | None = None,
     propose: bool = False,
@@ -88,7 +87,6 @@ def check(
 ) -> Report:
     """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
 
-    `ground` is the box of the commune's boundary in the storage CRS, where that is known.
     `boundary` is the commune's, in the storage CRS, where it is known. `propose` asks for mends
     too; nothing is changed by them.
     Raises `BadSurvey` where the file can't be read or is refused.
@@ -104,7 +102,7 @@ def check(
         engine=options.engine,
         mend_text=options.mend_text,
         profile=profiles.of(options.profile) if options.profile else None,
-        commune=ground,
+        commune=boundary.bounds if boundary else None,
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None

@@ -284,14 +284,20 @@ def migrate() -> None:
 
 @cli.command()
 @file_argument
+@click.option("--commune", metavar="CODE", help="Hold the CRS against this commune of the store.")
 @with_reading
 @with_json
-def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
+def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool) -> None:
     """Say what FILE holds and how it would be understood; nothing is stored."""
-    from landdata import survey
+    from landdata import communes, survey
     from landdata.documents.terminal import print_inspection
     from landdata.survey import profiles
 
+    ground = None
+    if commune:
+        with _store() as (_, session):
+            boundary = communes.border(session, commune)
+            ground = boundary.bounds if boundary else None
     found = survey.inspect(
         file,
         Settings.load(),
@@ -302,6 +308,7 @@ def inspect(file: Path, options: ReadOptions, as_json: bool) -> None:
         engine=options.engine,
         mend_text=options.mend_text,
         profile=profiles.of(options.profile) if options.profile else None,
+        commune=ground,
     )
     if as_json:
         _print(found.as_dict())

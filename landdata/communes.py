@@ -24,8 +24,6 @@ from landdata.survey.encodings import decode, detect
 
 _UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
 
-_EDGES = ("ST_XMin", "ST_YMin", "ST_XMax", "ST_YMax")
-
 
 def add(
     session: Session,
@@ -104,24 +102,6 @@ def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
             ) + "; give that code."  # fmt: skip
         raise BadRequest(f"There is no commune {code} on {day}.", hint=hint, code="unknown-commune")
     return found
-
-
-def box(session: Session, code: str) -> tuple[float, float, float, float] | None:
-    """Return xmin, ymin, xmax, ymax of a commune's boundary today; null where it has none."""
-    extent = sa.func.ST_Extent(Commune.geom).label("extent")
-    on = sa.func.current_date()
-    one = (
-        sa.select(extent)
-        .where(
-            Commune.code == code,
-            Commune.valid_from <= on,
-            sa.or_(Commune.valid_to.is_(None), Commune.valid_to > on),
-        )
-        .subquery()
-    )
-    edges = [getattr(sa.func, name)(one.c.extent) for name in _EDGES]
-    found = session.execute(sa.select(*edges)).one()
-    return None if found[0] is None else (found[0], found[1], found[2], found[3])
 
 
 def border(session: Session, code: str | None) -> BaseGeometry | None:

@@ -75,13 +75,6 @@ def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(engine, settings
     assert take(engine, settings, path, crs=9211)["accepted"] == 3
 
 
-def test_the_box_of_a_commune(engine):
-    with db.session(engine) as session:
-        assert communes.box(session, COMMUNE) == plot(-50, -50, width=2000, height=2000).bounds
-        communes.add(session, "99902", "Xã Đồng Ruộng", valid_from=dt.date(2025, 7, 1))
-        assert communes.box(session, "99902") is None
-
-
 def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
     path = write(tmp_path / "a.geojson", ROWS)
     made = json.loads(path.read_text("utf-8"))

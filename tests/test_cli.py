@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import re
 import struct
@@ -19,11 +20,13 @@ import shapely
 import sqlalchemy as sa
 from surveys import parcel, plot, write
 
-from landdata import db
+from landdata import communes, db
 from landdata.cli import cli, main
 from landdata.settings import Settings
+from landdata.survey.crs import transformer
 
 SAMPLES = Path(__file__).parents[1] / "sample_parcels"
+MERGER = dt.date(2025, 7, 1)
 
 
 class Result(NamedTuple):
@@ -179,6 +182,26 @@ def test_check_against_the_store_sees_the_seam(
     assert seen.code == 1
     assert seen.json["findings"][0]["other_parcel"] == "99901/1/1"
     assert stored(store)["batches"] == 1
+
+
+def test_a_file_is_held_against_its_commune_before_it_is_sent(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path
+) -> None:
+    """Meant for the neighbouring zone: only the commune tells that the declared one is wrong."""
+    place = plot(0, 0, width=2000, height=2000)
+    with db.session(store) as session:
+        boundary = shapely.set_srid(shapely.MultiPolygon([place]), 9212)
+        communes.add(session, "99901", "Xã Suối Mẫu", valid_from=MERGER, boundary=boundary)
+    move = transformer(9212, 9211).transform
+    path = write(
+        tmp_path / "a.zip", [parcel(1, shapely.transform(plot(2, 2), move, interleaved=False))]
+    )
+    assert landdata("inspect", path, "--json").json["crs"]["refusal"] is None
+    seen = landdata("inspect", path, "--commune", "99901", "--json").json["crs"]
+    assert seen["refusal_code"] == "crs-neighbour-zone"
+    assert landdata("inspect", path, "--commune", "12345").code == 2
+    checked = landdata("check", path, "--commune", "99901", "--against", "store", "--json")
+    assert json.loads(checked.err)["error"]["code"] == "crs-neighbour-zone"
 
 
 # -- what is refused: one sentence, exit 2, nothing stored ---------------------------------

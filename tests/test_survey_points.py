@@ -123,6 +123,9 @@ def test_columns_without_names(tmp_path):
     broken = lines(TWO).replace("25;2;2;", "25;2;")
     error = refused(tmp_path, broken)
     assert (error.code, "Line 7" in error.message) == ("bad-line", True)
+    error = refused(tmp_path, broken.replace("\n", "\n\n", 1))
+    assert "Line 8 of " in error.message  # lines that are empty count, as they do in an editor
+    assert error.message.split(" of ")[1].startswith("diem")
     assert refused(tmp_path, lines([]) * 2).code in {"empty-layer", "no-shapes"}
     assert refused(tmp_path, lines(TWO), crs=None).code == "no-crs"
 

@@ -104,18 +104,17 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
     as the first.
     """
     lines = _lines(path, name)
-    header = list(columns) if columns else next(lines, [])
+    header = list(columns) if columns else next(lines, (0, []))[1]
     places = _places(header, name)
     special = {places[each] for each in NAMES if each in places}
     kept = [at for at in range(len(header)) if at not in special]
     ordered = places.get("order", places.get("point"))
     parcels: dict[tuple[str, str], _Parcel] = {}
     found: dict[tuple[str, float, float], tuple[int, dict[int, None]]] = {}
-    first = 1 + (not columns)
-    for count, row in enumerate(lines):
+    for count, (line, row) in enumerate(lines):
         if len(row) != len(header):
             raise BadSurvey(
-                f"Line {count + first} of {name} has {len(row)} columns, not {len(header)}.",
+                f"Line {line} of {name} has {len(row)} columns, not {len(header)}.",
                 hint="Export the points again; every line needs every column.",
                 code="bad-line",
             )
@@ -140,8 +139,8 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
         edge = row[places["edge"]].strip() if "edge" in places else ""
         ring.append((order, east, north, edge))
         if math.isfinite(east) and math.isfinite(north):
-            name = row[places["point"]].strip() if "point" in places else ""
-            _, users = found.setdefault((name, east, north), (count + first, {}))
+            point = row[places["point"]].strip() if "point" in places else ""
+            _, users = found.setdefault((point, east, north), (line, {}))
             users[parcel.index] = None
     if not parcels:
         raise BadSurvey(f"{name} has no points.", hint="Send them.", code="empty-layer")
@@ -179,7 +178,7 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
                 for values, kind in zip(
                     (
                         [line for line, _ in found.values()],
-                        [name or None for name, _, _ in found],
+                        [point or None for point, _, _ in found],
                         [north for _, _, north in found],
                         [east for _, east, _ in found],
                         [list(users) for _, users in found.values()],
@@ -193,8 +192,11 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
     )
 
 
-def _lines(path: Path, name: str) -> Iterator[list[str]]:
-    """Read delimited lines; text is latin-1, one character a byte."""
+def _lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
+    """Read delimited lines that are not empty, each with its number from 1, as editors count.
+
+    Text is latin-1, one character a byte.
+    """
     with path.open("rb") as file:
         wide = file.read(2) == b"\xff\xfe"
     with path.open(encoding="utf-16" if wide else "latin-1", newline="") as file:
@@ -202,11 +204,13 @@ def _lines(path: Path, name: str) -> Iterator[list[str]]:
         delimiter = max(_DELIMITERS, key=first.count)
         file.seek(0)
         try:
-            for number, row in enumerate(csv.reader(file, delimiter=delimiter, strict=True)):
+            rows, number = csv.reader(file, delimiter=delimiter, strict=True), 0
+            for row in rows:
+                began, number = number + 1, rows.line_num  # a quoted value may go over lines
                 if any(map(str.strip, row)):
                     texts = [v.encode().decode("latin-1") for v in row] if wide else row
-                    texts[0] = texts[0].removeprefix("ï»¿").strip('"') if number == 0 else texts[0]
-                    yield texts
+                    texts[0] = texts[0].removeprefix("ï»¿").strip('"') if began == 1 else texts[0]
+                    yield began, texts
         except (csv.Error, UnicodeError):
             raise BadSurvey(
                 f"{name} is not whole as delimited text.",
