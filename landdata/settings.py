@@ -109,8 +109,11 @@ class Settings(BaseSettings):
         int, Field(ge=1, description="Hours that the file of an export job is kept.")
     ] = 24
     export_gb: Annotated[
-        int, Field(ge=1, description="Room for the files of export jobs, in GB.")
+        float, Field(gt=0, description="Room for the files of export jobs, in GB.")
     ] = 20
+    export_free_gb: Annotated[
+        float, Field(ge=0, description="Room on the disk that export jobs leave to others, in GB.")
+    ] = 1
 
     @classmethod
     def load(cls) -> Settings:

@@ -174,8 +174,9 @@ class Service:
         return {**self._own, **self._configured.collections(self.reader)}
 
     def close(self) -> None:
-        """End the connections to the database."""
+        """End the connections to the database, and look after nothing any more."""
         self.reader.close()
+        self.export_jobs.close()
 
     # -- views: the service --
 

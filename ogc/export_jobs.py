@@ -4,7 +4,7 @@ A job is a folder of `LANDDATA_HOME/exports`, and a child process of the server 
 worker is needed, and nothing is written into the database. The child holds a lock as long as it
 is there: where a job is not done and nobody holds its lock, whoever asks for it starts it again.
 The file gets its name when it is whole, and only then is it linked. Servers that share the folder
-share the jobs.
+share the jobs, and each removes now and then what is kept no longer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
 
 from landdata.errors import LandDataError, NotFound, Unavailable
 from landdata.settings import Settings
@@ -41,6 +42,11 @@ if TYPE_CHECKING:
 _UNFINISHED: Final = 10  # jobs at most that wait or are made
 _ATTEMPTS: Final = 3
 _TELL: Final = 0.5  # seconds between two notes of how far it is
+_SWEEP: Final = 300.0  # seconds between two looks for what is kept no longer
+_FULL: Final = 1 << 20  # bytes; a disk with less is full
+_FULL_OF_GDAL: Final = "disk is full", "No space left", "I/O failure"
+
+_AGAIN: Final = "It broke off and is made again."
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -52,6 +58,12 @@ class Jobs:
         self._settings = settings
         self._url = url.render_as_string(hide_password=False)
         self._folder = settings.home / "exports"
+        self._closed = threading.Event()
+        threading.Thread(target=self._keep_swept, daemon=True).start()
+
+    def close(self) -> None:
+        """Look no longer for what is kept too long; the jobs go on as long as the server."""
+        self._closed.set()
 
     def ask(self, of: Collection, name: str, asked: Pairs, state: int | None) -> str:
         """Return the id of a job that writes what is asked for as `name`; one that is there, if so.
@@ -115,7 +127,7 @@ class Jobs:
             "secondsLeft": round(spent * (1 - share) / share, 1)
             if share > 0.05 and not told
             else None,
-            "message": told.get("message"),
+            "message": told.get("message", _AGAIN if job["attempts"] > 1 and not told else None),
             "created": _time(created),
             "finished": _time(finished),
             "expires": _time(finished + 3600 * self._settings.export_hours) if finished else None,
@@ -137,20 +149,21 @@ class Jobs:
     def _start(self, folder: Path) -> None:
         """Start the child that makes it, which from its first moment holds the job's lock."""
         job = _read(folder / "job.json")
-        if job["attempts"] >= _ATTEMPTS:
-            told = {"status": "failed", "message": f"It broke off {_ATTEMPTS} times."}
-            _write(folder / "told.json", {**told, "finished": time.time()})
-            return
         with _room():
+            if job["attempts"] >= _ATTEMPTS:
+                told = {"status": "failed", "message": f"It broke off {_ATTEMPTS} times."}
+                _write(folder / "told.json", {**told, "finished": time.time()})
+                return
             _write(folder / "job.json", {**job, "attempts": job["attempts"] + 1})
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            child = subprocess.Popen(
-                [sys.executable, "-m", "ogc.export_jobs"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[lock.fileno()],
-            )
+            with (folder / "lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                child = subprocess.Popen(
+                    [sys.executable, "-m", "ogc.export_jobs"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.DEVNULL,
+                    pass_fds=[lock.fileno()],
+                    start_new_session=True,  # it ends together with the process that writes files
+                )
         given = {
             "settings": self._settings.model_dump(mode="json"),
             "url": self._url,
@@ -174,6 +187,14 @@ class Jobs:
 
     def _all(self) -> list[Path]:
         return [each for each in self._folder.iterdir() if each.is_dir()]
+
+    def _keep_swept(self) -> None:
+        while True:
+            if self._folder.is_dir():
+                with contextlib.suppress(OSError, LandDataError), self._held():
+                    self._sweep()
+            if self._closed.wait(_SWEEP):
+                return
 
     def _sweep(self) -> None:
         """Remove what is too old, and the oldest of what is too much."""
@@ -221,9 +242,10 @@ def _is_held(folder: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """Read a small file; one that is not there, or that a crash cut short, says nothing."""
     try:
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):
         return {}
 
 
@@ -249,17 +271,39 @@ def _child() -> None:
     settings, folder = Settings(**given["settings"]), Path(given["folder"])
     threading.Thread(target=_end_with_server, daemon=True).start()
     with _turn(folder.parent, settings.export_jobs):
-        part = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
+        for left in folder.glob("part-*"):  # by one that was killed
+            shutil.rmtree(left, ignore_errors=True)
         try:
+            part = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
             told = _make(settings, given["url"], folder, part)
-        except LandDataError as error:
-            told = {"status": "failed", "message": error.message}
         except Exception as error:
-            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
-            why = "The disk is full." if full else f"It broke off ({type(error).__name__})."
-            told = {"status": "failed", "message": why}
-        shutil.rmtree(part, ignore_errors=True)  # first, because it may have filled the disk
-        _write(folder / "told.json", {**told, "finished": time.time()})
+            told = {"status": "failed", "message": _why(error, folder, settings)}
+        _tell(folder, told)
+
+
+def _tell(folder: Path, told: dict[str, Any]) -> None:
+    """Write how it ended, and before it, because the disk may be full, remove what is no file."""
+    for part in folder.glob("part-*"):
+        shutil.rmtree(part, ignore_errors=True)
+    _write(folder / "told.json", {**told, "finished": time.time()})
+
+
+def _why(error: Exception, folder: Path, settings: Settings) -> str:
+    """Say for what an export failed, in one sentence for who asked for it."""
+    number = error.errno if isinstance(error, OSError) else None
+    full = number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(folder).free < _FULL
+    if isinstance(error, LandDataError) and error.code == "not-written":
+        # GDAL has removed the file that filled the disk already
+        full |= any(each in error.message for each in _FULL_OF_GDAL)
+    if full:
+        return "The disk is full; ask for less, or when the operator has made room."
+    if number == errno.EFBIG:
+        return "The file is larger than the server may write; ask for less."
+    if isinstance(error, Unavailable) and error.code == "timeout":
+        return f"It took more than {settings.export_seconds} s; ask for less."
+    if isinstance(error, LandDataError):
+        return error.message
+    return f"It broke off ({type(error).__name__})."
 
 
 def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, Any]:
@@ -282,24 +326,30 @@ def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, A
     began, matched = time.time(), source.count(query)
     name = job["format"]
     made = part / exports.filename(query.collection, name)
-    failed: list[str] = []
 
     def watch() -> None:
         """Tell how far it is; stop what takes too long or too much."""
-        while not ended.wait(_TELL):
+        over, size = False, 0
+        while not over:
+            over = ended.wait(_TELL)  # looked at once more when it is written
             progress = {"status": "running", "rows": source.rows, "matched": matched}
             with contextlib.suppress(OSError):
                 _write(folder / "progress.json", {**progress, "began": began})
-            size = sum(each.stat().st_size for each in part.rglob("*") if each.is_file())
+            with contextlib.suppress(FileNotFoundError):  # a passing file of GDAL's
+                size = sum(each.stat().st_size for each in part.rglob("*") if each.is_file())
+            why = None
             if size > settings.export_gb * 1e9:
-                failed.append(f"The file has more than {settings.export_gb} GB.")
-            if time.time() - began > settings.export_seconds:
-                failed.append(f"It took more than {settings.export_seconds} s.")
-            if failed:
-                told = {"status": "failed", "message": failed[0], "finished": time.time()}
-                shutil.rmtree(part, ignore_errors=True)
-                _write(folder / "told.json", told)
-                os._exit(1)
+                why = f"The file has more than {settings.export_gb:g} GB; ask for less."
+            elif shutil.disk_usage(folder).free < settings.export_free_gb * 1e9:
+                why = (
+                    f"It would leave less than {settings.export_free_gb:g} GB on the disk; ask for"
+                    " less, or when the operator has made room."
+                )
+            elif time.time() - began > settings.export_seconds and not over:
+                why = f"It took more than {settings.export_seconds} s; ask for less."
+            if why:
+                _tell(folder, {"status": "failed", "message": why})
+                _end()
 
     ended = threading.Event()
     watching = threading.Thread(target=watch)
@@ -338,6 +388,12 @@ def _end_with_server() -> None:
     with contextlib.suppress(OSError):
         while os.read(sys.stdin.fileno(), 1):
             pass
+    _end()
+
+
+def _end() -> NoReturn:
+    """End at once, together with the process that writes files."""
+    os.killpg(0, signal.SIGKILL)
     os._exit(1)
 
 

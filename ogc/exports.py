@@ -342,6 +342,12 @@ class Export:
                 self._size = self._path.stat().st_size
         except _GaveUp:
             pass
+        except OSError as error:
+            self._error = Unavailable(
+                f"The file can't be written here: {error.strerror}.",
+                hint="Ask for less, or when the operator has made room for temporary files.",
+                code="no-room",
+            )
         except BaseException as error:
             self._error = error
         with self._moved:
@@ -526,9 +532,11 @@ def _write_file(
         if failed:
             said.seek(max(0, said.seek(0, os.SEEK_END) - 2000))
             reason = said.read().decode("utf-8", "replace").strip().splitlines() or ["killed"]
+            told = reason[-1].replace(f"{target.parent}{os.sep}", "")  # no path of the server
             raise LandDataError(
-                f"The {known.title} could not be written: {reason[-1][:300]}",
+                f"The {known.title} could not be written: {told[:300]}",
                 hint="Try another format; a shapefile ends at 2 GB." if name == "shp" else None,
+                code="not-written",
             )
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import resource
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -60,13 +65,33 @@ def makers(settings):
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            words = (place / "cmdline").read_bytes()
-            targets = {os.readlink(each) for each in (place / "fd").iterdir()}
+            if b"ogc.export_jobs" not in (place / "cmdline").read_bytes():
+                continue
+            opened = [*(place / "fd").iterdir()]
         except OSError:
             continue
-        if b"ogc.export_jobs" in words and any(str(settings.home) in each for each in targets):
-            found.append(int(place.name))
+        for each in opened:
+            with contextlib.suppress(OSError):  # one that is closed meanwhile
+                if str(settings.home) in os.readlink(each):
+                    found.append(int(place.name))
+                    break
     return found
+
+
+def wait_till_gone(settings, number):
+    """Until nobody makes an export, and the lock of this one is free too."""
+    end = time.monotonic() + 20
+    with (settings.home / "exports" / number / "lock").open("a") as lock:
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                pass
+            else:
+                if not makers(settings):
+                    return
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
@@ -122,10 +147,7 @@ def test_what_is_killed_is_made_again_by_whoever_asks(client, settings, held):
     number = ask(client, f="geojsonl")
     (child,) = makers(settings)
     os.kill(child, signal.SIGKILL)
-    end = time.monotonic() + 20
-    while child in makers(settings):
-        assert time.monotonic() < end
-        time.sleep(0.05)
+    wait_till_gone(settings, number)
     assert told(client, number)["status"] == "accepted"
     (again,) = makers(settings)
     assert again != child
@@ -138,10 +160,7 @@ def test_what_breaks_off_time_and_again_has_failed(client, settings, held):
     for _ in range(3):
         for child in makers(settings):
             os.kill(child, signal.SIGKILL)
-        end = time.monotonic() + 20
-        while makers(settings):
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        wait_till_gone(settings, number)
         now = told(client, number)
     assert (now["status"], now["message"]) == ("failed", "It broke off 3 times.")
     assert [link["rel"] for link in now["links"]] == ["self"]
@@ -155,6 +174,114 @@ def test_one_that_fails_says_why_and_leaves_no_file(client, settings, engine):
     assert now["status"] == "failed"
     assert now["message"]
     assert not [*(settings.home / "exports").rglob("*.geojson")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"export_gb": 1e-6}, "The file has more than 1e-06 GB; ask for less."),
+        ({"export_free_gb": 1e9}, "It would leave less than 1e+09 GB on the disk"),
+    ],
+)
+@pytest.mark.parametrize("name", ["csv", "gpkg"])
+def test_what_is_too_large_fails_with_its_limit(make_store, changes, why, name):
+    settings = make_store(**changes)
+    engine = db.engine(settings)
+    stored.lattice(engine)
+    with served.client(settings, engine) as client:
+        number = ask(client, f=name)
+        now = ended(client, number)
+    assert now["status"] == "failed"
+    assert now["message"].startswith(why)
+    left = settings.home / "exports" / number
+    assert not [each for each in left.iterdir() if each.name.startswith(("part-", "parcels"))]
+    engine.dispose()
+
+
+def test_what_takes_too_long_fails_with_its_limit(make_store):
+    settings = make_store(export_seconds=1)
+    engine = db.engine(settings)
+    stored.lattice(engine)
+    with served.client(settings, engine) as client, engine.connect() as connection:
+        connection.execute(sa.text("LOCK TABLE parcel_versions IN ACCESS EXCLUSIVE MODE"))
+        now = ended(client, ask(client, f="csv"))
+        connection.rollback()
+    assert (now["status"], now["message"]) == ("failed", "It took more than 1 s; ask for less.")
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("geojson", "The file is larger than the server may write"), ("gpkg", "The GeoPackage could")],
+)
+def test_where_no_more_can_be_written_the_job_says_so(client, settings, name, why):
+    """The limit of a process stands for a full disk, which a test can't make everywhere."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        number = ask(client, f=name)
+        at_once = client.get(EXPORT, query_string={"f": "geojson"})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (at_once.status_code, at_once.json["error"]["code"]) == (503, "no-room")
+    now = ended(client, number)
+    assert now["status"] == "failed"
+    assert now["message"].startswith(why)
+    left = settings.home / "exports" / number
+    assert not [each for each in left.iterdir() if each.name.startswith(("part-", "parcels"))]
+
+
+_SERVER = """
+import sys, time
+import sqlalchemy as sa
+from landdata.settings import Settings
+from ogc import config, export_jobs
+settings = Settings.model_validate_json(sys.argv[1])
+jobs = export_jobs.Jobs(settings, sa.make_url(settings.database_url))
+print(jobs.ask(config.collections(settings)["parcels"], "gpkg", [("f", "gpkg")], 1), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_again(
+    client, settings, held
+):
+    command = [sys.executable, "-c", _SERVER, settings.model_dump_json()]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        number = server.stdout.readline().strip()
+        assert makers(settings)
+        server.kill()
+    wait_till_gone(settings, number)
+    left = settings.home / "exports" / number / "part-of-the-one-that-was-killed"
+    left.mkdir(exist_ok=True)
+    now = told(client, number)
+    assert (now["status"], now["message"]) == ("accepted", "It broke off and is made again.")
+    held.rollback()
+    now = ended(client, number)
+    assert (now["numberWritten"], now["message"]) == (16, None)
+    assert not left.exists()
+
+
+def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(client, settings):
+    number = ask(client, f="csv")
+    ended(client, number)
+    for name in ("job.json", "told.json"):
+        (settings.home / "exports" / number / name).write_text("")
+    assert client.get(f"/ogc/exports/{number}").status_code == 404
+    assert ended(client, ask(client, f="csv"))["status"] == "successful"
+
+
+def test_old_files_go_though_nobody_asks(client, settings, engine):
+    number = ask(client, f="csv")
+    ended(client, number)
+    place = settings.home / "exports" / number / "told.json"
+    kept = json.loads(place.read_text())
+    place.write_text(json.dumps({**kept, "finished": kept["finished"] - 25 * 3600}))
+    with served.client(settings, engine):  # another server begins
+        end = time.monotonic() + 20
+        while place.parent.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 def test_files_go_when_their_time_is_over(client, settings):
