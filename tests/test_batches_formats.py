@@ -2,6 +2,8 @@
 
 import datetime as dt
 import json
+import random
+import string
 
 import pytest
 import shapely
@@ -82,6 +84,30 @@ def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
     path.write_text(json.dumps(made))
     summary = take(engine, settings, path)
     assert (summary["read"], summary["accepted"], summary["rejected"]) == (3, 2, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "findings"),
+    [
+        ("DIENTICH", 1e18, ["bad-value"]),
+        ("DienTichPhapLy", -1e300, ["bad-value"]),
+        ("MaDinhDanhThuaDat", "".join(random.Random(1).choices(string.ascii_letters, k=9000)),
+         ["bad-value"]),
+        ("SoThuTuThuaCu", "9" * 9000, ["bad-value"]),
+        ("NgayDoDac", "0001-01-01", []),
+    ],
+    ids=["area", "legal area", "identifier", "digits", "date"],
+)  # fmt: skip
+def test_a_value_beyond_reason_breaks_no_batch(engine, settings, tmp_path, field, value, findings):
+    rows = [{**row, field: None} for row in ROWS]
+    path = write(tmp_path / "a.geojson", rows)
+    made = json.loads(path.read_text("utf-8"))
+    made["features"][1]["properties"][field] = value
+    path.write_text(json.dumps(made))
+    summary = take(engine, settings, path)
+    assert (summary["read"], summary["accepted"]) == (3, 3)
+    with db.session(engine) as session:
+        assert [each["rule"] for each in batches.show(session, 1)["findings"]] == findings
 
 
 def test_survey_points_are_kept_with_the_batch(engine, settings, tmp_path):

@@ -126,6 +126,8 @@ def test_columns_without_names(tmp_path):
     error = refused(tmp_path, broken.replace("\n", "\n\n", 1))
     assert "Line 8 of " in error.message  # lines that are empty count, as they do in an editor
     assert error.message.split(" of ")[1].startswith("diem")
+    far = lines([(str(k), plot(k, 0)) for k in range(1000)])
+    assert refused(tmp_path, far + "\0" + lines(TWO)).code == "bad-line"
     assert refused(tmp_path, lines([]) * 2).code in {"empty-layer", "no-shapes"}
     assert refused(tmp_path, lines(TWO), crs=None).code == "no-crs"
 

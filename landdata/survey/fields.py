@@ -260,9 +260,12 @@ def number(value: Any) -> str:
 def area(value: Any) -> float:
     """Read an area in m², a number or its text."""
     result = float(value) if isinstance(value, int | float) else land_use.decimal(_unit(value))
-    if not np.isfinite(result):
+    if not abs(result) < _EARTH:  # nor is it NaN
         raise ValueError(value)
     return result
+
+
+_EARTH = 5.2e14  # m², of its whole surface
 
 
 def _unit(text: str) -> str:
@@ -337,10 +340,20 @@ def _text(value: Any) -> str:
     return number(value) if isinstance(value, float) else " ".join(str(value).split())
 
 
+def identifier(value: Any) -> str:
+    """Read a national identifier: twelve letters, and what is longer than any code is none."""
+    text = _text(value)
+    if len(text) > _LONGEST_CODE:
+        raise ValueError(value)
+    return text
+
+
+_LONGEST_CODE = 100
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "sheet": number, "number": number, "old_sheet": number, "old_number": number,
     "scale": scale, "area": area, "legal_area": area, "land_use": uses, "commune": commune,
-    "surveyed_on": date, "edges": edges,
+    "surveyed_on": date, "edges": edges, "national_id": identifier,
 }  # fmt: skip
 
 

@@ -207,6 +207,8 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
             rows, number = csv.reader(file, delimiter=delimiter, strict=True), 0
             for row in rows:
                 began, number = number + 1, rows.line_num  # a quoted value may go over lines
+                if "\0" in "".join(row):  # no text has it, and no database takes it for one
+                    raise csv.Error
                 if any(map(str.strip, row)):
                     texts = [v.encode().decode("latin-1") for v in row] if wide else row
                     texts[0] = texts[0].removeprefix("ï»¿").strip('"') if began == 1 else texts[0]
