@@ -75,16 +75,14 @@ CREATE FUNCTION pg_temp.began(version integer, n integer) RETURNS timestamptz
 def fill(url: str, parcels: int, versions: int) -> None:
     """Fill the store, unless it is there."""
     with psycopg.connect(url) as connection:
-        there = connection.execute("SELECT count(*) FROM parcels").fetchone()
+        there = connection.execute(
+            "SELECT count(DISTINCT parcel_id) FROM parcel_versions"
+        ).fetchone()
         if there and there[0]:
             if there[0] != parcels:
                 sys.exit(f"The database holds {there[0]} parcels: name an empty one.")
             return
         connection.execute(FUNCTIONS)
-        connection.execute(
-            "INSERT INTO parcels SELECT pg_temp.key(n), 1 FROM generate_series(0, %s - 1) AS n",
-            (parcels,),
-        )
         for version in range(1, versions + 1):
             statement = FILL.format(
                 version=version, versions=versions, parcels=parcels, sheet=SHEET,

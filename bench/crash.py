@@ -65,7 +65,7 @@ SELECT count(*), md5(string_agg(md5(
 FROM parcel_versions AS v LEFT JOIN holders AS h ON h.version_id = v.id
 """
 COUNTS = """
-SELECT (SELECT count(*) FROM parcels), (SELECT count(*) FROM holders),
+SELECT (SELECT count(DISTINCT parcel_id) FROM parcel_versions), (SELECT count(*) FROM holders),
   (SELECT count(*) FROM publications), (SELECT coalesce(sum(parcels), 0)::bigint FROM sheets),
   (SELECT count(*) FROM findings)
 """

@@ -28,7 +28,6 @@ from sqlalchemy import (
     MetaData,
     SmallInteger,
     Text,
-    UniqueConstraint,
     Uuid,
     func,
     text,
@@ -244,18 +243,10 @@ class StoredFinding(Base):
     finding: Mapped[dict[str, Any]] = mapped_column(comment="under the public JSON keys")
 
 
-class Parcel(Base):
-    """The identity of a parcel (LADM: spatial unit); its states are `ParcelVersion`s."""
-
-    __tablename__ = "parcels"
-
-    id: Mapped[uuid.UUID] = mapped_column(Uuid, primary_key=True)
-    created_by_batch: Mapped[int] = mapped_column(BigInteger)
-
-
 class ParcelVersion(Base):
     """A state of a parcel over [valid_from, valid_to); the current one has no end.
 
+    `parcel_id` is the parcel's identity (LADM: spatial unit); its first state has `version` 1.
     `area` is as surveyed, `legal_area` as on the certificate, `measured_area` that of the
     polygon in the source's own zone: none is ever computed anew, m². `owner`s are elsewhere.
     `feature` is the state as the OGC API gives it, without the address.
@@ -263,13 +254,20 @@ class ParcelVersion(Base):
 
     __tablename__ = "parcel_versions"
     __table_args__ = (
-        UniqueConstraint("parcel_id", "version"),
         CheckConstraint("valid_to > valid_from", name="valid"),
+        # a parcel has one state of today, and of the past each version once
         Index(
             "uq_parcel_versions_current",
             "parcel_id",
             unique=True,
             postgresql_where=text("valid_to IS NULL"),
+        ),
+        Index(
+            "uq_parcel_versions_past",
+            "parcel_id",
+            "version",
+            unique=True,
+            postgresql_where=text("valid_to IS NOT NULL"),
         ),
         Index(
             "uq_parcel_versions_number",
@@ -353,9 +351,7 @@ class Holder(Base):
 
     __tablename__ = "holders"
 
-    version_id: Mapped[int] = mapped_column(
-        ForeignKey("parcel_versions.id"), primary_key=True, autoincrement=False
-    )
+    version_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     name: Mapped[str | None]
     kind: Mapped[str | None]
 

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from landdata import db, publications
-from landdata.models import Batch, Commune, Holder, Parcel, ParcelVersion
+from landdata.models import Batch, Commune, Holder, ParcelVersion
 
 FIRST = dt.datetime(2025, 7, 1, 1, 0, tzinfo=dt.UTC)
 SECOND = dt.datetime(2026, 3, 1, 1, 0, tzinfo=dt.UTC)
@@ -80,9 +80,6 @@ def parcel(
     holder = values.pop("holder", None)
     with db.session(engine) as session:
         key = of or uuid.uuid4()
-        if of is None:
-            session.add(Parcel(id=key, created_by_batch=batch_id))
-            session.flush()
         state = ParcelVersion(parcel_id=key, batch_id=batch_id, geom=geom, **values)
         session.add(state)
         session.flush()

@@ -67,7 +67,7 @@ def test_a_clean_batch_becomes_official(
     result = check(engine, settings, number)
     assert result["findings"] == []
     assert result["summary"]["acceptable"] == 5
-    assert count(engine, "parcels") == 0  # nothing is official before an officer says so
+    assert count(engine, "parcel_versions") == 0  # nothing is official before an officer says so
     summary = accept(engine, settings, number, reason="field-checked")
     assert (summary["read"], summary["accepted"]) == (5, 5)
     with db.session(engine) as session:
@@ -223,7 +223,7 @@ def test_a_rejected_batch_stays_rejected(
         batches.reject(session, number, by="officer", reason="wrong commune")
     with pytest.raises(Conflict, match="is rejected already, by officer"):
         accept(engine, settings, number)
-    assert count(engine, "parcels") == 0
+    assert count(engine, "parcel_versions") == 0
 
 
 def test_nothing_is_stored_of_what_is_refused(

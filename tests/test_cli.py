@@ -68,7 +68,7 @@ def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[sa.En
 
 
 def stored(engine: sa.Engine) -> dict[str, int]:
-    tables = ("batches", "staged_parcels", "findings", "parcels", "parcel_versions")
+    tables = ("batches", "staged_parcels", "findings", "parcel_versions")
     with engine.connect() as connection:
         return {
             table: int(connection.scalar(sa.text(f"SELECT count(*) FROM {table}")))

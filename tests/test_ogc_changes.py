@@ -114,11 +114,10 @@ def insert(session, batch, number):
     """A parcel, not yet published; the number of its state."""
     return session.scalar(
         sa.text(
-            "WITH p AS (INSERT INTO parcels VALUES (gen_random_uuid(), :batch) RETURNING id)"
-            " INSERT INTO parcel_versions (parcel_id, version, valid_from, commune, sheet, number,"
+            "INSERT INTO parcel_versions (parcel_id, version, valid_from, commune, sheet, number,"
             " measured_area, batch_id, batch_row, geom)"
-            " SELECT id, 1, now(), '99901', '1', :number, 400, :batch, 0,"
-            " ST_GeomFromEWKT(:geom) FROM p RETURNING id"
+            " VALUES (gen_random_uuid(), 1, now(), '99901', '1', :number, 400, :batch, 0,"
+            " ST_GeomFromEWKT(:geom)) RETURNING id"
         ),
         {"batch": batch, "number": str(number), "geom": stored.square(number, 0)},
     )

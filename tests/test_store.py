@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import shapely
 import sqlalchemy as sa
+import stored
 from alembic import command
 from sqlalchemy.exc import IntegrityError
 
@@ -81,6 +82,17 @@ def test_two_communes_never_bear_one_code_at_a_time(engine: sa.Engine) -> None:
         connection.execute(add, {"d": "2025-07-01"})
     with pytest.raises(IntegrityError), engine.begin() as connection:
         connection.execute(add, {"d": "2026-01-01"})
+
+
+def test_a_parcel_has_one_state_of_today_and_each_past_version_once(engine: sa.Engine) -> None:
+    batch = stored.batch(engine, "a")
+    past = {"valid_to": stored.SECOND}
+    key = stored.parcel(engine, batch, stored.square(0, 0), **past)
+    stored.parcel(engine, batch, stored.square(0, 0), of=key, version=2)
+    with pytest.raises(IntegrityError, match="uq_parcel_versions_past"):
+        stored.parcel(engine, batch, stored.square(0, 0), of=key, **past)
+    with pytest.raises(IntegrityError, match="uq_parcel_versions_current"):
+        stored.parcel(engine, batch, stored.square(0, 0), of=key, version=3, number="2")
 
 
 @pytest.mark.parametrize("srid", [9212, 5899, 5897, 3405, 4756])

@@ -1,4 +1,4 @@
--- The states become official: new parcels get their identity, holders are in their own table.
+-- The states become official: holders are in their own table.
 WITH inserted AS (
   INSERT INTO parcel_versions (
     parcel_id, version, valid_from, commune, sheet, number, scale, area, legal_area,
@@ -10,10 +10,7 @@ WITH inserted AS (
     measured_area, land_use, address, label, old_sheet, old_number, national_id, surveyed_on,
     geom, :batch, row, feature
   FROM official
-  RETURNING id, batch_row, parcel_id, version
-), named AS (
-  INSERT INTO parcels (id, created_by_batch)
-  SELECT parcel_id, :batch FROM inserted WHERE version = 1
+  RETURNING id, batch_row
 )
 INSERT INTO holders (version_id, name, kind)
 SELECT i.id, s.owner, s.owner_type
