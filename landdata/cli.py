@@ -195,9 +195,11 @@ def _day(_: click.Context, __: click.Parameter, given: str | None) -> dt.date | 
         raise click.BadParameter(f"{given!r} is not a date like 2026-03-30.") from None
 
 
+NUMBER = click.IntRange(max=2**63 - 1)  # as PostgreSQL counts
+number_argument = click.argument("number", type=NUMBER)
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 corrects_option = click.option(
-    "--corrects", type=int, metavar="N", help="Number of the batch that this file corrects."
+    "--corrects", type=NUMBER, metavar="N", help="Number of the batch that this file corrects."
 )
 commune_option = click.option("--commune", metavar="CODE", help="Five digits.")
 
@@ -519,7 +521,7 @@ def batch() -> None:
 
 
 @batch.command("show")
-@click.argument("number", type=int)
+@number_argument
 @with_json
 def batch_show(number: int, as_json: bool) -> None:
     """Print the summary and all findings of batch NUMBER, or how far its check is."""
@@ -533,7 +535,7 @@ def batch_show(number: int, as_json: bool) -> None:
 
 
 @batch.command("points")
-@click.argument("number", type=int)
+@number_argument
 @with_json
 def batch_points(number: int, as_json: bool) -> None:
     """Print the survey points of batch NUMBER as they were measured, as CSV."""
@@ -549,7 +551,7 @@ def batch_points(number: int, as_json: bool) -> None:
 
 
 @batch.command("check")
-@click.argument("number", type=int)
+@number_argument
 @with_json
 def batch_check(number: int, as_json: bool) -> int:
     """Check batch NUMBER again, against what is official now."""
@@ -562,7 +564,7 @@ def batch_check(number: int, as_json: bool) -> int:
 
 
 @batch.command("propose")
-@click.argument("number", type=int)
+@number_argument
 @with_json
 def batch_propose(number: int, as_json: bool) -> None:
     """Propose mends for batch NUMBER; nothing is changed."""
@@ -581,7 +583,7 @@ reason_option = click.option("--reason", help="Why, for the record.")
 
 
 @batch.command("accept")
-@click.argument("number", type=int)
+@number_argument
 @reason_option
 @with_json
 def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
@@ -602,7 +604,7 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
 
 
 @batch.command("reject")
-@click.argument("number", type=int)
+@number_argument
 @reason_option
 def batch_reject(number: int, reason: str | None) -> None:
     """Reject batch NUMBER as a whole."""
@@ -614,7 +616,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 
 
 @batch.command("withdraw")
-@click.argument("number", type=int)
+@number_argument
 @reason_option
 def batch_withdraw(number: int, reason: str | None) -> None:
     """Take batch NUMBER back, as who sent it; a check of it is stopped."""
@@ -632,7 +634,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
 
 
 @batch.command("cancel")
-@click.argument("number", type=int)
+@number_argument
 def batch_cancel(number: int) -> None:
     """Take batch NUMBER out of the queue, or stop its check; it stays received."""
     from landdata import db, jobs
@@ -652,7 +654,7 @@ def batch_cancel(number: int) -> None:
 
 
 @batch.command("watch")
-@click.argument("number", type=int)
+@number_argument
 @with_json
 def batch_watch(number: int, as_json: bool) -> int:
     """Show how far the check of batch NUMBER is, until it has ended."""
@@ -868,7 +870,7 @@ def webhook_list(as_json: bool) -> None:
 
 
 @webhook.command("remove")
-@click.argument("number", type=int)
+@number_argument
 def webhook_remove(number: int) -> None:
     """Tell webhook NUMBER nothing more."""
     from landdata import webhooks
@@ -880,7 +882,7 @@ def webhook_remove(number: int) -> None:
 
 
 @webhook.command("dead")
-@click.argument("number", type=int, required=False)
+@click.argument("number", type=NUMBER, required=False)
 @with_json
 def webhook_dead(number: int | None, as_json: bool) -> None:
     """List what could not be told, to webhook NUMBER or to any."""
@@ -896,7 +898,7 @@ def webhook_dead(number: int | None, as_json: bool) -> None:
 
 
 @webhook.command("retry")
-@click.argument("number", type=int)
+@number_argument
 def webhook_retry(number: int) -> None:
     """Send webhook NUMBER its dead letters again, and at once what waits."""
     from landdata import webhooks

@@ -37,14 +37,20 @@ def add(
     """Store a commune over [valid_from, valid_to), or correct the one that begins on that day.
 
     `boundary` is in the storage CRS. An earlier unit of the same code that has no end ends on
-    that day. Raises `BadRequest` for an ill-formed code, `Conflict` where a later unit bears
-    the code in that time.
+    that day. Raises `BadRequest` for an ill-formed code or no name, `Conflict` where a later unit
+    bears the code in that time.
     """
     if not (code.isascii() and code.isdigit() and len(code) == 5):
         raise BadRequest(
             f"Commune code {code!r} is not five digits.",
             hint="Give the code of the General Statistics Office with its leading zeros.",
             code="bad-commune-code",
+        )
+    if not name.strip():
+        raise BadRequest(
+            f"Commune {code} has no name.",
+            hint='Give it after the code: landdata communes add 99901 "Xã Suối Mẫu".',
+            code="no-commune-name",
         )
     later = session.scalar(
         sa.select(sa.func.min(Commune.valid_from)).where(

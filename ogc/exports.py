@@ -243,10 +243,17 @@ def to_file(
     matched = source.count(query)
     if not target.parent.is_dir():
         raise BadRequest(f"There is no folder {target.parent}.", hint="Make it first.")
-    with tempfile.TemporaryDirectory(prefix=".landdata-", dir=target.parent) as folder:
-        made = Path(folder) / filename(query.collection, name)  # GDAL goes by the ending
-        write(source, query, name, made)
-        made.replace(target)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".landdata-", dir=target.parent) as folder:
+            made = Path(folder) / filename(query.collection, name)  # GDAL goes by the ending
+            write(source, query, name, made)
+            made.replace(target)
+    except OSError as error:
+        raise Unavailable(
+            f"The file can't be written to {target}: {error.strerror}.",
+            hint="Name a folder that can be written to and has room.",
+            code="unwritable",
+        ) from None
     return matched
 
 

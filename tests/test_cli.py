@@ -315,6 +315,9 @@ def test_a_file_for_an_unknown_commune_is_refused(
     result = landdata("import", path, "--commune", "12345", "--accept", "--json")
     assert result.code == 2
     assert json.loads(result.err)["error"]["code"] == "unknown-commune"
+    landdata("communes", "add", "12345", "Xã Suối Mẫu")
+    assert landdata("import", tmp_path, "--commune", "12345").code == 2
+    assert landdata("import", tmp_path / "b.zip", "--commune", "12345").code == 3
     assert set(stored(store).values()) == {0}
 
 
@@ -328,6 +331,12 @@ def test_a_file_for_an_unknown_commune_is_refused(
         (["parcel", "show", "99901/1/1"], 3),
         (["communes", "add", "1", "x"], 2),
         (["communes", "import", "nowhere.geojson"], 3),
+        (["communes", "import", "."], 2),
+        (["communes", "add", "99901", " "], 2),
+        (["batch", "show", "9" * 20], 2),
+        (["check", "."], 2),
+        (["check", SAMPLES / "01-clean/suoi_mau_to_1-3.zip", "--crs", "0"], 2),
+        (["export", "--format", "csv", "/proc/parcels.csv"], 70),
     ],
 )
 def test_each_outcome_has_its_exit_code(

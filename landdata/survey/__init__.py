@@ -94,7 +94,7 @@ def read(
         dataset, raw = _load(path, Path(scratch), settings, layer, engine, profile, clock)
         text = _understand(dataset, raw, encoding, fields, mend_text, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
-        crs = crs or (profile.crs if profile else None)
+        crs = profile.crs if crs is None and profile else crs
         choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
         if refusal is not None:
             raise refusal
@@ -146,7 +146,7 @@ def inspect(
         dataset, raw = _load(path, Path(scratch), settings, layer, engine, profile, clock)
         text = _understand(dataset, raw, encoding, fields, mend_text, profile, clock)
         shapes = _shapes(dataset, raw, settings, clock)
-        crs = crs or (profile.crs if profile else None)
+        crs = profile.crs if crs is None and profile else crs
         choice, refusal = _choose_crs(dataset, shapes, settings, crs, commune)
         if refusal is None:
             try:

@@ -77,8 +77,7 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
     file, and `BadSurvey` for what is of no format that is read.
     """
     path = Path(path)
-    if not path.is_file():
-        raise NotFound(f"There is no file {path.name}.", hint="Check the path.", code="no-file")
+    _there(path)
     if path.stat().st_size > settings.max_file_mb << 20:
         raise _too_large(path.name, settings)
     with path.open("rb") as file:
@@ -110,8 +109,10 @@ def bundle(path: Path, into: Path) -> Path:
 
     The new one, made in the folder `into`, is the same to the byte for the same parts: no
     times, fixed order, and stored without compression, whose bytes differ between versions.
+    Raises `NotFound` where there is no such file, `BadSurvey` where it is a folder.
     """
     path = Path(path)
+    _there(path)
     if path.suffix.lower() != ".shp":
         return path
     target = into / f"{path.stem}.zip"
@@ -122,6 +123,17 @@ def bundle(path: Path, into: Path) -> Path:
             with part.open("rb") as source, archive.open(entry, "w", force_zip64=True) as copy:
                 shutil.copyfileobj(source, copy, _CHUNK)
     return target
+
+
+def _there(path: Path) -> None:
+    if path.is_dir():
+        raise BadSurvey(
+            f"{path.name} is a folder, not a file.",
+            hint="Give one survey file of it, or zip its files.",
+            code="folder",
+        )
+    if not path.is_file():
+        raise NotFound(f"There is no file {path.name}.", hint="Check the path.", code="no-file")
 
 
 # -- plain shapefiles
