@@ -80,7 +80,7 @@ def makers(settings):
 
 def wait_till_gone(settings, number):
     """Until nobody makes an export, and the lock of this one is free too."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     with (settings.home / "exports" / number / "lock").open("a") as lock:
         while True:
             try:
@@ -90,7 +90,7 @@ def wait_till_gone(settings, number):
             else:
                 if not makers(settings):
                     return
-            assert time.monotonic() < end
+            assert time.monotonic() < end, makers(settings)
             time.sleep(0.05)
 
 
