@@ -390,7 +390,7 @@ class Service:
         """The tilesets of a collection, or of the whole service."""
         name = self._collection(collection).id if collection else None
         form, language = self._asked((JSON, HTML))
-        told = tiles.tilesets(_base(), self.offer, name, self.settings.srid)
+        told = tiles.tilesets(_base(), self.offer, name, self.settings.srid, self.extents())
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, language=language)
@@ -401,8 +401,11 @@ class Service:
         of = self.tiles.matrix_set(tiling)
         forms = (JSON, HTML, TILEJSON) if of.id == tiles.WEB_MERCATOR else (JSON, HTML)
         form, language = self._asked(forms)
-        tell = tiles.tilejson if form == TILEJSON else tiles.tileset
-        told = tell(_base(), self.offer, name, of, self.extents(), language)
+        base, offer, extents = _base(), self.offer, self.extents()
+        if form == TILEJSON:
+            told = tiles.tilejson(base, offer, name, of, extents, language)
+        else:
+            told = tiles.tileset(base, offer, name, of, self.settings.srid, extents, language)
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, form, language=language)

@@ -111,8 +111,13 @@ class Property:
         return self.queryable and self.kind != "codes"
 
     @property
+    def nullable(self) -> bool:
+        """Whether the value may be null in a feature; of no codes there is an empty list."""
+        return not self.always and self.kind != "codes"
+
+    @property
     def json(self) -> str:
-        """SQL that writes the value as JSON text, never null."""
+        """SQL that writes the value as JSON text, which itself is never null."""
         return _JSON[self.kind].replace("{}", self.column)
 
     def schema(self, language: str) -> dict[str, Any]:

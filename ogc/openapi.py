@@ -646,7 +646,8 @@ def _schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
                 "properties": {
                     "type": "object",
                     "properties": {
-                        each.name: {**each.schema(language), "nullable": True}
+                        each.name: each.schema(language)
+                        | ({"nullable": True} if each.nullable else {})
                         for each in of.properties
                     },
                 },

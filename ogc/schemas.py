@@ -17,7 +17,11 @@ _GEOMETRY = {"format": "geometry-any", "x-ogc-role": "primary-geometry"}
 
 def schema(of: Collection, language: str, url: str) -> dict[str, Any]:
     """Return the schema of a collection's features."""
-    known = {each.name: _described(of, each, language) for each in of.properties}
+    known = {}
+    for each in of.properties:
+        described = known[each.name] = _described(of, each, language)
+        if each.nullable:  # in what is sent; a value that is asked for is none
+            described["type"] = [described["type"], "null"]
     return _whole(of, language, url, {"geometry": _geometry(language), **known})
 
 

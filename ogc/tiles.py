@@ -21,11 +21,13 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pyproj
 from shapely.geometry.base import BaseGeometry
 
 from landdata import parcels
 from landdata.errors import NotFound
+from landdata.survey.crs import transformer
 from ogc import crs, queries
 from ogc.asked import MVT, TILEJSON
 from ogc.config import Collection
@@ -39,6 +41,7 @@ _CELL, _LEVELS = 256.0, 13  # metres and highest level of `changed_cells`
 _EXACT = 0.1  # of a unit: how far a vertex may be from where the projection has it
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _HALF_EQUATOR = 20037508.342789244
+_WEB_NORTH = 85.05112877980659  # degrees: where web Mercator ends
 
 _BENEATH = {"parcels": ("communes", "sheets")}
 #: What a tile tells of a feature; the rest is one request away, by its id.
@@ -420,7 +423,11 @@ def links(base: str, name: str | None) -> list[dict[str, Any]]:
 
 
 def tilesets(
-    base: str, offer: dict[str, Collection], name: str | None, storage: int
+    base: str,
+    offer: dict[str, Collection],
+    name: str | None,
+    storage: int,
+    extents: dict[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the list of the tilesets of a collection, or of the service."""
     here = _place(base, name)
@@ -429,7 +436,7 @@ def tilesets(
         "tilesets": [
             {
                 "title": f"{(name or 'map')}: {each.title}",
-                **_cut(each, _shown(offer, main, each)),
+                **_cut(each, _shown(offer, main, each), storage, extents),
                 "links": [
                     _link(f"{here}/{each.id}", "self", "application/json", "The tileset"),
                     *_scheme(base, each),
@@ -447,6 +454,7 @@ def tileset(
     offer: dict[str, Collection],
     name: str | None,
     of: MatrixSet,
+    storage: int,
     extents: dict[str, dict[str, Any]],
     language: str,
 ) -> dict[str, Any]:
@@ -464,7 +472,7 @@ def tileset(
         links.append(_link(f"{here}?f=tilejson", "alternate", TILEJSON, "This as TileJSON"))
     return {
         "title": main.title[language],
-        **_cut(of, shown),
+        **_cut(of, shown, storage, extents),
         "boundingBox": {
             "lowerLeft": box[:2],
             "upperRight": box[2:],
@@ -540,23 +548,60 @@ def _shown(
     return made
 
 
-def _cut(of: MatrixSet, shown: list[tuple[Collection, int, int]]) -> dict[str, Any]:
-    """What a tileset is cut by, and its levels."""
+def _cut(
+    of: MatrixSet,
+    shown: list[tuple[Collection, int, int]],
+    storage: int,
+    extents: dict[str, dict[str, Any]],
+) -> dict[str, Any]:
+    """What a tileset is cut by, and at each level the tiles in which there may be something."""
+    limits = []
+    for z in range(min(least for _, least, _ in shown), of.levels):
+        here = [each.id for each, least, most in shown if least <= z <= most]
+        if here:
+            grounds = np.array([_covered(of, storage, extents[each]) for each in here])
+            limits.append(
+                _limits(of, z, [*grounds[:, :2].min(axis=0), *grounds[:, 2:].max(axis=0)])
+            )
     return {
         "dataType": "vector",
         "crs": of.crs.uri,
         "tileMatrixSetId": of.id,
         **({"tileMatrixSetURI": of.uri} if of.uri else {}),
-        "tileMatrixSetLimits": [
-            {
-                "tileMatrix": str(z),
-                "minTileRow": 0,
-                "maxTileRow": 2**z - 1,
-                "minTileCol": 0,
-                "maxTileCol": 2**z - 1,
-            }
-            for z in range(min(least for _, least, _ in shown), of.levels)
-        ],
+        "tileMatrixSetLimits": limits,
+    }
+
+
+def _covered(of: MatrixSet, storage: int, extent: dict[str, Any]) -> list[float]:
+    """Return the bounds of an extent (CRS84) in the CRS of a tile matrix set, within it."""
+    west, south, east, north = extent["spatial"]["bbox"]
+    if of.crs.srid == 3857:
+        moved = transformer(4326, 3857)
+        west, south = moved.transform(west, max(south, -_WEB_NORTH))
+        east, north = moved.transform(east, min(north, _WEB_NORTH))
+    else:
+        world = crs.offered(storage)[crs.CRS84]
+        area = crs.box(f"{west!r},{south!r},{east!r},{north!r}", world, storage)
+        west, south, east, north = area.bounds
+    low = [max(west, of.x), max(south, of.y - of.width)]
+    return [*low, min(east, of.x + of.width), min(north, of.y)]
+
+
+def _limits(of: MatrixSet, z: int, ground: Sequence[float]) -> dict[str, Any]:
+    """The rows and columns of the tiles on a ground, in the CRS of the tile matrix set."""
+    west, south, east, north = map(float, ground)
+    count = 1 << z
+    side, last = of.width / count, count - 1
+
+    def place(way: float) -> int:
+        return min(max(math.floor(way / side), 0), last)
+
+    return {
+        "tileMatrix": str(z),
+        "minTileRow": place(of.y - north),
+        "maxTileRow": place(of.y - south),
+        "minTileCol": place(west - of.x),
+        "maxTileCol": place(east - of.x),
     }
 
 

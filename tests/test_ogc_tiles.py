@@ -195,6 +195,28 @@ def test_tilejson_and_the_tileset_lead_to_the_tiles(still):
     assert still.get(f"{WEB}?f=html").mimetype == "text/html"
 
 
+@pytest.mark.parametrize(("path", "cut", "width"), [(WEB, web, 2 * HALF), (OWN, own, 2_097_152)])
+def test_a_tileset_is_limited_to_where_there_is_something(still, path, cut, width):
+    described = still.get(path).json
+    listed = [each for each in still.get(f"{OGC}/collections/parcels/tiles").json["tilesets"]
+              if each["tileMatrixSetId"] == described["tileMatrixSetId"]]  # fmt: skip
+    assert listed[0]["tileMatrixSetLimits"] == described["tileMatrixSetLimits"]
+    parcels = next(each for each in described["layers"] if each["id"] == "parcels")
+    limits = {int(each["tileMatrix"]): each for each in described["tileMatrixSetLimits"]}
+    assert sorted(limits) == [*range(max(limits) + 1)]
+    for level, each in limits.items():
+        alone = level >= int(parcels["minTileMatrix"])
+        wide = 80 if alone else 400  # metres, of the parcels and of their commune
+        west, south = stored.EAST - (0 if alone else 50), stored.NORTH - (0 if alone else 50)
+        most = wide / (0.97 * width / 2**level) + 2
+        for corner in ((west, south), (west + wide, south + wide)):
+            _, row, column = map(int, cut(level, corner[0], corner[1]).split("/"))
+            assert each["minTileRow"] <= row <= each["maxTileRow"]
+            assert each["minTileCol"] <= column <= each["maxTileCol"]
+        assert each["maxTileRow"] - each["minTileRow"] < most
+        assert each["maxTileCol"] - each["minTileCol"] < most
+
+
 def test_a_matrix_set_is_as_its_crs_has_it(still):
     told = still.get(f"{OGC}/tileMatrixSets/VN2000Quad-9212").json
     first = told["tileMatrices"][0]
