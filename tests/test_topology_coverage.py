@@ -278,6 +278,25 @@ def test_a_narrow_hole_in_one_parcel_is_a_gap():
     assert gap.parcels == (0,)
 
 
+def test_parcels_of_which_none_touches_another_lie_in_one_net_of_gaps():
+    # Told in seconds: with work that grows by parcels and doors, not by their product.
+    net = [shapely.box(20 * i, 20 * j, 20 * i + 19.8, 20 * j + 19.9) for i, j in np.ndindex(30, 30)]
+    (gap,) = coverage.find(np.array(net)).gaps
+    assert set(gap.parcels) == set(range(900))
+    between = shapely.box(0, 0, 599.8, 599.9).area - 900 * 19.8 * 19.9
+    assert gap.area == pytest.approx(between, rel=1e-3)
+    assert gap.width == pytest.approx(np.hypot(0.2, 0.1), rel=0.003)
+
+
+def test_a_gap_beside_steps_is_one():
+    # Steps of 1 cm, each of whose corners sees but the next.
+    steps = [shapely.box(0.01 * k, 0.01 * k, 20 + 0.01 * k, 20 + 0.01 * k) for k in range(30)]
+    beside = shapely.box(20.4, 0.3, 40, 20)
+    (gap,) = coverage.find(np.array([*steps, beside])).gaps
+    assert 30 in gap.parcels
+    assert gap.width == pytest.approx(0.11, rel=0.003)
+
+
 def enclosed(*polygons):
     found = coverage.find(np.array(polygons)).enclosed
     return [(set(each.parcels), pytest.approx(each.area)) for each in found]

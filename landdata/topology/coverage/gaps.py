@@ -3,7 +3,8 @@
 *gap*: a region that no parcel covers, wider than `Limits.rounding` and narrower than
 `Limits.gap` (width as above), and that is either enclosed by parcels, or open where it ends
 at a corner: its mouth, the shortest line from a corner of the boundary (`Limits.corner`) to
-the parcel across, is shorter than the limit and less than half as long as the gap is deep.
+the parcel across, with no other before it, is shorter than the limit and less than half as long
+as the gap is deep.
 So a strip, or a wedge that was torn open at a road, is a gap. A taper, two boundaries that part
 at a point and widen until they are further apart than the limit without such a corner, is the
 end of a road and no gap; neither is a nook that is wider than deep.
@@ -27,6 +28,9 @@ from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
 _DOORS = 3  # from one corner to one parcel
+_ACROSS = 6  # parcels to which a corner has doors
+_TRIED = 1 << 20  # doors and edges before them, looked at at a time
+_PIECE = 100  # vertices of what is overlaid with many lines one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ def gaps_of(
     if not len(regions):
         return []
     # Doors within one gap part it into several faces.
-    regions = shapely.get_parts(shapely.union_all(regions, grid_size=1e-6))
+    regions = shapely.get_parts(_together(regions))
     regions = regions[~shapely.is_empty(shapely.buffer(regions, -limits.rounding / 2))]
     regions = shapely.normalize(regions)
     widths = width(regions)
@@ -60,19 +64,8 @@ def gaps_of(
     regions, widths = regions[keep], widths[keep]
     if not len(regions):
         return []
-    if len(doors):
-        shut = np.ones(len(regions), dtype=np.bool_)
-        region, door = shapely.STRtree(doors).query(
-            shapely.boundary(regions), predicate="dwithin", distance=1e-6
-        )
-        # Grown and shrunk once for all of its doors, of which a net of gaps has thousands.
-        grown, shrunk = shapely.buffer(regions, 1e-5), shapely.buffer(regions, -1e-5)
-        mouth = shapely.length(shapely.intersection(grown[region], doors[door]))
-        inside = shapely.length(shapely.intersection(shrunk[region], doors[door]))
-        outer = (mouth > 1e-3) & (inside < mouth / 2)
-        depth = shapely.hausdorff_distance(regions[region], doors[door])
-        shut[region[outer & (depth < 2 * mouth)]] = False
-        regions, widths = regions[shut], widths[shut]
+    shut = ~_open(regions, doors)
+    regions, widths = regions[shut], widths[shut]
     along = parcels_along(regions, lines, owner, limits.rounding)
     return [
         Gap(parcels, area, wide, region)
@@ -83,14 +76,70 @@ def gaps_of(
     ]
 
 
+def _together(faces: Geometries) -> BaseGeometry:
+    """Return the union of faces that have their nodes in common."""
+    try:
+        union = shapely.coverage_union_all(faces)
+    except shapely.GEOSException:
+        union = None
+    # Where lines nearly run along each other, nodes may be amiss.
+    if union is None or abs(union.area - shapely.area(faces).sum()) > 1e-6 or not union.is_valid:
+        return shapely.union_all(faces, grid_size=1e-6)
+    return shapely.set_precision(union, 1e-6)
+
+
+def _open(regions: Geometries, doors: Geometries) -> Bools:
+    """Tell which regions end at a door that is more than half as wide as they are deep."""
+    found = np.zeros(len(regions), dtype=np.bool_)
+    region, door = shapely.STRtree(doors).query(regions, predicate="dwithin", distance=1e-6)
+    # How deep it is at least, its box tells: a net of gaps has thousands of doors.
+    box, of_door = shapely.bounds(regions)[region], shapely.bounds(doors)[door]
+    reach = np.maximum(of_door[:, :2] - box[:, :2], box[:, 2:] - of_door[:, 2:]).max(axis=1)
+    near = reach < 2 * shapely.length(doors)[door]
+    region, door = region[near], door[near]
+    asked, of = np.unique(region, return_inverse=True)
+    grown, shrunk = (shapely.buffer(regions[asked], by)[of] for by in (1e-5, -1e-5))
+    mouth = shapely.length(shapely.intersection(grown, doors[door]))
+    inside = shapely.length(shapely.intersection(shrunk, doors[door]))
+    outer = (mouth > 1e-3) & (inside < mouth / 2)
+    region, door, mouth = region[outer], door[outer], mouth[outer]
+    found[region[shapely.hausdorff_distance(regions[region], doors[door]) < 2 * mouth]] = True
+    return found
+
+
+def _pieces(shapes: Geometries) -> tuple[Geometries, Ints]:
+    """Cut polygonal shapes into pieces of few vertices; returns also the shape of each."""
+    pieces, of = shapely.get_parts(shapes, return_index=True)
+    done, origin = [pieces[:0]], [of[:0]]
+    while len(pieces):
+        size = np.diff(shapely.bounds(pieces).reshape(-1, 2, 2), axis=1).max(axis=(1, 2))
+        large = (shapely.get_num_coordinates(pieces) > _PIECE) & (size > 0.01)
+        done.append(pieces[~large])
+        origin.append(of[~large])
+        pieces, of = pieces[large], of[large]
+        low, high = (each.copy() for each in np.split(shapely.bounds(pieces), 2, axis=1))
+        # Off the grid, lest a line runs along the cut and counts on both sides.
+        wide = np.arange(len(pieces)), (high - low).argmax(axis=1)
+        middle = np.rint((low[wide] + high[wide]) / 2 * PER_METRE) / PER_METRE + 0.000_37
+        first, second = high.copy(), low.copy()
+        first[wide] = second[wide] = middle
+        halves = shapely.box(*np.concatenate([low, second]).T, *np.concatenate([first, high]).T)
+        cut, half = shapely.get_parts(
+            shapely.intersection(np.concatenate([pieces, pieces]), halves), return_index=True
+        )
+        areal = shapely.get_dimensions(cut) == 2
+        pieces, of = cut[areal], np.concatenate([of, of])[half[areal]]
+    return np.concatenate(done), np.concatenate(origin)
+
+
 def parcels_along(
     regions: Geometries, lines: Geometries, owner: Ints, rounding: float
 ) -> list[tuple[int, ...]]:
     """Return the owners of the lines along each region, the longest border first."""
-    region, line = shapely.STRtree(lines).query(regions, predicate="dwithin", distance=1e-4)
-    grown = shapely.buffer(regions, 1e-4)
-    shared = shapely.length(shapely.intersection(grown[region], lines[line]))
-    return by_border(len(regions), region, owner[line], shared, rounding)
+    pieces, of = _pieces(shapely.buffer(regions, 1e-4, join_style="mitre"))
+    piece, line = shapely.STRtree(lines).query(pieces, predicate="intersects")
+    shared = shapely.length(shapely.intersection(pieces[piece], lines[line]))
+    return by_border(len(regions), of[piece], owner[line], shared, rounding)
 
 
 def by_border(
@@ -156,8 +205,8 @@ def _free_regions(
 
 def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries:
     """Return the lines that may shut a gap: from a corner to the nearest point across."""
-    corner = _corners(edges, follow, limits)
-    xs, ys, tx, ty, owner = [], [], [], [], []
+    at_start, at_end = _corners(edges, follow, limits)
+    xs, ys, tx, ty, hit = [], [], [], [], []
     for column, (vertex, across) in enumerate(
         ((near.i, near.j), (near.i, near.j), (near.j, near.i), (near.j, near.i))
     ):
@@ -166,33 +215,92 @@ def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries
             near.distance[:, column] < limits.gap
         )
         pick &= edges.owner[near.i] != edges.owner[near.j]
-        pick &= (corner[1] if end else corner[0])[vertex]
+        pick &= (at_end if end else at_start)[vertex]
         e, f = edges.take(vertex[pick]), edges.take(across[pick])
-        x, y = (e.bx, e.by) if end else (e.ax, e.ay)
-        _, along = to_edge(x, y, f)
-        xs.append(x)
-        ys.append(y)
+        from_x, from_y = (e.bx, e.by) if end else (e.ax, e.ay)
+        _, along = to_edge(from_x, from_y, f)
+        xs.append(from_x)
+        ys.append(from_y)
         tx.append(f.ax + along * (f.bx - f.ax))
         ty.append(f.ay + along * (f.by - f.ay))
-        owner.append(f.owner)
-    x, y = np.concatenate(xs).astype(float), np.concatenate(ys).astype(float)
-    u, v, beyond = np.concatenate(tx), np.concatenate(ty), np.concatenate(owner)
+        hit.append(across[pick])
+    x: Floats = np.concatenate(xs).astype(np.float64)
+    y: Floats = np.concatenate(ys).astype(np.float64)
+    u: Floats = np.concatenate(tx)
+    v: Floats = np.concatenate(ty)
+    across = np.concatenate(hit)
     if not len(x):
         return np.empty(0, dtype=object)
+    order = np.lexsort((v, u, np.hypot(u - x, v - y), y, x))
+    x, y, u, v, across = x[order], y[order], u[order], v[order], across[order]
+    only = _in_sight(edges, x, y, u, v, across)
+    x, y, u, v, beyond = x[only], y[only], u[only], v[only], edges.owner[across[only]]
     _, only = np.unique(np.column_stack([x, y, u, v]), axis=0, return_index=True)
-    x, y, u, v, beyond = (each[only] for each in (x, y, u, v, beyond))
-    # The nearest few from a corner to a parcel: an arc of short edges would get dozens.
-    order = np.lexsort((v, u, np.hypot(u - x, v - y), beyond, y, x))
-    door = np.column_stack([x, y, beyond])[order]
-    far = np.ones(len(order), dtype=np.bool_)
-    far[_DOORS:] = (door[_DOORS:] != door[:-_DOORS]).any(axis=1)
-    only = order[far]
+    x, y, u, v, beyond = x[only], y[only], u[only], v[only], beyond[only]
+    # The nearest few from a corner to a parcel: an arc of short edges would get dozens. And to
+    # the nearest few parcels: amid crumbs there would be as many as there are crumbs.
+    long = np.hypot(u - x, v - y)
+    _, corner = np.unique(np.column_stack([x, y]), axis=0, return_inverse=True)
+    order = np.lexsort((v, u, long, beyond, corner))
+    way, nth = np.unique(corner[order] << 32 | beyond[order], return_inverse=True)
+    begin = np.searchsorted(nth, np.arange(len(way)))
+    least, of = long[order[begin]], way >> 32
+    by_length = np.lexsort((way, least, of))
+    place = np.empty(len(way), dtype=np.int64)
+    place[by_length] = np.arange(len(way)) - np.searchsorted(of, of)
+    few = (np.arange(len(order)) - begin[nth] < _DOORS) & (place[nth] < _ACROSS)
+    only = order[few]
     x, y, u, v = x[only], y[only], u[only], v[only]
     # A tenth of a millimetre further, lest rounding leaves the door ajar.
     over = 0.1 / np.hypot(u - x, v - y)
     u, v = u + (u - x) * over, v + (v - y) * over
     ends = np.stack([edges.metres(x, y), edges.metres(u, v)], axis=1)
     return np.asarray(shapely.linestrings(ends), dtype=object)
+
+
+def _in_sight(edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints) -> Ints:
+    """Return which doors, by corner and length, run to an edge that no nearer one stands before.
+
+    What stands before is across a gap itself. Most doors end at the nearest few edges: those are
+    tried first, for each corner has as many doors as edges come near it.
+    """
+    fresh = np.ones(len(x), dtype=np.bool_)
+    fresh[1:] = (np.diff(x) != 0) | (np.diff(y) != 0)
+    begin = np.flatnonzero(fresh)
+    rank = np.arange(len(x)) - begin[np.cumsum(fresh) - 1]
+    left, low, high = np.flatnonzero(rank > 0), 0, 4
+    done = [begin]
+    while len(left):
+        for part in np.array_split(left, len(left) * (high - low) // _TRIED + 1):
+            many = np.minimum(rank[part], high) - low
+            door = np.repeat(part, many)
+            step = np.arange(len(door)) - np.repeat(np.cumsum(many) - many, many)
+            before = edges.take(across[door - rank[door] + low + step])
+            shut = np.unique(door[_before(x[door], y[door], u[door], v[door], before)])
+            rank[shut] = -1
+        left = left[rank[left] >= 0]
+        done.append(left[rank[left] <= high])
+        left = left[rank[left] > high]
+        low, high = high, 2 * high
+    return np.sort(np.concatenate(done))
+
+
+def _before(x: Floats, y: Floats, u: Floats, v: Floats, edge: Edges) -> Bools:
+    """Tell which edges a way from (x, y) meets before (u, v), by more than a millimetre or two."""
+    long = np.hypot(u - x, v - y)
+    dx, dy = (u - x) / long, (v - y) / long
+    ax, ay, bx, by = edge.ax - x, edge.ay - y, edge.bx - x, edge.by - y
+    # How far to the left of the way both ends are, and how far along it.
+    off_a, off_b = dx * ay - dy * ax, dx * by - dy * bx
+    on_a, on_b = dx * ax + dy * ay, dx * bx + dy * by
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(off_a == off_b, 0.5, off_a / (off_a - off_b))
+    on = on_a + share * (on_b - on_a)
+    crosses = (np.minimum(off_a, off_b) <= 1e-3) & (np.maximum(off_a, off_b) >= -1e-3)
+    beside = np.abs(off_a - off_b) < 1e-3
+    on = np.where(beside, np.minimum(on_a, on_b), on)
+    before: Bools = crosses & (on > 0) & (on < long - 2)
+    return before
 
 
 def _corners(edges: Edges, follow: Ints, limits: Limits) -> tuple[Bools, Bools]:
