@@ -62,7 +62,7 @@ def document(
         ],
         "paths": paths,
         "components": {
-            "parameters": _parameters(storage),
+            "parameters": _parameters(storage, vi=vi),
             "responses": {
                 name: {
                     "description": text,
@@ -71,18 +71,45 @@ def document(
                     },
                 }
                 for name, text in (
-                    ("BadRequest", "A parameter is unknown or its value makes no sense."),
-                    ("NotFound", "There is no such collection or feature."),
-                    ("NotAcceptable", "There is no answer in the media types asked for."),
-                    ("Unavailable", "The database is not there, or too slow for this question."),
+                    (
+                        "BadRequest",
+                        "Tham số không có, hoặc giá trị không hợp lệ."
+                        if vi
+                        else "A parameter is unknown or its value makes no sense.",
+                    ),
+                    (
+                        "NotFound",
+                        "Không có bộ dữ liệu hoặc đối tượng này."
+                        if vi
+                        else "There is no such collection or feature.",
+                    ),
+                    (
+                        "NotAcceptable",
+                        "Không có câu trả lời ở các kiểu nội dung được yêu cầu."
+                        if vi
+                        else "There is no answer in the media types asked for.",
+                    ),
+                    (
+                        "Unavailable",
+                        "Cơ sở dữ liệu không sẵn sàng, hoặc câu hỏi mất quá nhiều thời gian."
+                        if vi
+                        else "The database is not there, or too slow for this question.",
+                    ),
                 )
             }
             | {
                 "NotModified": {
-                    "description": "It is as the client has it (If-None-Match, If-Modified-Since)."
+                    "description": "Không thay đổi so với bản mà máy khách đang có"
+                    " (If-None-Match, If-Modified-Since)."
+                    if vi
+                    else "It is as the client has it (If-None-Match, If-Modified-Since)."
                 },
                 # refused by the server before anything here sees it
-                "TooLong": {"description": "The address has more than 8,190 characters."},
+                "TooLong": {
+                    "description": "Địa chỉ dài hơn 8.190 ký tự."
+                    if vi
+                    else "The address has more than 8,190 characters."
+                },
             },
             "schemas": _schemas(offer.values(), language),
         },
@@ -144,10 +171,12 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
                 *(_reference(name) for name in parameters.PARAMETERS if name not in own),
                 _list(
                     "sortby",
-                    "The order: properties, each with - for descending. Null is the greatest.",
+                    "Thứ tự: các thuộc tính, có dấu - là giảm dần. Giá trị null là lớn nhất."
+                    if vi
+                    else "The order: properties, each with - for descending. Null is the greatest.",
                     [sign + name for name in of.sortables for sign in ("", "-")],
                 ),
-                _properties(of),
+                _properties(of, vi=vi),
                 *filters,
             ],
         ),
@@ -162,9 +191,9 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             parameters=[
                 {"name": "featureId", "in": "path", "required": True, "schema": key},
                 _reference("crs"),
-                _properties(of),
+                _properties(of, vi=vi),
                 _reference("skipGeometry"),
-                {**_instant(), "name": "datetime", "in": "query", "required": False},
+                {**_instant(vi=vi), "name": "datetime", "in": "query", "required": False},
             ],
         ),
     }
@@ -172,7 +201,8 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
 
 def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dict[str, Any]:
     """The files of a collection."""
-    title = f"{of.title[language]}: {'tệp' if language == 'vi' else 'file'}"
+    vi = language == "vi"
+    title = f"{of.title[language]}: {'tệp' if vi else 'file'}"
     asked = ("bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs")
     kinds = {"type": "string", "enum": [*exports.FORMATS]}
     form = {
@@ -190,11 +220,14 @@ def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dic
         parameters=[*map(_reference, asked), *filters],
     )
     made["get"]["description"] = (
-        "With the header `Prefer: respond-async` the file is made as a job: the answer is 202,"
+        "Với tiêu đề `Prefer: respond-async`, tệp được tạo dần: câu trả lời là 202, và"
+        " `Location` cho biết đã tạo đến đâu."
+        if vi
+        else "With the header `Prefer: respond-async` the file is made as a job: the answer is 202,"
         " and its `Location` tells how far it is."
     )
     made["get"]["responses"]["202"] = {
-        "description": "It is made as a job.",
+        "description": "Tệp đang được tạo dần." if vi else "It is made as a job.",
         "headers": {"Location": {"schema": {"type": "string"}}},
         "content": {"application/json": {"schema": {"$ref": "#/components/schemas/ExportJob"}}},
     }
@@ -239,8 +272,20 @@ def _export_jobs(*, vi: bool) -> dict[str, Any]:
 def _changes(*, vi: bool) -> dict[str, Any]:
     """The feed of changes."""
     numbers = {
-        "limit": ("At most so many changes.", 1, changes.MAX_LIMIT, changes.DEFAULT_LIMIT),
-        "wait": ("Wait so many seconds for the first change.", 0, changes.MAX_WAIT, 0),
+        "limit": (
+            "Nhiều nhất bấy nhiêu thay đổi." if vi else "At most so many changes.",
+            1,
+            changes.MAX_LIMIT,
+            changes.DEFAULT_LIMIT,
+        ),
+        "wait": (
+            "Chờ bấy nhiêu giây cho đến thay đổi đầu tiên."
+            if vi
+            else "Wait so many seconds for the first change.",
+            0,
+            changes.MAX_WAIT,
+            0,
+        ),
     }
     form = {"name": "f", "in": "query", "schema": {"type": "string", "enum": ["json"]}}
     made = _get(
@@ -253,7 +298,9 @@ def _changes(*, vi: bool) -> dict[str, Any]:
                 "name": "since",
                 "in": "query",
                 "required": False,
-                "description": "The `token` of an earlier answer, or `now`; else from the first.",
+                "description": "`token` của câu trả lời trước, hoặc `now`; không có thì từ đầu."
+                if vi
+                else "The `token` of an earlier answer, or `now`; else from the first.",
                 "schema": {"type": "string"},
             },
             *(
@@ -303,7 +350,9 @@ def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, A
     one["get"]["responses"]["200"]["content"] = {
         MVT: {"schema": {"type": "string", "format": "binary"}}
     }
-    one["get"]["responses"]["204"] = {"description": "Nothing is drawn there."}
+    one["get"]["responses"]["204"] = {
+        "description": "Ở đó không có gì để vẽ." if vi else "Nothing is drawn there."
+    }
     made = {
         f"{base}/tiles": _get(f"{kind}.vector.getTileSetsList", title, None, tag=tag),
         f"{base}/tiles/{{tileMatrixSetId}}": _get(
@@ -381,36 +430,51 @@ def _list(name: str, description: str, choices: list[str]) -> dict[str, Any]:
     }
 
 
-def _properties(of: Collection) -> dict[str, Any]:
+def _properties(of: Collection, *, vi: bool) -> dict[str, Any]:
     names = [each.name for each in of.properties]
-    return _list("properties", "The properties in the answer; all unless told.", names)
+    text = (
+        "Các thuộc tính trong câu trả lời; không nêu thì là tất cả."
+        if vi
+        else "The properties in the answer; all unless told."
+    )
+    return _list("properties", text, names)
 
 
-def _instant() -> dict[str, Any]:
+def _instant(*, vi: bool) -> dict[str, Any]:
     return {
-        "description": "A time (RFC 3339) or a date (its last moment in Vietnam).",
+        "description": "Một thời điểm (RFC 3339) hoặc một ngày (thời điểm cuối ngày ở Việt Nam)."
+        if vi
+        else "A time (RFC 3339) or a date (its last moment in Vietnam).",
         "schema": {"type": "string"},
         "style": "form",
         "explode": False,
     }
 
 
-def _parameters(storage: int) -> dict[str, Any]:
+def _parameters(storage: int, *, vi: bool) -> dict[str, Any]:
     uris = list(crs.offered(storage))
     offered = {"type": "string", "format": "uri", "enum": uris, "default": uris[0]}
     made: dict[str, dict[str, Any]] = {
         "f": {
-            "description": "The form of the answer; else by the Accept header.",
+            "description": "Dạng của câu trả lời; không nêu thì theo tiêu đề Accept."
+            if vi
+            else "The form of the answer; else by the Accept header.",
             "schema": {"type": "string", "enum": ["json", "html"]},
         },
         "lang": {
-            "description": "The language of titles; else by Accept-Language.",
+            "description": "Ngôn ngữ của các tiêu đề; không nêu thì theo Accept-Language."
+            if vi
+            else "The language of titles; else by Accept-Language.",
             "schema": {"type": "string", "enum": ["vi", "en"]},
         },
         "bbox": {
             "description": (
-                "Features that intersect this box: minimum and maximum of both axes, in the axis"
-                " order of bbox-crs. Six numbers, with heights that are ignored, in CRS84 alone."
+                "Các đối tượng giao với khung này: giá trị nhỏ nhất và lớn nhất của hai trục, theo"
+                " thứ tự trục của bbox-crs. Sáu số, với độ cao được bỏ qua, chỉ trong CRS84."
+                if vi
+                else "Features that intersect this box: minimum and maximum of both axes, in the"
+                " axis order of bbox-crs. Six numbers, with heights that are ignored, in CRS84"
+                " alone."
             ),
             "schema": {
                 "type": "array",
@@ -420,22 +484,32 @@ def _parameters(storage: int) -> dict[str, Any]:
             },
             "example": [106.6, 11.5, 106.7, 11.6],
         },
-        "bbox-crs": {"description": "The reference system of bbox.", "schema": offered},
+        "bbox-crs": {
+            "description": "Hệ quy chiếu của bbox." if vi else "The reference system of bbox.",
+            "schema": offered,
+        },
         "crs": {
-            "description": "The reference system of the answer.",
+            "description": "Hệ quy chiếu của câu trả lời."
+            if vi
+            else "The reference system of the answer.",
             "schema": offered,
             "example": f"{crs.EPSG}{storage}",
         },
         "datetime": {
-            **_instant(),
+            **_instant(vi=vi),
             "example": "2025-07-01/2026-01-31T08:00:00Z",
             "description": (
-                "As of a time, or all states within an interval: RFC 3339 times or dates,"
+                "Tại một thời điểm, hoặc mọi trạng thái trong một khoảng: thời điểm hoặc ngày theo"
+                " RFC 3339, `đầu/cuối`, `..` là không giới hạn. Không nêu thì là hiện tại."
+                if vi
+                else "As of a time, or all states within an interval: RFC 3339 times or dates,"
                 " `start/end`, `..` for an open end. Without it, the state of now."
             ),
         },
         "limit": {
-            "description": "At most so many features; more than the maximum gives the maximum.",
+            "description": "Nhiều nhất bấy nhiêu đối tượng; quá mức tối đa thì lấy mức tối đa."
+            if vi
+            else "At most so many features; more than the maximum gives the maximum.",
             "schema": {
                 "type": "integer",
                 "minimum": 1,
@@ -444,24 +518,32 @@ def _parameters(storage: int) -> dict[str, Any]:
             },
         },
         "offset": {
-            "description": "Leave out the first features. Links use cursor, which is faster.",
+            "description": "Bỏ qua các đối tượng đầu. Các liên kết dùng cursor, nhanh hơn."
+            if vi
+            else "Leave out the first features. Links use cursor, which is faster.",
             "schema": {"type": "integer", "minimum": 0, "default": 0},
         },
         "cursor": {
-            "description": "Where a page begins: opaque, from a next or prev link.",
+            "description": "Chỗ bắt đầu của trang: lấy nguyên từ liên kết next hoặc prev."
+            if vi
+            else "Where a page begins: opaque, from a next or prev link.",
             "schema": {"type": "string"},
         },
         "skipGeometry": {
-            "description": "Whether the geometry of each feature is left out (null).",
+            "description": "Bỏ hình thể của từng đối tượng (null)."
+            if vi
+            else "Whether the geometry of each feature is left out (null).",
             "schema": {"type": "boolean", "default": False},
         },
         "filter": {
-            "description": "A condition in CQL2 on the collection's queryables.",
+            "description": "Điều kiện viết bằng CQL2 trên các thuộc tính hỏi được."
+            if vi
+            else "A condition in CQL2 on the collection's queryables.",
             "schema": {"type": "string"},
             "example": "S_INTERSECTS(geometry, BBOX(106.6, 11.5, 106.7, 11.6))",
         },
         "filter-lang": {
-            "description": "The encoding of filter.",
+            "description": "Cách viết của filter." if vi else "The encoding of filter.",
             "schema": {
                 "type": "string",
                 "enum": [*cql2.LANGUAGES],
@@ -469,11 +551,17 @@ def _parameters(storage: int) -> dict[str, Any]:
             },
         },
         "filter-crs": {
-            "description": "The reference system of geometries in filter.",
+            "description": "Hệ quy chiếu của hình thể trong filter."
+            if vi
+            else "The reference system of geometries in filter.",
             "schema": offered,
         },
         "count": {
-            "description": "Whether numberMatched is wanted at a cost, or numberEstimated.",
+            "description": "Có cần numberMatched dù phải đếm (exact), hay chỉ ước lượng"
+            " numberEstimated (estimate). Không phải đếm thì numberMatched luôn có."
+            if vi
+            else "Whether numberMatched is wanted where it must be counted (exact), or just"
+            " numberEstimated (estimate). Where nothing must be counted it is always there.",
             "schema": {"type": "string", "enum": [*parameters.COUNTS], "default": "none"},
         },
     }

@@ -413,3 +413,21 @@ def test_queryables_and_schema_tell_the_properties(client, collection):
         text = value[0]["code"] if isinstance(value, list) else str(value)
         told = items(client, collection, limit=100, **{name: text}).json
         assert feature["id"] in [each["id"] for each in told["features"]], name
+
+
+def descriptions(node, path=""):
+    """Every description of a definition, by where it stands."""
+    if isinstance(node, list):
+        node = dict(enumerate(node))
+    for name, each in node.items() if isinstance(node, dict) else ():
+        if name == "description" and isinstance(each, str):
+            yield path, each
+        yield from descriptions(each, f"{path}/{name}")
+
+
+def test_the_definition_speaks_the_language_that_is_asked_for(client):
+    vi, en = (dict(descriptions(client.get(f"/ogc/openapi?lang={language}").json))
+              for language in ("vi", "en"))  # fmt: skip
+    assert vi.keys() == en.keys()
+    assert [path for path, text in vi.items() if text == en[path]] == []
+    assert {c for text in en.values() for c in text if not c.isascii()} <= {"²"}  # of m²
