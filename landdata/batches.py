@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ from landdata.topology import ACCEPTABLE, DUPLICATE, Limits, Neighbours
 
 DECIDED = ("accepted", "rejected", "withdrawn", "superseded")  # states that a batch stays in
 _UNCHECKED = ("received", "checking", "refused")
+
+# What of a state is known before it is official, as `accept_states` gives it.
+_STATE = (
+    "parcel_id", "version", "valid_from", "commune", "sheet", "number", "scale", "area",
+    "legal_area", "measured_area", "land_use", "address", "label", "old_sheet", "old_number",
+    "national_id", "surveyed_on", "geom", "batch_id", "batch_row", "feature",
+)  # fmt: skip
+_TOGETHER = 50  # states that are sent at once; of more, one session would wait for the other
+_TAKEN_IN = 0.8  # the share of an acceptance that is over when all states are in their table
 
 MARGIN = 2.0  # metres around a survey in which what becomes official must wait
 _NEAR = 50.0  # metres around a few parcels in which an official one is their neighbour
@@ -311,11 +320,9 @@ def accept(
         summary = _summary(batch)
     # the clock after the locks: a version must not begin before the one that it follows
     now = session.scalars(sa.select(sa.func.clock_timestamp())).one()
-    values = {"batch": number, "commune": batch.commune, "now": now}
     before_ours = publications.last_version(session)
-    for statement in ("accept_official", "accept_close", "accept_versions"):
-        used = {name: values[name] for name in sql(statement).compile().params}
-        session.execute(sql(statement), used)
+    _make_official(session, batch, now, summary["acceptable"], progress)
+    session.execute(sql("accept_holders"), {"batch": number, "after": before_ours})
     publications.publish(session, number, after=before_ours, valid_from=now)
     summary["accepted"] = summary.pop("acceptable")
     summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
@@ -584,6 +591,59 @@ def _as_duplicates(report: Report, rows: NDArray[np.int64]) -> Report:
     ]
     checked = replace(checked, status=status, findings=[*findings, *said])
     return replace(report, checked=checked, summary=summarise(survey, checked))
+
+
+# -- accepting -----------------------------------------------------------------------------
+
+
+def _make_official(
+    session: Session, batch: Batch, now: dt.datetime, rows: int, progress: Progress | None
+) -> None:
+    """Put the states that the acceptable `rows` become in the place of those that they replace.
+
+    A second session makes them, each with the text of its feature, while this one takes them in:
+    to make them costs as much as to index them. What is official here none can change meanwhile.
+    It sees what is committed only, so states of a check of this transaction are made here first.
+    """
+    values = {"batch": batch.id, "commune": batch.commune, "now": now}
+    states = sql("accept_states").bindparams(**values)
+    columns = ", ".join(_STATE)
+    with session.get_bind().engine.connect() as maker:
+        checked = sa.select(Batch.checked_at).where(Batch.id == batch.id)
+        if maker.scalar(checked) == batch.checked_at:
+            session.execute(sql("accept_close"), values)
+            # one process is kept busy by this session already
+            maker.execute(sa.text("SET LOCAL max_parallel_workers_per_gather = 0"))
+            query = states.compile(dialect=maker.dialect)
+            source, target = (each.connection.cursor() for each in (maker, session.connection()))
+            with (
+                source.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", query.params) as made,
+                target.copy(f"COPY parcel_versions ({columns}) FROM STDIN (FORMAT binary)") as into,
+            ):
+                each = iter(made)
+                done = 0
+                while block := b"".join(islice(each, _TOGETHER)):
+                    into.write(block)
+                    done += _TOGETHER
+                    if progress and done % 10_000 == 0:
+                        progress("accept", min(done / max(rows, 1), 1.0) * _TAKEN_IN)
+            count = target.rowcount
+        else:
+            table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {states.text}"
+            session.execute(sa.text(table), values)
+            session.execute(sql("accept_close"), values)
+            insert_all = f"INSERT INTO parcel_versions ({columns}) SELECT {columns} FROM official"  # noqa: S608
+            count = session.connection().execute(sa.text(insert_all)).rowcount
+            session.execute(sa.text("DROP TABLE official"))
+    if count != rows:
+        raise LandDataError(
+            f"Of batch {batch.id} {count} rows became official, not {rows}.",
+            hint="Nothing is accepted. Please report it.",
+        )
+    if rows >= staging.BLOCK:
+        # no plan for an empty store now; and none that waits for another batch's end
+        columns = "id, parcel_id, version, batch_id, commune, sheet, number, valid_to"
+        session.execute(sa.text(f"ANALYZE (SKIP_LOCKED) parcel_versions ({columns})"))
 
 
 # -- the ground ----------------------------------------------------------------------------

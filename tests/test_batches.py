@@ -79,6 +79,41 @@ def test_a_clean_batch_becomes_official(
     assert count(engine, "holders") == 5
 
 
+def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    for turn in range(1, 5):
+        # number 9 is new each time, the others are drawn anew
+        rows = [parcel(n, plot(n, 0, width=20 - turn / 8)) for n in range(1, 4)]
+        rows.append(parcel(f"9{turn}", plot(turn, 5)))
+        path = write(tmp_path / f"{turn}.zip", rows)
+        if turn % 2:
+            assert submit(engine, settings, path)["accepted"] == 4
+        else:
+            with db.session(engine) as session:
+                taken = batches.take(session, settings, path, commune=COMMUNE, by="surveyor")
+                assert batches.accept(session, settings, taken.id, by="x")["accepted"] == 4
+    states = """
+        SELECT v.batch_id, v.batch_row, v.version, h.name, v.feature = parcel_feature(
+          v.parcel_id, v.version, v.valid_from, v.valid_to, v.commune, v.sheet, v.number, v.scale,
+          v.area, v.legal_area, v.land_use, v.label, v.national_id, v.surveyed_on, v.geom
+        ), v.valid_to IS NOT DISTINCT FROM (
+          SELECT n.valid_from FROM parcel_versions AS n
+          WHERE (n.parcel_id, n.version) = (v.parcel_id, v.version + 1)
+        )
+        FROM parcel_versions AS v JOIN holders AS h ON h.version_id = v.id ORDER BY v.id
+    """
+    with engine.connect() as connection:
+        found = [tuple(row) for row in connection.execute(sa.text(states))]
+    number = [*(f"{n}" for n in range(1, 4)), "9"]
+    assert found == [
+        (turn, row, 1 if row == 3 else turn, f"Chủ sử dụng {number[row]}{turn if row == 3 else ''}",
+         True, True)
+        for turn in range(1, 5)
+        for row in range(4)
+    ]  # fmt: skip
+
+
 def test_the_same_file_is_the_same_batch(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:

@@ -1,5 +1,6 @@
--- Those that they replace end now.
+-- The official states that a batch's acceptable rows replace end now.
 UPDATE parcel_versions AS v
-SET valid_to = o.valid_from
-FROM official AS o
-WHERE v.id = o.replaces
+SET valid_to = :now
+FROM staged_parcels AS s
+WHERE s.batch_id = :batch AND s.status = 0
+  AND (v.commune, v.sheet, v.number) = (:commune, s.sheet, s.number) AND v.valid_to IS NULL

@@ -1,10 +1,8 @@
--- The states that a batch's acceptable rows become, as they will be. In a table first: to make one
--- PostgreSQL takes all its cores, to fill one it takes one, and the features are half of the work.
-CREATE TEMPORARY TABLE official ON COMMIT DROP AS
+-- The states that a batch's acceptable rows become, as they will be, in the order of the survey.
 SELECT
-  v.id AS replaces, s.row, n.parcel_id, n.version, n.valid_from, n.commune,
-  s.sheet, s.number, s.scale, s.area, s.legal_area, s.measured_area, s.land_use, s.address, s.label,
-  s.old_sheet, s.old_number, s.national_id, s.surveyed_on, n.geom,
+  n.parcel_id, n.version, n.valid_from, n.commune, s.sheet, s.number, s.scale, s.area, s.legal_area,
+  s.measured_area, s.land_use, s.address, s.label, s.old_sheet, s.old_number, s.national_id,
+  s.surveyed_on, n.geom, s.batch_id, s.row AS batch_row,
   parcel_feature(
     n.parcel_id, n.version, n.valid_from, NULL, n.commune, s.sheet, s.number, s.scale, s.area,
     s.legal_area, s.land_use, s.label, s.national_id, s.surveyed_on, n.geom
@@ -19,3 +17,4 @@ FROM staged_parcels AS s
       ST_Multi(s.geom) AS geom
   ) AS n
 WHERE s.batch_id = :batch AND s.status = 0
+ORDER BY s.row
