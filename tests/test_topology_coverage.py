@@ -426,3 +426,66 @@ def test_a_real_commune_agrees_with_brute_force(shared, tmp_path):
     gaps = shapely.union_all([gap.region for gap in defects.gaps])
     for hole in holes_of_union(polygons):
         assert shapely.intersection(hole, gaps).area == pytest.approx(hole.area, rel=0.01)
+
+
+@given(SEEDS)
+@settings(max_examples=10, deadline=None)
+def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed):
+    rng = np.random.default_rng(seed)
+    # Dozens of parcels of all widths on one another, and a coverage of which they are part.
+    low, size = rng.integers(0, 25, (40, 2)), rng.integers(1, 25, (40, 2))
+    heap = np.concatenate([low, low + size], axis=1) + rng.integers(0, 400, (40, 4)) / 1000
+    cells = [
+        (6 * i, 6 * j, 6 * i + 6, 6 * j + 6) for i, j in np.ndindex(9, 9) if rng.random() < 0.4
+    ]
+    polygons = boxes(*heap, *cells)
+    polygons = shapely.transform(polygons, coverages.grid)
+    polygons = polygons[rng.permutation(len(polygons))]
+    found = coverage.find(polygons)
+    pairs = {(each.first, each.second) for each in found.overlaps}
+    assert len(pairs) > 150
+    assert pairs == brute_overlaps(polygons)
+    union = shapely.union_all(polygons)
+    rings = shapely.get_parts(shapely.node(shapely.boundary(union)))
+    holes = shapely.difference(shapely.get_parts(shapely.polygonize(rings)), union)
+    holes = holes[shapely.area(holes) > 0]
+    width = coverage.width(holes)
+    narrow = (width > 2 * LIMITS.rounding) & (width < LIMITS.gap - 0.002)
+    stout = (width > LIMITS.gap + 0.002) & (shapely.area(holes) < LIMITS.strip * width**2)
+    gaps = np.array([each.region for each in found.gaps], dtype=object)
+    for hole in holes[narrow]:
+        told = shapely.area(shapely.intersection(hole, gaps)).sum()
+        assert told == pytest.approx(hole.area, rel=0.01, abs=0.002 * hole.length)
+    wide = np.array([each.region for each in found.enclosed], dtype=object)
+    assert len(wide) == np.count_nonzero(stout)
+    assert shapely.area(wide).sum() == pytest.approx(shapely.area(holes[stout]).sum(), rel=1e-3)
+    for each in [*found.gaps, *found.enclosed]:
+        beside = shapely.dwithin(polygons[list(each.parcels)], each.region, 0.001)
+        assert beside.all()
+        assert shapely.intersection(each.region, union).area <= 0.001 * each.region.length
+
+
+def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair():
+    # Each 1 cm further: each pair is a finding, and nothing else grows as fast.
+    stack = boxes(*((0.01 * k, 0.01 * k, 20 + 0.01 * k, 20 + 0.01 * k) for k in range(200)))
+    found = coverage.find(stack)
+    assert len(found.overlaps) == 200 * 199 // 2
+    assert [each.width for each in found.overlaps] == pytest.approx(
+        [20 - 0.01 * (each.second - each.first) for each in found.overlaps], rel=1e-3
+    )
+    assert not found.gaps
+    assert not found.enclosed
+
+
+def test_a_large_parcel_with_many_vertices_is_no_burden_to_each_of_its_neighbours():
+    # Fifty thousand vertices, beside a thousand parcels each of which overlaps it by 10 cm.
+    angle = np.linspace(0, 2 * np.pi, 50_001)
+    rim = coverages.grid(np.column_stack([np.cos(angle), np.sin(angle)]) * 3000)
+    beside = [
+        shapely.Polygon(coverages.grid([rim[k] * 0.99997, rim[k] * 1.01, rim[k + 25] * 1.01]))
+        for k in range(0, 50_000, 50)
+    ]
+    found = coverage.find(np.array([shapely.Polygon(rim[:-1]), *beside]))
+    assert {(each.first, each.second) for each in found.overlaps} == {
+        (0, k) for k in range(1, 1001)
+    }

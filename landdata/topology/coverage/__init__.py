@@ -3,8 +3,8 @@
 All is decided at stored precision, coordinates being whole millimetres. Of a million parcels
 nearly all edges are in order: `edges` sieves out those that are not, and `nearness` says which
 of them come near each other; only these are looked at by the rules, each of which is defined,
-with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `enclosed`, `vertices`,
-`islands`.
+with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `enclosed`, `heaps`,
+`vertices`, `islands`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from landdata.topology.coverage.edges import (
 )
 from landdata.topology.coverage.enclosed import Enclosed, enclosed_of
 from landdata.topology.coverage.gaps import Gap, gaps_of
+from landdata.topology.coverage.heaps import around_heaps, heaped
 from landdata.topology.coverage.islands import islands_of
 from landdata.topology.coverage.nearness import near_pairs
 from landdata.topology.coverage.overlaps import (
@@ -100,12 +101,16 @@ def find(
     pairs, regions = overlapping_pairs(polygons, tree, candidates)
     overlaps = measured(polygons, pairs, regions, limits, own)
     tell("coverage", 3 / 5)
-    gaps = gaps_of(edges, near, chains[0], tree, limits, own)
+    heap = heaped(pairs, len(polygons))
+    if len(heap):
+        gaps, enclosed = around_heaps(polygons, heap, edges, limits, own)
+    else:
+        gaps = gaps_of(edges, near, chains[0], tree, limits, own)
+        enclosed = enclosed_of(edges, near, chains, tree, limits, own)
     tell("coverage", 4 / 5)
     unmatched = unmatched_vertices(polygons, edges, near, overlaps, gaps, limits, own)
     tell("coverage", 5 / 5)
     islands = islands_of(polygons, edges, tree, limits, own)
-    enclosed = enclosed_of(edges, near, chains, tree, limits, own)
     return Defects(overlaps, gaps, unmatched, islands, enclosed)
 
 

@@ -30,7 +30,7 @@ from landdata.topology.coverage.edges import (
     chain_of,
 )
 from landdata.topology.coverage.gaps import by_border, parcels_along
-from landdata.topology.coverage.nearness import Near, to_edge
+from landdata.topology.coverage.nearness import Near, covering, to_edge
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
@@ -150,7 +150,7 @@ def _wide(regions: Geometries, tree: shapely.STRtree, least: float, limits: Limi
     wide = width(regions[unsure])
     keep[unsure] = (wide >= limits.gap) & (size[unsure] < limits.strip * wide**2)
     kept = np.flatnonzero(keep)
-    covered = tree.query(shapely.point_on_surface(regions[kept]), predicate="intersects")[0]
+    covered = covering(tree, shapely.point_on_surface(regions[kept]))[0]
     return np.delete(kept, np.unique(covered))
 
 

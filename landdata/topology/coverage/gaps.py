@@ -23,7 +23,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from landdata.topology.coverage.edges import PER_METRE, Bools, Edges, Floats, Geometries, Ints
-from landdata.topology.coverage.nearness import Near, to_edge
+from landdata.topology.coverage.nearness import Near, covering, to_edge
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
@@ -133,10 +133,10 @@ def _pieces(shapes: Geometries) -> tuple[Geometries, Ints]:
 
 
 def parcels_along(
-    regions: Geometries, lines: Geometries, owner: Ints, rounding: float
+    regions: Geometries, lines: Geometries, owner: Ints, rounding: float, reach: float = 1e-4
 ) -> list[tuple[int, ...]]:
-    """Return the owners of the lines along each region, the longest border first."""
-    pieces, of = _pieces(shapely.buffer(regions, 1e-4, join_style="mitre"))
+    """Return the owners of the lines within `reach` (m) of each region, longest border first."""
+    pieces, of = _pieces(shapely.buffer(regions, reach, join_style="mitre"))
     piece, line = shapely.STRtree(lines).query(pieces, predicate="intersects")
     shared = shapely.length(shapely.intersection(pieces[piece], lines[line]))
     return by_border(len(regions), of[piece], owner[line], shared, rounding)
@@ -178,7 +178,7 @@ def _free_regions(
         # A door that runs through parcels alone shuts nothing.
         spots = shapely.line_interpolate_point(doors[:, None], [0.25, 0.5, 0.75], normalized=True)
         inside = np.zeros(spots.size, dtype=np.bool_)
-        inside[tree.query(spots.ravel(), predicate="intersects")[0]] = True
+        inside[covering(tree, spots.ravel())[0]] = True
         doors = doors[~inside.reshape(spots.shape).all(axis=1)]
     edges = edges.take(use)
     lines = edges.lines()
@@ -197,7 +197,7 @@ def _free_regions(
     faces = faces[~thin]
     if not len(faces):
         return none
-    covered = tree.query(shapely.point_on_surface(faces), predicate="intersects")[0]
+    covered = covering(tree, shapely.point_on_surface(faces))[0]
     free = np.ones(len(faces), dtype=np.bool_)
     free[covered] = False
     return faces[free], doors, lines, edges.owner

@@ -1,4 +1,4 @@
-"""Which unmatched edges come near each other, and how."""
+"""Which unmatched edges come near each other, and how; and which parcels a point lies in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import shapely
 
-from landdata.topology.coverage.edges import PER_METRE, THREADS, Bools, Edges, Floats, Ints
+from landdata.topology.coverage.edges import (
+    PER_METRE,
+    THREADS,
+    Bools,
+    Edges,
+    Floats,
+    Geometries,
+    Ints,
+)
 
 _LAST = (1 << 32) - 1
+_LARGE = 100  # vertices
 _PAIRS = 1 << 17  # looked at at a time; what they need fits into a processor's cache
 
 
@@ -173,3 +183,14 @@ def to_edge(x: Ints, y: Ints, edge: Edges) -> tuple[Floats, Floats]:
     px, py = x - edge.ax, y - edge.ay
     along = np.clip((px * dx + py * dy) / (dx * dx + dy * dy), 0.0, 1.0)
     return np.hypot(px - along * dx, py - along * dy) / PER_METRE, along
+
+
+def covering(tree: shapely.STRtree, points: Geometries) -> tuple[Ints, Ints]:
+    """Return which points lie in or on the border of which parcels of the tree."""
+    point, parcel = tree.query(points)
+    polygons = tree.geometries
+    # Else each point asks all vertices of a parcel that may have a hundred thousand.
+    asked = np.unique(parcel)
+    shapely.prepare(polygons[asked[shapely.get_num_coordinates(polygons[asked]) > _LARGE]])
+    hit = shapely.intersects(polygons[parcel], points[point])
+    return point[hit], parcel[hit]

@@ -14,7 +14,8 @@ that have one of the overlapping parcels, A, on their inner side. Follow such an
 meets another unmatched edge elsewhere than at a simple vertex (one unmatched edge in, one out),
 then the two owners are a candidate pair; or m is the same along the whole chain of edges
 joined by simple vertices, and then any of its points, say a middle, lies in the other parcel,
-which asking the tree of parcels tells. So of each connected region with m ≥ 2 one pair of
+which asking the tree of parcels tells. (At a vertex that is not simple chains end, each of which
+is asked.) So of each connected region with m ≥ 2 one pair of
 parcels is found. The common regions of pairs tile it, so all the others are reached by going
 from each common region to those that touch it, whose parcels touch it too. (It would not do to
 go from parcel to parcel: where two coverages lie on one another, both may change at one line.)
@@ -30,10 +31,12 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from landdata.topology.coverage.edges import Bools, Edges, Geometries, Ints, chain_of, distinct
-from landdata.topology.coverage.nearness import Near
+from landdata.topology.coverage.nearness import Near, covering
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
+#: A parcel that overlaps more others than this lies in a heap.
+HEAP = 16
 _REGIONS = 2_000  # asked at a time for what touches them
 
 
@@ -69,19 +72,14 @@ def candidates_of(
     cut = np.zeros(len(edges), dtype=np.bool_)
     cut[near.i[near.touch]] = True
     cut[near.j[near.touch]] = True
-    follow, knotted = chains
+    follow = chains[0]
     stop = cut | cut[follow]
     follow = np.where(stop, np.arange(len(edges)), follow)
-    # At a vertex that is not simple, every two parcels that have unmatched edges there.
-    at = np.flatnonzero(knotted)
-    vertex = np.concatenate([edges.a[at], edges.b[at]])
-    parcel = np.concatenate([owner[at], owner[at]])
-    found += _meeting(vertex, parcel)
     # One point of each chain; each cut edge is a chain.
     ask = np.unique(chain_of(follow))
     some = edges.take(ask)
     middle = shapely.points(some.metres((some.ax + some.bx) / 2, (some.ay + some.by) / 2))
-    point, parcel = tree.query(middle, predicate="intersects")
+    point, parcel = covering(tree, np.asarray(middle, dtype=object))
     found.append(np.column_stack([some.owner[point], parcel]))
     return distinct(found)
 
@@ -96,17 +94,27 @@ def overlapping_pairs(
     shapely.prepare(polygons[np.unique(pairs)])
     tested = np.empty(0, dtype=np.int64)
     found, regions = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=object)]
+    many = np.zeros(len(polygons), dtype=np.int64)
+    asked = np.zeros((2, len(polygons)), dtype=np.bool_)
     while len(pairs):
         tested = np.union1d(tested, _packed(pairs))
         pairs = pairs[interiors_meet(polygons, pairs)]
         region = common(polygons[pairs[:, 0]], polygons[pairs[:, 1]])
         found.append(pairs)
         regions.append(region)
+        many += np.bincount(pairs.ravel(), minlength=len(polygons))
+        # Where parcels lie in a heap, all their regions touch the same: then all that touches a
+        # parcel of it goes for all that touches its regions.
+        heap = many > HEAP
+        calm = region[~heap[pairs].any(axis=1)]
         pairs = distinct(
             [
-                pairs
-                for begin in range(0, len(region), _REGIONS)
-                for pairs in _beside(region[begin : begin + _REGIONS], tree)
+                *(
+                    each
+                    for begin in range(0, len(calm), _REGIONS)
+                    for each in _beside(calm[begin : begin + _REGIONS], tree)
+                ),
+                *_about(np.flatnonzero(heap), polygons, tree, asked),
             ]
         )
         pairs = pairs[~np.isin(_packed(pairs), tested)]
@@ -128,6 +136,20 @@ def _beside(regions: Geometries, tree: shapely.STRtree) -> list[Ints]:
     _, fresh = np.unique(np.add.reduceat(marks[parcel], begins), return_index=True)
     kept = np.isin(of, known[fresh])
     return _meeting(of[kept], parcel[kept])
+
+
+def _about(heap: Ints, polygons: Geometries, tree: shapely.STRtree, asked: Bools) -> list[Ints]:
+    """Return the pairs of what touches a parcel of a heap with all that is near it.
+
+    `asked` keeps, of each parcel, whether it was asked for the one and for the other.
+    """
+    heap = heap[~asked[0, heap]]
+    asked[0, heap] = True
+    touched = np.unique(tree.query(polygons[heap], predicate="dwithin", distance=0.001)[1])
+    touched = touched[~asked[1, touched]]
+    asked[1, touched] = True
+    one, two = tree.query(polygons[touched])
+    return [np.column_stack([touched[one], two])]
 
 
 def common(one: Geometries, two: Geometries) -> Geometries:
@@ -172,10 +194,8 @@ def measured(
     wide = np.flatnonzero(widths > limits.rounding)
     pairs, regions, widths = pairs[wide], regions[wide], widths[wide]
     one, two = one[wide], two[wide]
-    # Wholly inside: nothing of it wider than rounding remains outside.
     inside, around = (
-        shapely.is_empty(shapely.buffer(shapely.difference(*order), -limits.rounding / 2))
-        for order in ((one, two), (two, one))
+        _nothing_left(*order, regions, limits.rounding) for order in ((one, two), (two, one))
     )
     first_smaller = shapely.area(one) <= shapely.area(two)
     inner = np.where(
@@ -194,6 +214,18 @@ def measured(
             strict=True,
         )
     ]
+
+
+def _nothing_left(one: Geometries, two: Geometries, regions: Geometries, rounding: float) -> Bools:
+    """Tell of which parcels nothing wider than rounding remains outside the other."""
+    # What is nowhere wider than w has at most an area of w / 2 times its border.
+    left = shapely.area(one) - shapely.area(regions)
+    border = shapely.length(one) + shapely.length(regions)
+    little = np.flatnonzero(left < 1.01 * rounding / 2 * border + 1e-6)
+    apart = shapely.difference(one[little], two[little])
+    none = np.zeros(len(one), dtype=np.bool_)
+    none[little] = shapely.is_empty(shapely.buffer(apart, -rounding / 2))
+    return none
 
 
 def _areal(shapes: Geometries) -> Geometries:
