@@ -398,6 +398,11 @@ def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
             '"conformsTo":["http://www.opengis.net/spec/json-fg-1/1.0/conf/core"],'
             f'"featureType":"{kind}","coordRefSys":"{query.crs.uri}",'
         )
+    elif not query.crs.geographic:
+        # RFC 7946 knows WGS 84 alone; GDAL and QGIS read what GeoJSON had before it, and would
+        # else take metres for degrees
+        urn = f"urn:ogc:def:crs:EPSG::{query.crs.srid}"
+        head += f'"crs":{{"type":"name","properties":{{"name":"{urn}"}}}},'
     sink.write((head + '"features":[\n').encode())
     source.copy(statement, parameters, raw, _Commas(sink))
     sink.write(b"]}\n")
