@@ -18,7 +18,6 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlencode
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, render_template, request, send_file
@@ -62,6 +61,7 @@ from ogc.asked import (
     link,
     validators,
 )
+from ogc.asked import links as write_links
 from ogc.config import Collection, Property
 from ogc.items import Page
 from ogc.queries import Query
@@ -423,7 +423,7 @@ class Service:
         matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
         if page.estimated is not None:
             matched = f'"numberEstimated":{page.estimated},'
-        told = f'],"numberReturned":{len(page.features)},{matched}"links":{dump(links)}'
+        told = f'],"numberReturned":{len(page.features)},{matched}"links":[{write_links(links)}]'
         return answer(
             asked,
             [b'{"type":"FeatureCollection","features":[', b",".join(page.features), told.encode()],
@@ -445,8 +445,7 @@ class Service:
         links.append(link(here, "collection", JSON))
         for rel, cursor in (("next", page.next), ("prev", page.prev)):
             if cursor is not None:
-                kept = [(k, v) for k, v in asked.arguments if k not in ("cursor", "offset")]
-                href = f"{here}/items?" + urlencode([*kept, ("cursor", cursor.token())])
+                href = asked.changed(offset=None, cursor=cursor.token())
                 links.append(link(href, rel, form))
         return query, page, links
 
@@ -456,7 +455,7 @@ class Service:
         query, feature, stamp, links = self._feature(asked, of, key, GEOJSON)
         return answer(
             asked,
-            [feature[:-1], f',"links":{dump(links)}}}'.encode()],
+            [feature[:-1], f',"links":[{write_links(links)}]}}'.encode()],
             GEOJSON,
             language=asked.language(self.settings.language),
             headers=[("Content-Crs", f"<{query.crs.uri}>")],

@@ -7,6 +7,8 @@ that `migrations` pins (EPSG:6960), so neither picks one by place. A CRS is name
 from __future__ import annotations
 
 import math
+import struct
+from array import array
 from dataclasses import dataclass
 from functools import cache
 
@@ -30,6 +32,8 @@ PINNED = 910000
 _REACH_DEGREES = 40.0
 _REACH_METRES = 3_000_000.0
 _POLAR_METRES = 9_300_000.0
+
+_SMALL_METRES = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,60 @@ def plane(
     return a, b, d, e, x, y
 
 
+@dataclass(frozen=True, slots=True)
+class Area:
+    """Some ground in the storage CRS: as WKB, and its bounds (min E, min N, max E, max N).
+
+    The bounds of no ground at all are no numbers.
+    """
+
+    wkb: bytes
+    bounds: tuple[float, float, float, float]
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is no ground at all: too far away for the storage CRS."""
+        return math.isnan(self.bounds[0])
+
+    @property
+    def small(self) -> bool:
+        """Whether so few parcels are there that its index is always the way to them."""
+        west, south, east, north = self.bounds
+        return east - west <= _SMALL_METRES and north - south <= _SMALL_METRES
+
+
+def area(text: str, asked: Crs, storage: int) -> Area:
+    """Return the area of a `bbox` parameter: that of `box`, at a fraction of its cost if small."""
+    west, south, east, north = numbers = _numbers(text, asked)
+    x, y = (west, east, east, west), (south, south, north, north)
+    if asked.srid != storage:
+        reach = _centre(storage) - _REACH_DEGREES, _centre(storage) + _REACH_DEGREES
+        if not (
+            (asked.geographic or asked.srid == 3857)
+            and _SMALLEST < east - west <= _STEP
+            and _SMALLEST < north - south <= _STEP
+            and reach[0] < west < reach[1]
+            and -85 < south < 84
+        ):
+            made = _shape(numbers, asked, storage)
+            return Area(shapely.to_wkb(made), made.bounds)
+        # as `_moved` would, whose edges in one piece these are
+        source = asked.srid if asked.geographic else 4326
+        x, y = transformer(source, storage).transform(array("d", x), array("d", y))
+    elif not (west < east and south < north):
+        made = _shape(numbers, asked, storage)
+        return Area(shapely.to_wkb(made), made.bounds)
+    wkb = _QUADRANGLE.pack(
+        1, 3, 1, 5, x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3], x[0], y[0]
+    )  # fmt: skip
+    return Area(wkb, (min(x), min(y), max(x), max(y)))
+
+
+_QUADRANGLE = struct.Struct("<BIII10d")  # a polygon of one ring of five points, as WKB
+_STEP = 0.004  # degrees: a parallel that long bends by far less than 1 mm
+_SMALLEST = 1e-7  # degrees: what is smaller may not be a polygon any more
+
+
 def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
     """Return the area of a `bbox` parameter as a geometry in the storage CRS.
 
@@ -148,6 +206,11 @@ def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
     geographic CRS a box whose west is greater than its east crosses the antimeridian. Its edges
     follow the parallels and meridians (or grid lines) of `asked` to 1 mm. Raises `BadRequest`.
     """
+    return _shape(_numbers(text, asked), asked, storage)
+
+
+def _numbers(text: str, asked: Crs) -> tuple[float, float, float, float]:
+    """West, south, east and north of a `bbox`, checked; of web mercator in degrees."""
     try:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
@@ -163,21 +226,24 @@ def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
         south, west, north, east = numbers
     if south > north:
         raise _bad_box(text, "its south is north of its north")
+    if west > east and not asked.geographic:
+        raise _bad_box(text, "its west is east of its east")
+    if asked.geographic and not (south >= -90 and north <= 90):
+        raise _bad_box(text, "latitudes are from -90 to 90")
     if asked.srid == 3857:
         # its grid lines are parallels and meridians, so it is a geographic box
-        back = transformer(3857, 4326)
         half = 20037508.342789244
-        if west > east:
-            raise _bad_box(text, "its west is east of its east")
-        (west, east), (south, north) = back.transform(
-            np.clip([west, east], -half, half), np.clip([south, north], -half, half)
+        (west, east), (south, north) = transformer(3857, 4326).transform(
+            [min(max(each, -half), half) for each in (west, east)],
+            [min(max(each, -half), half) for each in (south, north)],
         )
+    return west, south, east, north
+
+
+def _shape(numbers: tuple[float, float, float, float], asked: Crs, storage: int) -> BaseGeometry:
+    west, south, east, north = numbers
     if asked.geographic or asked.srid == 3857:
-        if asked.geographic and not (south >= -90 and north <= 90):
-            raise _bad_box(text, "latitudes are from -90 to 90")
         return _geographic(west, south, east, north, asked, storage)
-    if west > east:
-        raise _bad_box(text, "its west is east of its east")
     if asked.srid == storage:
         return _valid(shapely.box(west, south, east, north))
     limits = (500_000 - _REACH_METRES, 500_000 + _REACH_METRES)
@@ -196,7 +262,7 @@ def moved(geometry: BaseGeometry, asked: Crs, storage: int) -> BaseGeometry:
         geometry = shapely.transform(geometry, lambda points: points[:, ::-1])
     if asked.srid == storage:
         return _valid(geometry)
-    step = 0.004 if asked.geographic else 500.0
+    step = _STEP if asked.geographic else 500.0
     pieces = shapely.length(geometry) / step
     geometry = shapely.segmentize(geometry, step * max(1.0, pieces / 20_000))
     centre = _centre(storage)
@@ -233,7 +299,7 @@ def _geographic(
             b = min(right + turn, centre + _REACH_DEGREES)
             if a <= b and south <= north:
                 parts.append((a, south, b, north))
-    return _moved(parts, source, storage, step=0.004)
+    return _moved(parts, source, storage, step=_STEP)
 
 
 @cache

@@ -10,8 +10,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
+
+from psycopg.pq.abc import PGresult
 
 from landdata import parcels
 from ogc import crs
@@ -46,17 +49,21 @@ class Page:
 def page(reader: Reader, query: Query) -> Page:
     """Return a page of features. Raises `Unavailable`."""
     statement, bound = page_statement(query)
-    # A box must be planned for what it is: a plan made for any box is wrong for large ones.
-    chosen = query.area is not None or query.filter is not None
-    rows = reader.rows(statement, bound, prepare=False if chosen else None)
+    # What may be long is planned for what it is, and keeps out of the way of what is quick: a
+    # plan made for any box is wrong for large ones, an order or offset may lead through all.
+    quick = not (query.filter or query.sort or query.offset) and (
+        query.area is None or query.area.small
+    )
+    found = reader.texts(statement, bound, prepare=quick)
     backwards = query.cursor is not None and query.cursor.direction == "prev"
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
+    more = found.ntuples > query.limit
+    rows: Sequence[int] = range(min(found.ntuples, query.limit))
     if backwards:
-        rows.reverse()
+        rows = rows[::-1]
+    value = found.get_value
     has_next = bool(rows) if backwards else more
     has_prev = more if backwards else bool(query.cursor or query.offset) and bool(rows)
-    stamp, matched = _standing(rows[0][-1]) if rows else (None, None)
+    stamp, matched = _standing(value(rows[0], found.nfields - 1)) if rows else (None, None)
     estimated = None
     if matched is None and query.cursor is None and not more and (rows or not query.offset):
         matched = query.offset + len(rows)
@@ -70,17 +77,19 @@ def page(reader: Reader, query: Query) -> Page:
         plan = reader.rows(statement, parameters, prepare=False)[0][0]
         estimated = int(plan[0]["Plan"]["Plan Rows"])
     return Page(
-        features=[row[0] for row in rows],
+        features=cast("list[bytes]", [value(row, 0) for row in rows]),
         stamp=stamp,
-        next=_at("next", rows[-1], query) if has_next else None,
-        prev=_at("prev", rows[0], query) if has_prev else None,
+        next=_at("next", found, rows[-1], query) if has_next else None,
+        prev=_at("prev", found, rows[0], query) if has_prev else None,
         matched=matched,
         estimated=estimated,
     )
 
 
-def _at(direction: Literal["next", "prev"], row: tuple[Any, ...], query: Query) -> Cursor:
-    return Cursor(direction, row[1], row[2], query.sorted_by, row[3:-1])
+def _at(direction: Literal["next", "prev"], found: PGresult, row: int, query: Query) -> Cursor:
+    values = [found.get_value(row, n) for n in range(1, found.nfields - 1)]
+    key, order, *by = [each if each is None else each.decode() for each in values]
+    return Cursor(direction, str(key), str(order), query.sorted_by, tuple(by))
 
 
 def _standing(told: bytes | None) -> tuple[int | None, int | None]:
@@ -96,11 +105,10 @@ def item(reader: Reader, query: Query) -> tuple[bytes, int | None]:
 
     Raises `NotFound`, `Unavailable`.
     """
-    rows = reader.rows(*page_statement(query))
-    if not rows:
+    found = reader.texts(*page_statement(query))
+    if not found.ntuples:
         raise missing(query.collection, str(query.key), query.moment)
-    feature, standing = rows[0]
-    return bytes(feature), _standing(standing)[0]
+    return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]
 
 
 # -- extents ---------------------------------------------------------------------------------

@@ -95,12 +95,8 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
         sort=_sort(values, collection),
         properties=_properties(values, collection),
         geometry=_geometry(values),
+        area=_area(values, storage),
     )
-    if "bbox" in values:
-        asked = crs.named(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
-        query = replace(query, area=crs.box(values["bbox"], asked, storage))
-    elif "bbox-crs" in values:
-        raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
     if "cursor" in values:
         if query.offset:
             raise _bad("offset", "it can't be combined with cursor", str(query.offset))
@@ -141,6 +137,15 @@ def read_item(
         properties=_properties(values, of),
         geometry=_geometry(values),
     )
+
+
+def _area(values: Mapping[str, str], storage: int) -> crs.Area | None:
+    if "bbox" in values:
+        asked = crs.named(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
+        return crs.area(values["bbox"], asked, storage)
+    if "bbox-crs" in values:
+        raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
+    return None
 
 
 def _filter(

@@ -13,13 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import shapely
-from shapely.geometry.base import BaseGeometry
-
 from landdata import parcels
 from landdata.errors import NotFound
 from ogc import cql2, crs
 from ogc.config import Collection, Property
+from ogc.crs import Area
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
@@ -99,7 +97,7 @@ class Query:
     offset: int = 0
     cursor: Cursor | None = None
     key: uuid.UUID | int | str | None = None  # of the one feature that is asked for
-    area: BaseGeometry | None = None
+    area: Area | None = None
     moment: Moment | None = None
     filters: Mapping[str, Any] = field(default_factory=dict)
     filter: cql2.Condition | None = None
@@ -169,10 +167,10 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     # names of their own, else ORDER BY would take the text, in which '10' is before '9'
     columns = [
         f"({text})::varchar",
-        f"{of.key}::text AS after_key",
-        f"{of.order}::text AS after_order",
+        f"{of.key} AS after_key",
+        f"{of.order} AS after_order",
     ]
-    columns += [f"{each.by.column}::text AS by_{n}" for n, each in enumerate(query.sort)]
+    columns += [f"{each.by.column} AS by_{n}" for n, each in enumerate(query.sort)]
     columns.append(standing)
     return (
         f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608
@@ -314,7 +312,7 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
         # `&&` is the index's part; the exact test is that of the standard: intersects
         area = f"ST_GeomFromWKB(%(area)s, {query.storage:d})"
         conditions.append(f"geom && {area} AND ST_Intersects(geom, {area})")
-        parameters["area"] = shapely.to_wkb(query.area)
+        parameters["area"] = query.area.wkb
     if query.filter is not None:
         conditions.append(query.filter.sql)
         parameters |= query.filter.parameters

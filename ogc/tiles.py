@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 import pyproj
-from shapely.geometry.base import BaseGeometry
 
 from landdata import parcels
 from landdata.errors import NotFound
@@ -203,7 +202,7 @@ class Tiles:
             )
         bounds = of.bounds(level, y, x)
         area = self._ground(of, bounds)
-        if area.is_empty or not layers:
+        if area.empty or not layers:
             return _EMPTY
         key = (tuple(each.id for each in layers), of.id, level, y, x, packed)
         stamp, parameters = self._stamp(layers, area)
@@ -265,7 +264,7 @@ class Tiles:
         # a tile's grid is coarser than what this leaves out
         return crs.outgoing("geom", self._storage, tiling.crs, leads_back=False), {}
 
-    def _ground(self, of: MatrixSet, bounds: tuple[float, float, float, float]) -> BaseGeometry:
+    def _ground(self, of: MatrixSet, bounds: tuple[float, float, float, float]) -> crs.Area:
         """The tile with its margin, in the storage CRS."""
         margin = (bounds[2] - bounds[0]) * _BUFFER / _EXTENT
         west, south, east, north = (
@@ -273,10 +272,10 @@ class Tiles:
         )  # fmt: skip
         if of.crs.srid == 3857:
             west, east = max(west, -_HALF_EQUATOR), min(east, _HALF_EQUATOR)
-        return crs.box(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
+        return crs.area(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
 
     def _stamp(
-        self, layers: Sequence[Collection], area: BaseGeometry
+        self, layers: Sequence[Collection], area: crs.Area
     ) -> tuple[str | None, dict[str, Any]]:
         """SQL that gives the stamp of what `layers` show of an area; null where nobody knows.
 
@@ -318,7 +317,7 @@ class Tiles:
         of: Collection,
         tiling: MatrixSet,
         bounds: tuple[float, float, float, float],
-        area: BaseGeometry,
+        area: crs.Area,
     ) -> tuple[str, dict[str, Any]]:
         """SQL of one layer as MVT bytes, and its parameters."""
         query = Query(collection=of, crs=tiling.crs, storage=self._storage, area=area, moment=None)

@@ -273,3 +273,35 @@ def test_any_box_is_a_valid_geometry_or_refused(box, known):
         return
     assert shapely.is_valid(made)
     assert np.isfinite(shapely.get_coordinates(made)).all()
+
+
+@tuned(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(
+    st.floats(100.0, 112.0),
+    st.floats(8.0, 23.0),
+    st.floats(1e-8, 0.006),
+    st.floats(1e-8, 0.006),
+    st.sampled_from([each for each in crs.offered(9212).values() if each.geographic]),
+)
+def test_a_small_box_has_the_ground_of_any_other(west, south, wide, high, known):
+    numbers = [west, south, west + wide, south + high]
+    if known.north_first:
+        numbers = [south, west, south + high, west + wide]
+    text = ",".join(map(repr, numbers))
+    ground, wanted = crs.area(text, known, 9212), crs.box(text, known, 9212)
+    assert shapely.hausdorff_distance(shapely.from_wkb(ground.wkb), wanted) < 0.001
+    assert np.abs(np.subtract(ground.bounds, wanted.bounds)).max() < 0.001
+
+
+def test_a_box_in_the_storage_crs_or_of_web_mercator_or_nowhere_has_its_ground():
+    for code, text in (
+        (9212, "548000,1281000,548100,1281050"),
+        (9212, "548000,1281000,548000,1281050"),
+        (3857, "11868000,1298000,11868100,1298100"),
+        (9209, "5e5,1e6,5.1e5,1.1e6"),
+    ):
+        known = crs.offered(9212)[f"{crs.EPSG}{code}"]
+        ground, wanted = crs.area(text, known, 9212), crs.box(text, known, 9212)
+        assert shapely.hausdorff_distance(shapely.from_wkb(ground.wkb), wanted) < 0.001
+        assert not ground.empty
+    assert crs.area("-100,0,-99,1", crs.offered(9212)[crs.CRS84], 9212).empty
