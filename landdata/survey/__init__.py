@@ -453,10 +453,10 @@ def _shapes(
     geometry[other] = None
     counts = shapely.get_num_coordinates(geometry)
     coordinates = shapely.get_coordinates(geometry)
-    finite = np.isfinite(coordinates).all(axis=1)
+    finite = np.isfinite(coordinates)
     if not finite.all():
         owner = np.repeat(np.arange(len(geometry)), counts)
-        not_finite[owner[~finite]] = True
+        not_finite[owner[~finite.all(axis=1)]] = True
     told = [f.row for f in raw.findings if f.rule == "missing-geometry" and f.row is not None]
     null &= ~np.isin(raw.rows, [*raw.unread, *told])  # those have a finding already
     unsure = dataset.format is formats.GEOPACKAGE  # its driver does not tell the two apart
@@ -511,8 +511,8 @@ def _store(
         transformer = crs.transformer(source, target)
         x, y = transformer.transform(shapes.coordinates[:, 0], shapes.coordinates[:, 1])
         moved = np.round(np.column_stack([x, y]), _DIGITS)
-    finite = np.isfinite(moved).all(axis=1)
-    if not finite.all():
+    if not np.isfinite(moved).all():
+        finite = np.isfinite(moved).all(axis=1)
         counts = shapely.get_num_coordinates(shapes.geometry)
         owner = np.repeat(np.arange(len(shapes.geometry)), counts)
         lost = np.zeros(len(shapes.geometry), np.bool_)
@@ -521,7 +521,9 @@ def _store(
         moved = moved[~lost[owner]]
         if measured is not None:
             measured[lost] = np.nan
-    geometry = shapely.set_coordinates(shapes.geometry, moved)
+    geometry = shapes.geometry
+    if not np.array_equal(moved, shapes.coordinates):  # most are on the grid, in its system
+        geometry = shapely.set_coordinates(geometry, moved)
     return geometry, _areas(geometry) if measured is None else measured
 
 

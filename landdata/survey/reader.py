@@ -190,7 +190,8 @@ def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
     table = table.rename_columns(_distinct(table.column_names, answer))
     rows = np.asarray(table.column(answer["fid"]).to_numpy(), dtype=np.int64)
     unread = np.isin(rows, answer.get("unread", ()))
-    if len(np.unique(rows)) != len(rows) or np.abs(rows).max() > _MAX_ID:
+    unique = bool((np.diff(rows) > 0).all()) or len(np.unique(rows)) == len(rows)
+    if not unique or np.abs(rows).max() > _MAX_ID:
         rows = np.arange(len(rows), dtype=np.int64)  # ids of the sender's own, of no use as such
     special = (answer["geometry"], answer["fid"])
     stated = answer.get("stated")
