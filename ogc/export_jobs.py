@@ -288,6 +288,14 @@ def _tell(folder: Path, told: dict[str, Any]) -> None:
     _write(folder / "told.json", {**told, "finished": time.time()})
 
 
+def _give_up(folder: Path, why: str) -> NoReturn:
+    """End unfinished, also where that can't be noted."""
+    try:
+        _tell(folder, {"status": "failed", "message": why})
+    finally:
+        _end()
+
+
 def _why(error: Exception, folder: Path, settings: Settings) -> str:
     """Say for what an export failed, in one sentence for who asked for it."""
     number = error.errno if isinstance(error, OSError) else None
@@ -348,8 +356,7 @@ def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, A
             elif time.time() - began > settings.export_seconds and not over:
                 why = f"It took more than {settings.export_seconds} s; ask for less."
             if why:
-                _tell(folder, {"status": "failed", "message": why})
-                _end()
+                _give_up(folder, why)
 
     ended = threading.Event()
     watching = threading.Thread(target=watch)
