@@ -1,6 +1,6 @@
 """Topology on N made-up parcels with 0.5 % defects: ours beside one bare coverage pass.
 
-    python bench/topology.py [N] [--roads] [--peers] [--seed S]
+    python bench/topology.py [N] [--roads] [--peers] [--limit S] [--seed S]
 
 Prints a table in Markdown: seconds, peak memory, recall and precision. The bare pass is
 `shapely.coverage_invalid_edges` with gap width 0.5 m in one thread, which marks edges but
@@ -12,15 +12,18 @@ own, so that the peaks are theirs.
 `--peers` adds, on the same parcels, PostGIS in a private cluster, the parcels loaded and indexed
 before the clock starts: validity settled first, overlaps by a join with their regions, gaps by the
 union of each sheet, unmatched vertices by a join of vertices with boundaries; and GRASS
-`v.in.ogr` where it is installed (Debian: grass-core), less the time it takes to start.
+`v.in.ogr` where it is installed (Debian: grass-core), less the time it takes to start. Each is
+given up after `--limit` seconds, and told to take at least as long.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -148,15 +151,17 @@ POSTGIS = {
     " WHERE path[1] > 0 AND 2 * ST_Area(geom) < 0.5 * ST_Perimeter(geom)",
     "vertices": "CREATE TABLE vertices AS SELECT id, (ST_DumpPoints(geom)).geom FROM sound;"
     " CREATE INDEX ON vertices USING gist (geom); ANALYZE vertices;"
+    " CREATE TABLE rims AS SELECT id, ST_Boundary(geom) AS geom FROM sound; ANALYZE rims;"
     " CREATE TABLE unmatched AS SELECT v.id AS one, b.id AS two, v.geom"
-    " FROM sound b JOIN vertices v ON v.geom && ST_Expand(b.geom, 0.05) AND v.id <> b.id"
-    " AND ST_DWithin(ST_Boundary(b.geom), v.geom, 0.05);"
+    " FROM rims b JOIN vertices v ON v.geom && ST_Expand(b.geom, 0.05) AND v.id <> b.id"
+    " AND ST_DWithin(b.geom, v.geom, 0.05);"
     " ANALYZE unmatched; SELECT count(*) FROM unmatched u WHERE NOT EXISTS"
     " (SELECT FROM vertices w WHERE w.id = u.two AND w.geom = u.geom)",
 }
 
 
-def by_postgis(polygons: np.ndarray, home: Path) -> tuple[float, dict[str, float]]:
+def by_postgis(polygons: np.ndarray, home: Path, limit: float) -> tuple[dict[str, float], bool]:
+    """Return the seconds of each stage, and whether all were finished."""
     cluster = Cluster(home)
     cluster.up()
     stages = {}
@@ -174,15 +179,22 @@ def by_postgis(polygons: np.ndarray, home: Path) -> tuple[float, dict[str, float
             db.execute("ANALYZE shapes")
             for stage, statements in POSTGIS.items():
                 started = time.perf_counter()
-                for statement in statements.split(";"):
-                    db.execute(statement)
+                try:
+                    for statement in statements.split(";"):
+                        left = limit - sum(stages.values()) - (time.perf_counter() - started)
+                        db.execute(f"SET statement_timeout = {max(1, round(1000 * left))}")
+                        db.execute(statement)
+                except psycopg.errors.QueryCanceled:
+                    stages[f"{stage} not finished"] = time.perf_counter() - started
+                    return stages, False
                 stages[stage] = time.perf_counter() - started
     finally:
         cluster.down()
-    return sum(stages.values()), stages
+    return stages, True
 
 
-def by_grass(polygons: np.ndarray, home: Path) -> float:
+def by_grass(polygons: np.ndarray, home: Path, limit: float) -> tuple[float, bool]:
+    """Return the seconds, and whether it was finished."""
     file = home / "shapes.gpkg"
     pyogrio.raw.write(
         file, shapely.to_wkb(polygons), [np.arange(len(polygons))], ["id"],
@@ -192,26 +204,48 @@ def by_grass(polygons: np.ndarray, home: Path) -> float:
 
     def timed(command: list[str]) -> float:
         started = time.perf_counter()
-        subprocess.run([*grass, *command], check=True, capture_output=True, cwd=home)
+        # A session of its own: what grass starts must end with it.
+        with subprocess.Popen(
+            [*grass, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=home,
+            start_new_session=True,
+        ) as process:  # fmt: skip
+            try:
+                code = process.wait(limit)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        if code:
+            raise SystemExit(f"grass {' '.join(command)} ended with {code}")
         return time.perf_counter() - started
 
     empty = timed(["true"])
-    return timed(["v.in.ogr", "-o", f"input={file}", "output=shapes"]) - empty
+    try:
+        return timed(["v.in.ogr", "-o", f"input={file}", "output=shapes"]) - empty, True
+    except subprocess.TimeoutExpired:
+        return limit, False
 
 
-def peers(count: int, roads: bool, seed: int, ours: float) -> None:
+def tell(peer: str, seconds: float, finished: bool, ours: float) -> None:
+    least = "" if finished else "not finished after "
+    print(
+        f"| {peer} | {least}{seconds:.1f} "
+        f"| {'' if finished else 'at least '}{seconds / ours:.1f} × all rules |",
+        flush=True,
+    )
+
+
+def peers(count: int, roads: bool, seed: int, ours: float, limit: float) -> None:
     given = made(count, roads, seed)
     with tempfile.TemporaryDirectory(prefix="landdata-bench-") as folder:
         home = Path(folder)
         home.chmod(0o755)
-        seconds, stages = by_postgis(given.polygons, home)
-        told = ", ".join(f"{stage} {each:.1f}" for stage, each in stages.items())
-        print(f"| PostGIS ({told}) | {seconds:.1f} | {seconds / ours:.1f} × all rules |")
         if shutil.which("grass"):
-            seconds = by_grass(given.polygons, home)
-            print(f"| GRASS v.in.ogr | {seconds:.1f} | {seconds / ours:.1f} × all rules |")
+            tell("GRASS v.in.ogr", *by_grass(given.polygons, home, limit), ours)
         else:
-            print("| GRASS v.in.ogr | not installed | |")
+            print("| GRASS v.in.ogr | not installed | |", flush=True)
+        stages, finished = by_postgis(given.polygons, home, limit)
+        told = ", ".join(f"{stage} {each:.1f}" for stage, each in stages.items())
+        tell(f"PostGIS ({told})", sum(stages.values()), finished, ours)
 
 
 def peak() -> float:
@@ -224,6 +258,7 @@ def main() -> None:
     parser.add_argument("count", type=int, nargs="?", default=100_000)
     parser.add_argument("--roads", action="store_true", help="blocks between roads")
     parser.add_argument("--peers", action="store_true", help="PostGIS and GRASS too")
+    parser.add_argument("--limit", type=float, default=600, help="seconds for each of them")
     parser.add_argument("--seed", type=int, default=None)
     options = parser.parse_args()
     seed = int(time.time()) if options.seed is None else options.seed
@@ -245,13 +280,17 @@ def main() -> None:
         print(
             f"| {way} ({n}) | {seconds:.2f} | {seconds / bare:.2f} | {busy:.2f} "
             f"| {top:.0f} | {before:.0f} "
-            f"| {share} |"
+            f"| {share} |",
+            flush=True,
         )
         if stages:
             lap, ours = stages, seconds
-    print("\n" + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in lap.items()) + "\n")
+    print(
+        "\n" + ", ".join(f"{stage} {seconds:.2f} s" for stage, seconds in lap.items()) + "\n",
+        flush=True,
+    )
     if options.peers:
-        peers(options.count, options.roads, seed, ours)
+        peers(options.count, options.roads, seed, ours, options.limit)
 
 
 if __name__ == "__main__":
