@@ -489,3 +489,15 @@ def test_a_large_parcel_with_many_vertices_is_no_burden_to_each_of_its_neighbour
     assert {(each.first, each.second) for each in found.overlaps} == {
         (0, k) for k in range(1, 1001)
     }
+
+
+def test_whether_a_large_ragged_area_is_wide_enough_is_asked_without_measuring_it():
+    # A bay of 4,000 vertices, neither stout nor a strip, enclosed by one parcel.
+    angle = np.linspace(0, 2 * np.pi, 4_001)[:-1]
+    far = 450 + 30 * np.sin(100 * angle)
+    bay = shapely.Polygon(
+        coverages.grid(np.column_stack([np.cos(angle), np.sin(angle)]) * far[:, None])
+    )
+    around = shapely.box(-600, -600, 600, 600) - bay
+    (found,) = coverage.find(np.array([around])).enclosed
+    assert found.area == pytest.approx(bay.area)

@@ -31,7 +31,6 @@ from landdata.topology.coverage.edges import (
 )
 from landdata.topology.coverage.gaps import by_border, parcels_along
 from landdata.topology.coverage.nearness import Near, covering, to_edge
-from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
 #: A region with so many times the border that a strip may have is a net of them: not measured.
@@ -147,8 +146,10 @@ def _wide(regions: Geometries, tree: shapely.STRtree, least: float, limits: Limi
     keep = (size > least) & (border**2 < 4 * limits.strip * _NET * size)
     # A circle of diameter 2 · area / border fits in: measured only where that leaves it open.
     unsure = keep & ((2 * size < limits.gap * border) | (border**2 > 4 * limits.strip * size))
-    wide = width(regions[unsure])
-    keep[unsure] = (wide >= limits.gap) & (size[unsure] < limits.strip * wide**2)
+    # Wide enough, and no strip: whether so large a circle fits in is all that is asked.
+    least_wide = np.maximum(limits.gap, np.sqrt(size[unsure] / limits.strip))
+    circle = shapely.maximum_inscribed_circle(regions[unsure], tolerance=5e-4 * least_wide)
+    keep[unsure] = 2 * shapely.length(circle) >= least_wide
     kept = np.flatnonzero(keep)
     covered = covering(tree, shapely.point_on_surface(regions[kept]))[0]
     return np.delete(kept, np.unique(covered))
