@@ -513,6 +513,8 @@ def measure(database: dict[str, str], given: argparse.Namespace) -> list[dict[st
     with ExitStack() as stack:
         running = []
         for server in chosen_servers(given.servers):
+            if server.tiles_only and not any(case.media == MVT for case in cases):
+                continue
             made = Running(server, database)
             stack.callback(made.stop)
             made.start()

@@ -194,6 +194,7 @@ class Collection:
     by_time: bool = False
     published: bool = False
     counted: tuple[str, ...] | None = None
+    numbered: tuple[str, str] | None = None  # the columns that its index of numbers begins with
     few: bool = False
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
@@ -225,6 +226,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         by_time=True,
         published=True,
         counted=("commune", "sheet"),
+        numbered=("commune", "sheet"),
         title={"vi": "Thửa đất", "en": "Parcels"},
         item={"vi": "thửa đất", "en": "parcel"},
         # the stored text leaves addresses out

@@ -147,6 +147,26 @@ def read(
     Geometries in it are in `asked`, in its axis order. Raises `BadRequest`: a syntax error, an
     unknown property or operator, a value of the wrong type.
     """
+    key = text, language, id(collection), asked.uri, storage
+    known = _compiled.get(key)
+    if known is not None:
+        return known[1]
+    made = _compile(text, language, collection, asked, storage)
+    if len(text) <= _KEPT_LENGTH:
+        if len(_compiled) >= _KEPT:
+            _compiled.clear()
+        _compiled[key] = collection, made  # which is held, so that nothing else gets its id
+    return made
+
+
+#: Who pages, or looks at a map through a filter, asks with the same one again and again.
+_compiled: dict[tuple[str, str, int, str, int], tuple[Collection, Condition]] = {}
+_KEPT, _KEPT_LENGTH = 200, 2_000
+
+
+def _compile(
+    text: str, language: str, collection: Collection, asked: crs.Crs, storage: int
+) -> Condition:
     if len(text) > _MAX_LENGTH:
         raise _bad(f"it is longer than {_MAX_LENGTH:,} characters")
     tree = _from_json(text) if language == LANGUAGES[1] else _from_text(text)

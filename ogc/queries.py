@@ -135,6 +135,10 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     steps = _steps(query)
     order = ", ".join(step.sql for step in steps)
     conditions, parameters = matching(query)
+    if of.numbered and query.moment is None:
+        first, second = of.numbered
+        if second in query.filters and first not in query.filters:
+            conditions.append(_each(of, first))
     one = query.key is not None
     if one:
         conditions.append(f"{of.key} = %(key)s")
@@ -208,6 +212,20 @@ _LATEST = "ORDER BY valid_from DESC, number DESC LIMIT 1"
 def stamp_of(of: Collection) -> str:
     """SQL of the stamp of the last publication, where a collection changes by those alone."""
     return f"(SELECT stamp FROM publications {_LATEST})" if of.published else "NULL::bigint"  # noqa: S608
+
+
+def _each(of: Collection, column: str) -> str:
+    """SQL that a column has one of the values that it has, found one by one in an index.
+
+    It is always true, and lets an index that begins with the column be entered at each of them.
+    """
+    least = f"SELECT {column} FROM {of.table} WHERE valid_to IS NULL"  # noqa: S608
+    return (
+        f"{column} = ANY(ARRAY(WITH RECURSIVE each AS ("  # noqa: S608
+        f"({least} ORDER BY {column} LIMIT 1) UNION ALL"
+        f" SELECT ({least} AND {column} > each.{column} ORDER BY {column} LIMIT 1) FROM each"
+        f" WHERE each.{column} IS NOT NULL) SELECT {column} FROM each))"
+    )
 
 
 @dataclass(frozen=True, slots=True)

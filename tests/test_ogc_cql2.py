@@ -15,7 +15,9 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 
 from landdata import db
+from landdata.settings import Settings
 from landdata.survey.crs import transformer
+from ogc import config, cql2, crs
 
 ITEMS = "/ogc/collections/parcels/items"
 STORAGE = "http://www.opengis.net/def/crs/EPSG/0/9212"
@@ -417,3 +419,18 @@ print("ok")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "ok"), done.stderr
+
+
+def test_a_filter_that_comes_again_is_that_of_its_collection_and_reference_system():
+    known = config.collections(Settings())
+    parcels, communes = known["parcels"], known["communes"]
+    offered = crs.offered(9212)
+    text = "S_INTERSECTS(geometry, POINT(11.5 106.7))"
+
+    def read(of, uri):
+        return cql2.read(text, "cql2-text", of, asked=offered[uri], storage=9212)
+
+    first = read(parcels, f"{crs.EPSG}4326")
+    assert read(parcels, f"{crs.EPSG}4326") is first
+    assert read(communes, f"{crs.EPSG}4326") is not first
+    assert read(parcels, crs.CRS84).parameters != first.parameters

@@ -308,6 +308,16 @@ def test_a_page_and_a_feature_cost_one_statement(settings, engine, made):
         assert len(asked) == 2
 
 
+def test_a_sheet_is_found_in_every_commune_that_has_it(client, engine):
+    for n, commune in enumerate(("99901", "99902", "99905")):
+        stored.parcel(
+            engine, 1, stored.square(n, 9), commune=commune, sheet="77", number="7", version=1
+        )
+    told = client.get(f"{ITEMS}?sheet=77&number=7").json["features"]
+    assert sorted(each["properties"]["commune"] for each in told) == ["99901", "99902", "99905"]
+    assert client.get(f"{ITEMS}?sheet=78").json["features"] == []
+
+
 def test_today_and_the_past_are_read_through_their_indexes(engine, settings, made):
     """A statement that no partial index fits would read years of history for each page."""
     with engine.begin() as connection:
@@ -335,6 +345,7 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
         for query in [*now, *past]:
             client.get(f"{ITEMS}?limit=10{query}")
         client.get(f"{ITEMS}/{made['1']}")
+        client.get(f"{ITEMS}?sheet=2&number=77")
     plans = []
     with engine.connect() as connection:
         for statement, values in asked:
@@ -348,6 +359,8 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
     assert used[3] == ["ix_parcel_versions_geom_current", "ix_parcel_versions_geom_past"]
     assert used[4] == ["ix_parcel_versions_as_of"]
     assert used[5] == ["uq_parcel_versions_current"]
+    assert set(used[6]) == {"uq_parcel_versions_number"}
+    assert "(commune = ANY ($" in plans[6]
 
 
 # -- HTTP
