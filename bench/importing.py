@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import psycopg
+from processes import resident, tree
 
 from landdata.cluster import Cluster
 
@@ -42,28 +43,6 @@ with db.session(engine) as session:
         for block in staging.blocks(0, read, status=0):
             copy.write(block)
 """
-
-
-def tree(pid: int) -> list[int]:
-    """A process and all its descendants."""
-    found = [pid]
-    for task in Path(f"/proc/{pid}/task").glob("*"):
-        try:
-            for child in (task / "children").read_text().split():
-                found += tree(int(child))
-        except OSError:
-            continue
-    return found
-
-
-def resident(pids: Sequence[int]) -> int:
-    total = 0
-    for pid in pids:
-        try:
-            total += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        except (OSError, IndexError):
-            continue
-    return total * os.sysconf("SC_PAGE_SIZE")
 
 
 def run(command: Sequence[str], environment: dict[str, str]) -> tuple[float, int, str]:

@@ -42,7 +42,8 @@ from urllib.parse import quote, urlsplit
 import bare
 import numpy as np
 import psycopg
-from servers import SERVERS, Running, Server, resident, worked
+from processes import resident, worked
+from servers import SERVERS, Running, Server
 
 from landdata import db
 from landdata.cluster import Cluster
