@@ -17,7 +17,17 @@ from landdata import topology
 from landdata.cli import cli
 from landdata.findings import Finding
 from landdata.survey import SCHEMA, CrsChoice, EncodingChoice, Survey
-from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Neighbours, coverage, rules
+from landdata.topology import (
+    ACCEPTABLE,
+    DUPLICATE,
+    REJECTED,
+    Neighbours,
+    coverage,
+    parallel,
+    rules,
+    shape,
+)
+from landdata.topology.coverage import edges, nearness
 
 COMMUNE = "99901"
 
@@ -355,6 +365,27 @@ def test_findings_do_not_depend_on_the_order_of_rows(seed):
     assert [fact[:3] for fact in one] == [fact[:3] for fact in two]
     assert np.allclose([f[3] for f in one], [f[3] for f in two], rtol=2e-3, atol=1.1e-3)
     assert (first.status[order] == second.status).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_findings_do_not_depend_on_how_the_work_is_cut_up(seed, monkeypatch):
+    """On one thread or several, in parts of a few coordinates or of all: the same bytes."""
+    rng = np.random.default_rng(seed)
+    spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8)
+    near = rng.random(len(spoilt)) < 0.2
+    around = official(**{f"p{1000 + k}": spoilt.polygons[k] for k in np.flatnonzero(near)})
+    given_ = survey(list(spoilt.polygons[~near]))
+    seen = set()
+    for threads, size in ((1, 1 << 18), (1, 7), (2, 50), (5, 7), (5, 300)):
+        monkeypatch.setattr(parallel, "THREADS", threads)
+        monkeypatch.setattr(edges, "_STRETCH", size)
+        monkeypatch.setattr(nearness, "_PAIRS", size)
+        monkeypatch.setattr(shape, "_CHUNK", size)
+        checked = topology.check(given_, around)
+        assert checked.findings
+        told = json.dumps([each.as_dict() for each in checked.findings])
+        seen.add((told, checked.status.tobytes()))
+    assert len(seen) == 1
 
 
 def test_rings_that_are_open_or_too_short_are_told_by_the_command(tmp_path, monkeypatch):

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -33,6 +32,7 @@ from numpy.typing import NDArray
 
 from landdata.findings import Finding
 from landdata.topology import coverage
+from landdata.topology.parallel import spread
 from landdata.topology.rules import Limits
 
 _PLACE = re.compile(r"^(?P<why>.*?)\s*\[(?P<x>\S+) (?P<y>\S+?)(?: \S+)?\]$")
@@ -52,15 +52,13 @@ _REASONS = {
 }
 
 
-_THREADS = 2
 _CHUNK = 20_000
 
 
 def _valid(geometry: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Tell which shapes are valid; two threads, as GEOS lets go of the interpreter's lock."""
-    with ThreadPoolExecutor(_THREADS) as pool:
-        parts = [geometry[k : k + _CHUNK] for k in range(0, len(geometry), _CHUNK)]
-        return np.concatenate([np.empty(0, dtype=np.bool_), *pool.map(shapely.is_valid, parts)])
+    """Tell which shapes are valid."""
+    parts = [geometry[k : k + _CHUNK] for k in range(0, len(geometry), _CHUNK)]
+    return np.concatenate([np.empty(0, dtype=np.bool_), *spread(shapely.is_valid, parts)])
 
 
 def usable(

@@ -6,7 +6,6 @@ each direction; the other edges are few.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +14,7 @@ import shapely
 from numpy.typing import NDArray
 
 from landdata.errors import BadSurvey
+from landdata.topology.parallel import spread
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -23,7 +23,6 @@ Geometries = NDArray[np.object_]
 
 #: Coordinates are whole multiples of this many to the metre.
 PER_METRE = 1000
-THREADS = 2
 _LOW = 0xFFFF_FFFF
 _HALF = np.uint64(1 << 63)
 _STRETCH = 1 << 18  # coordinates; what they need fits into a processor's cache
@@ -114,40 +113,39 @@ def unmatched_edges(polygons: Geometries) -> tuple[Edges, Ints]:
         cross[~edge] = 0
         area[of] = np.add.reduceat(cross, stop[of] - size[of] - begin)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(weigh, _stretches(stop)))
-        turn = (area > 0) != shell
-        left = is_edge.copy()
+    spread(weigh, _stretches(stop))
+    turn = (area > 0) != shell
+    left = is_edge.copy()
 
-        def match(part: int) -> list[Ints]:
-            """Match the edges of one part of all keys; returns the owners of odd edges."""
-            bits = count.bit_length()
-            mine = np.flatnonzero(is_edge & ((key >= _HALF) == bool(part)))
-            # Sorting one number is many times faster than sorting an index by it, so the
-            # place takes the room of the key's last bits. Edges that are not the same but
-            # whose keys are, are told apart below; at worst they stay unmatched, which is safe.
-            packed = key[mine] << np.uint64(1) >> np.uint64(bits) << np.uint64(bits)
-            packed |= mine.view(np.uint64)
-            packed.sort()
-            at = (packed & np.uint64((1 << bits) - 1)).view(np.int64)
-            packed >>= np.uint64(bits)
-            begins, many = _runs(packed)
-            pair = begins[many == 2]
-            one, two = at[pair], at[pair + 1]
-            # Of rings that run alike, neighbours run along it in opposite directions.
-            across = (turn[ring[one]] == turn[ring[two]]).astype(np.int64)
-            matched = vertex[one] == vertex[two + across]
-            matched &= vertex[one + 1] == vertex[two + 1 - across]
-            matched &= ring_owner[ring[one]] != ring_owner[ring[two]]
-            left[np.concatenate([one[matched], two[matched]])] = False
-            # Edges that stand twice in the same direction, or more than twice.
-            odd = np.flatnonzero((many >= 2) & left[at[begins]])
-            return [
-                _all_pairs(np.unique(ring_owner[ring[at[begin : begin + much]]]))
-                for begin, much in zip(begins[odd].tolist(), many[odd].tolist(), strict=True)
-            ]
+    def match(part: int) -> list[Ints]:
+        """Match the edges of one part of all keys; returns the owners of odd edges."""
+        bits = count.bit_length()
+        mine = np.flatnonzero(is_edge & ((key >= _HALF) == bool(part)))
+        # Sorting one number is many times faster than sorting an index by it, so the
+        # place takes the room of the key's last bits. Edges that are not the same but
+        # whose keys are, are told apart below; at worst they stay unmatched, which is safe.
+        packed = key[mine] << np.uint64(1) >> np.uint64(bits) << np.uint64(bits)
+        packed |= mine.view(np.uint64)
+        packed.sort()
+        at = (packed & np.uint64((1 << bits) - 1)).view(np.int64)
+        packed >>= np.uint64(bits)
+        begins, many = _runs(packed)
+        pair = begins[many == 2]
+        one, two = at[pair], at[pair + 1]
+        # Of rings that run alike, neighbours run along it in opposite directions.
+        across = (turn[ring[one]] == turn[ring[two]]).astype(np.int64)
+        matched = vertex[one] == vertex[two + across]
+        matched &= vertex[one + 1] == vertex[two + 1 - across]
+        matched &= ring_owner[ring[one]] != ring_owner[ring[two]]
+        left[np.concatenate([one[matched], two[matched]])] = False
+        # Edges that stand twice in the same direction, or more than twice.
+        odd = np.flatnonzero((many >= 2) & left[at[begins]])
+        return [
+            _all_pairs(np.unique(ring_owner[ring[at[begin : begin + much]]]))
+            for begin, much in zip(begins[odd].tolist(), many[odd].tolist(), strict=True)
+        ]
 
-        shared = [pairs for part in pool.map(match, range(2)) for pairs in part]
+    shared = [pairs for part in spread(match, range(2)) for pairs in part]
     at = np.flatnonzero(left)
     turned = turn[ring[at]].astype(np.int64)
     a, b = vertex[at + turned], vertex[at + 1 - turned]
@@ -193,8 +191,7 @@ def _packed_vertices(xy: Floats) -> tuple[Ints, Ints]:
         part = np.rint(xy[begin : begin + _STRETCH] * PER_METRE).astype(np.int64) - low
         np.bitwise_or(part[:, 0] << 32, part[:, 1], out=vertex[begin : begin + _STRETCH])
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(pack, range(0, len(xy), _STRETCH)))
+    spread(pack, range(0, len(xy), _STRETCH))
     return low, vertex
 
 
@@ -216,12 +213,11 @@ def rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
     counting, so only polygons of more than one ring are taken apart.
     """
     owner = np.arange(len(polygons))
-    with ThreadPoolExecutor(THREADS) as pool:
-        asked = pool.map(
-            lambda ask: ask(polygons),
-            (shapely.get_num_coordinates, shapely.get_type_id, shapely.get_num_interior_rings),
-        )
-        size, kind, holes = (each.astype(np.int64) for each in asked)
+    asked = spread(
+        lambda ask: ask(polygons),
+        (shapely.get_num_coordinates, shapely.get_type_id, shapely.get_num_interior_rings),
+    )
+    size, kind, holes = (each.astype(np.int64) for each in asked)
     one = (kind == shapely.GeometryType.POLYGON) & (holes == 0)
     if one.all():
         return size, owner, one

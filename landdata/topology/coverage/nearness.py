@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import shapely
 
-from landdata.topology.coverage.edges import (
-    PER_METRE,
-    THREADS,
-    Bools,
-    Edges,
-    Floats,
-    Geometries,
-    Ints,
-)
+from landdata.topology.coverage.edges import PER_METRE, Bools, Edges, Floats, Geometries, Ints
+from landdata.topology.parallel import spread
 
 _LAST = (1 << 32) - 1
 _LARGE = 100  # vertices
@@ -56,8 +48,7 @@ def near_pairs(edges: Edges, reach: float) -> Near:
         stay = ~parting(i, j)
         return _how_near(edges, i[stay], j[stay], reach)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(ask, boxes.portions()))
+    found = spread(ask, boxes.portions())
     return Near(
         np.concatenate([each.i for each in found]),
         np.concatenate([each.j for each in found]),
@@ -105,7 +96,9 @@ class _Boxes:
     def portions(self) -> list[slice]:
         """Cut the boxes into portions of about `_PAIRS` pairs."""
         so_far = np.cumsum(self.behind)
-        cuts = np.searchsorted(so_far, np.arange(_PAIRS, int(so_far[-1]) + _PAIRS, _PAIRS)) + 1
+        cuts = (
+            np.searchsorted(so_far, np.arange(_PAIRS, max(int(so_far[-1]), 1) + _PAIRS, _PAIRS)) + 1
+        )
         cuts = np.unique(np.minimum(cuts, len(so_far)))
         begins = np.concatenate([[0], cuts[:-1]])
         return [slice(b, e) for b, e in zip(begins.tolist(), cuts.tolist(), strict=True)]
