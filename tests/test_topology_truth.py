@@ -83,10 +83,10 @@ def on_grid(shape: Shape) -> Shape:
 class Made:
     """A survey as it grows, with what is to be told of it."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, side: int, defects: int) -> None:
         self.rng = rng = np.random.default_rng(seed)
-        clean = coverages.make(rng, 15, 15, extra=int(rng.integers(0, 3)))
-        spoilt = coverages.inject(rng, clean, 14)
+        clean = coverages.make(rng, side, side, extra=int(rng.integers(0, 3)))
+        spoilt = coverages.inject(rng, clean, defects)
         touched = {k for fact in spoilt.truth for k in fact[1]}
         own = (spoilt.cell[:, 1] >= 3) | (spoilt.cell[:, 0] < 0)
         self.shapes: list[Shape | None] = list(spoilt.polygons[own])
@@ -106,9 +106,9 @@ class Made:
         rng.shuffle(self.free)
         self.expected: Counter[tuple] = Counter()
         strange = np.flatnonzero(~own).tolist()
-        self.official = [(f"{COMMUNE}/99/{k}", spoilt.polygons[k]) for k in strange]
+        self.official = [(f"{COMMUNE}/9999/{k}", spoilt.polygons[k]) for k in strange]
         name = {was: k for k, was in enumerate(at)}
-        name |= {k: f"{COMMUNE}/99/{k}" for k in strange}
+        name |= {k: f"{COMMUNE}/9999/{k}" for k in strange}
         for rule, parcels, *place in spoilt.truth:
             if any(own[k] for k in parcels):
                 self.tell(rule, *(name[k] for k in parcels), place=place[0] if place else None)
@@ -155,7 +155,7 @@ def _record(made: Made) -> None:
     made.tell("commune-differs", k)
     # Two parcels of one number: one finding for each, that names the other.
     one, two = made.clean(), made.clean()
-    made.columns["sheet"][one] = made.columns["sheet"][two] = "50"
+    made.columns["sheet"][one] = made.columns["sheet"][two] = "9950"
     extra["number"] |= {one: "7", two: "7"}
     made.tell("duplicate-number", one, two)
     made.tell("duplicate-number", one, two)
@@ -226,7 +226,7 @@ def _twins(made: Made) -> None:
             clear = shapely.distance(small.boundary, made.shapes[k].boundary) > 0.06
             if clear and shapely.covers(made.shapes[k], small):
                 break
-        made.tell(rule, k, made.add(small, sheet="80", number=str(k + 1)))
+        made.tell(rule, k, made.add(small, sheet="9980", number=str(k + 1)))
 
 
 def _official(made: Made) -> None:
@@ -248,7 +248,7 @@ def _border(made: Made, border: Shape, move: Callable[[Shape, float, float], Sha
         ((1.2, "outside-commune"), (-3.0, "across-communes"), (-8.2, None), (-15, None))
     ):
         shape = on_grid(move(cell, east + by, south + 20 + 20 * place))
-        k = made.add(shape, number=f"7{place}", sheet="70")
+        k = made.add(shape, number=f"7{place}", sheet="9970")
         if rule:
             made.tell(rule, k)
 
@@ -256,7 +256,12 @@ def _border(made: Made, border: Shape, move: Callable[[Shape, float, float], Sha
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=25, deadline=None)
 def test_all_that_was_put_in_is_told_and_nothing_else(seed: int) -> None:
-    made = Made(seed)
+    hold(seed)
+
+
+def hold(seed: int, side: int = 15, defects: int = 14) -> Counter[str]:
+    """Assert it of a coverage of `side` × `side` parcels; returns how often each rule told."""
+    made = Made(seed, side, defects)
     west, south, east, north = shapely.total_bounds(
         np.array([s for s in made.shapes if s is not None])
     )
@@ -267,7 +272,7 @@ def test_all_that_was_put_in_is_told_and_nothing_else(seed: int) -> None:
         if shape is not None:
             x, y = west + 25 * (place % 10), north + 8 + 20 * (place // 10)
             shape = on_grid(shapely.affinity.translate(shape, x, y))  # noqa: PLW2901
-        k = made.add(shape, sheet="60", number=str(place + 1))
+        k = made.add(shape, sheet="9960", number=str(place + 1))
         for rule in rules:
             court = shapely.Polygon(shape.interiors[0]) if rule == "unparcelled-area" else None
             made.tell(rule, k, place=coverages.place_of(court) if court else None)
@@ -308,3 +313,4 @@ def test_all_that_was_put_in_is_told_and_nothing_else(seed: int) -> None:
     rejected = {k for rule, parcels, _ in told for k in parcels
                 if RULES[rule].severity == "error" and isinstance(k, int)}  # fmt: skip
     assert set(np.flatnonzero(checked.status == topology.REJECTED).tolist()) == rejected
+    return Counter(each.rule for each in checked.findings)
