@@ -394,7 +394,7 @@ def _compare(session: Session, batch: Batch) -> dict[str, Any] | None:
     if batch.corrects is None or get(session, batch.corrects).summary is None:
         return None
     counting = sa.text(
-        f"SELECT change, count(*) AS n FROM ({sql('compared').text}) AS rows GROUP BY change"  # noqa: S608
+        f"SELECT change, count(*) AS n FROM ({sql('compared').text}) AS rows GROUP BY change"  # noqa: S608  # ours
     )
     pair = {"batch": batch.id, "earlier": batch.corrects}
     counts = {each.change: each.n for each in session.execute(counting, pair)}
@@ -406,7 +406,7 @@ def _compare(session: Session, batch: Batch) -> dict[str, Any] | None:
 
 def _differences(session: Session, batch: Batch) -> list[dict[str, Any]]:
     listing = sa.text(
-        f"SELECT * FROM ({sql('compared').text}) AS rows WHERE change <> 'same'"  # noqa: S608
+        f"SELECT * FROM ({sql('compared').text}) AS rows WHERE change <> 'same'"  # noqa: S608  # ours
         " ORDER BY coalesce(row, earlier_row), row"
     )
     found = session.execute(listing, {"batch": batch.id, "earlier": batch.corrects})
@@ -632,7 +632,7 @@ def _make_official(
             table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {states.text}"
             session.execute(sa.text(table), values)
             session.execute(sql("accept_close"), values)
-            insert_all = f"INSERT INTO parcel_versions ({columns}) SELECT {columns} FROM official"  # noqa: S608
+            insert_all = f"INSERT INTO parcel_versions ({columns}) SELECT {columns} FROM official"  # noqa: S608  # ours
             count = session.connection().execute(sa.text(insert_all)).rowcount
             session.execute(sa.text("DROP TABLE official"))
     if count != rows:

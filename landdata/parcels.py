@@ -102,7 +102,7 @@ def instant(text: str) -> dt.datetime:
     return read
 
 
-def get(session: Session, id: uuid.UUID, as_of: dt.datetime | None = None) -> ParcelState:  # noqa: A002
+def get(session: Session, id: uuid.UUID, as_of: dt.datetime | None = None) -> ParcelState:  # noqa: A002  # as the property is called
     """Return the parcel of this UUID, as it is or as of a time. Raises `NotFound`."""
     found = _states(session, ParcelVersion.parcel_id == id, _at(as_of))
     if not found:
@@ -170,7 +170,7 @@ def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> Par
     return _only(found, national_id)
 
 
-def history(session: Session, id: uuid.UUID) -> list[ParcelState]:  # noqa: A002
+def history(session: Session, id: uuid.UUID) -> list[ParcelState]:  # noqa: A002  # as the property is called
     """Return all states of the parcel, the newest first. Raises `NotFound`."""
     found = _states(session, ParcelVersion.parcel_id == id)
     if not found:
