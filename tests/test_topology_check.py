@@ -9,13 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import shapely
+import surveys
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from landdata import topology
+from landdata import check, topology
 from landdata.cli import cli
 from landdata.findings import Finding
+from landdata.settings import Settings
 from landdata.survey import SCHEMA, CrsChoice, EncodingChoice, Survey
 from landdata.topology import (
     ACCEPTABLE,
@@ -412,3 +414,52 @@ def test_rings_that_are_open_or_too_short_are_told_by_the_command(tmp_path, monk
     ]
     assert "ring is open" in findings[0]["message"]["en"]
     assert "too few points" in findings[1]["message"]["en"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_the_verdict_does_not_depend_on_the_reference_system_of_the_deployment(seed, tmp_path):
+    """Of defects from 5 mm; of those below 3 mm the grid of the store decides which are told."""
+    rng = np.random.default_rng(seed)
+    spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8, sizes=(0.005, 0.3))
+    # Turned, so that hardly a vertex lies on the grid of any of them.
+    turned = shapely.affinity.rotate(
+        shapely.GeometryCollection(spoilt.polygons.tolist()), 20, origin=(0, 0)
+    )
+    low = shapely.bounds(turned)[:2]
+    shapes = shapely.transform(
+        np.array(turned.geoms), lambda xy: xy - low + (556_000.0, 2_317_000.0)
+    )
+    path = surveys.write(
+        tmp_path / "turned.zip",
+        [surveys.parcel(k + 1, shape) for k, shape in enumerate(shapes)],
+        srid=5897,
+    )
+    verdicts = []
+    for srid in (5897, 9212, 5899):
+        checked = check.check(path, Settings(srid=srid), commune=COMMUNE).checked
+        facts = {(each.rule, frozenset((each.row, each.other_row))) for each in checked.findings}
+        verdicts.append((facts, checked.status.tolist()))
+    assert REJECTED in verdicts[0][1]
+    assert verdicts[0] == verdicts[1] == verdicts[2]
+
+
+def test_verdicts_on_a_real_survey_differ_only_where_the_grid_decides(shared):
+    """A boundary moves by up to 0.71 mm when it is rounded, two of them by twice as much."""
+    overlaps = []
+    for srid in (5897, 9212):
+        checked = check.check(
+            shared / "phu_cat_vn.zip", Settings(srid=srid), commune="09922"
+        ).checked
+        overlaps.append(
+            {
+                frozenset((each.row, each.other_row)): float(each.detail["width"])
+                for each in checked.findings
+                if each.rule in ("overlap", "containment", "near-duplicate", "duplicate-geometry")
+            }
+        )
+    one, two = overlaps
+    grid = 2 * np.sqrt(2) * 0.0005
+    assert len(one.keys() & two.keys()) == 26
+    for pair in one.keys() ^ two.keys():
+        assert (one | two)[pair] < rules.Limits().rounding + 2 * grid
+    assert all(abs(one[pair] - two[pair]) < 2 * grid for pair in one.keys() & two.keys())
