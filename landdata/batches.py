@@ -28,8 +28,10 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
@@ -39,6 +41,7 @@ import numpy as np
 import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from psycopg.abc import Buffer
 from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
 from sqlalchemy.orm import Session
@@ -64,7 +67,8 @@ _STATE = (
     "legal_area", "measured_area", "land_use", "address", "label", "old_sheet", "old_number",
     "national_id", "surveyed_on", "geom", "batch_id", "batch_row", "feature",
 )  # fmt: skip
-_TOGETHER = 50  # states that are sent at once; of more, one session would wait for the other
+_TOGETHER = 200  # states that are sent at once
+_AHEAD = 16  # blocks of them that are there before they are sent: neither session waits for long
 _TAKEN_IN = 0.8  # the share of an acceptance that is over when all states are in their table
 
 MARGIN = 2.0  # metres around a survey in which what becomes official must wait
@@ -321,9 +325,9 @@ def accept(
     # the clock after the locks: a version must not begin before the one that it follows
     now = session.scalars(sa.select(sa.func.clock_timestamp())).one()
     before_ours = publications.last_version(session)
-    _make_official(session, batch, now, summary["acceptable"], progress)
+    foreseen = _make_official(session, batch, now, summary, progress)
     session.execute(sql("accept_holders"), {"batch": number, "after": before_ours})
-    publications.publish(session, number, after=before_ours, valid_from=now)
+    publications.publish(session, number, after=before_ours, valid_from=now, foreseen=foreseen)
     summary["accepted"] = summary.pop("acceptable")
     summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
     if progress:
@@ -597,17 +601,25 @@ def _as_duplicates(report: Report, rows: NDArray[np.int64]) -> Report:
 
 
 def _make_official(
-    session: Session, batch: Batch, now: dt.datetime, rows: int, progress: Progress | None
-) -> None:
-    """Put the states that the acceptable `rows` become in the place of those that they replace.
+    session: Session,
+    batch: Batch,
+    now: dt.datetime,
+    summary: dict[str, Any],
+    progress: Progress | None,
+) -> publications.Foreseen | None:
+    """Put the states that the acceptable rows become in the place of those that they replace.
 
     A second session makes them, each with the text of its feature, while this one takes them in:
-    to make them costs as much as to index them. What is official here none can change meanwhile.
-    It sees what is committed only, so states of a check of this transaction are made here first.
+    to make them costs as much as to index them. A third one meanwhile foresees what changes with
+    them, which is returned. What is official here none can change meanwhile. Both see what is
+    committed only, so of a check of this transaction states are made here first, and nothing is
+    foreseen.
     """
+    rows = summary["acceptable"]
     values = {"batch": batch.id, "commune": batch.commune, "now": now}
     states = sql("accept_states").bindparams(**values)
     columns = ", ".join(_STATE)
+    foreseen = None
     with session.get_bind().engine.connect() as maker:
         checked = sa.select(Batch.checked_at).where(Batch.id == batch.id)
         if maker.scalar(checked) == batch.checked_at:
@@ -617,17 +629,21 @@ def _make_official(
             query = states.compile(dialect=maker.dialect)
             source, target = (each.connection.cursor() for each in (maker, session.connection()))
             with (
+                ThreadPoolExecutor(1) as aside,
                 source.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", query.params) as made,
                 target.copy(f"COPY parcel_versions ({columns}) FROM STDIN (FORMAT binary)") as into,
+                closing(_ahead(_together(made))) as blocks,
             ):
-                each = iter(made)
+                changes = aside.submit(
+                    _foresee, maker.engine, batch.id, batch.commune, summary["around"]["sheets"]
+                )
                 done = 0
-                while block := b"".join(islice(each, _TOGETHER)):
+                for block in blocks:
                     into.write(block)
                     done += _TOGETHER
                     if progress and done % 10_000 == 0:
                         progress("accept", min(done / max(rows, 1), 1.0) * _TAKEN_IN)
-            count = target.rowcount
+            count, foreseen = target.rowcount, changes.result()
         else:
             table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {states.text}"
             session.execute(sa.text(table), values)
@@ -644,6 +660,30 @@ def _make_official(
         # no plan for an empty store now; and none that waits for another batch's end
         columns = "id, parcel_id, version, batch_id, commune, sheet, number, valid_to"
         session.execute(sa.text(f"ANALYZE (SKIP_LOCKED) parcel_versions ({columns})"))
+    return foreseen
+
+
+def _foresee(
+    engine: sa.Engine, number: int, commune: str, sheets: list[str]
+) -> publications.Foreseen:
+    with engine.connect() as connection:
+        return publications.foresee(connection, number, commune=commune, sheets=sheets)
+
+
+def _together(rows: Iterable[Buffer]) -> Iterator[bytes]:
+    """Yield rows as blocks of many: a call for each would cost more than the row."""
+    each = iter(rows)
+    while block := b"".join(islice(each, _TOGETHER)):
+        yield block
+
+
+def _ahead(blocks: Iterator[bytes]) -> Generator[bytes]:
+    """Yield blocks while a thread gets the next ones: so who makes them need not wait either."""
+    with ThreadPoolExecutor(1) as getter:
+        coming = deque(getter.submit(next, blocks, b"") for _ in range(_AHEAD))
+        while block := coming.popleft().result():
+            coming.append(getter.submit(next, blocks, b""))
+            yield block
 
 
 # -- the ground ----------------------------------------------------------------------------

@@ -26,6 +26,9 @@ from landdata.db import sql
 
 _LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `batches`
 
+_GROUND = "commune text, sheet text, x0 integer, x1 integer, y0 integer, y1 integer"
+_SHEETS = "commune text, sheet text, parcels integer, hull geometry"
+
 RETIRED, BEGUN = 0, 1  # within a publication what ends is told before what begins
 
 
@@ -56,6 +59,17 @@ class Place:
         return cls(publication, kind, version)
 
 
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """The ground that changes, and the sheets as they are then: rows of `_GROUND`, `_SHEETS`.
+
+    As PostgreSQL's binary COPY has them.
+    """
+
+    ground: bytes
+    sheets: bytes
+
+
 BEGINNING = Place(0, BEGUN, 0)
 
 
@@ -75,6 +89,29 @@ def last_version(session: Session) -> int:
     return int(found or 0)
 
 
+def foresee(
+    connection: sa.Connection, batch: int, *, commune: str, sheets: Sequence[str]
+) -> Foreseen:
+    """Tell what will change when a batch, which holds these `sheets`, is accepted.
+
+    For a session beside the one that accepts it, which has locked its ground: so both work.
+    """
+    values = {"batch": batch, "commune": commune, "sheets": list(sheets)}
+    # the sessions beside it keep the other processors busy
+    connection.execute(sa.text("SET LOCAL max_parallel_workers_per_gather = 0"))
+    cursor = connection.connection.cursor()
+
+    def rows(rule: str, states: str) -> bytes:
+        query = sa.text(_of(rule, states)).compile(dialect=connection.dialect)
+        with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", values) as found:
+            return b"".join(found)
+
+    return Foreseen(
+        ground=rows("publish_ground", "changed_staged"),
+        sheets=rows("publish_hulls", "current_staged"),
+    )
+
+
 def publish(
     session: Session,
     batch: int,
@@ -82,19 +119,39 @@ def publish(
     after: int,
     valid_from: dt.datetime,
     retired: Sequence[int] = (),
+    foreseen: Foreseen | None = None,
 ) -> None:
     """Publish the states that `batch` brought since `last_version` was `after`, and `retired`.
 
     What they bring holds from `valid_from` on. `retired` numbers the states that ended then
-    without one that follows. The transaction should end soon after: others that publish wait.
+    without one that follows. What was `foreseen` of all that is not computed again. The
+    transaction should end soon after: others that publish wait.
     """
     values = {"first": after + 1, "last": last_version(session), "batch": batch}
     ended = sa.bindparam("retired", list(retired), sa.ARRAY(sa.BigInteger))
-    session.execute(sql("publish_ground").bindparams(ended), values)
+    for table, columns in (("published_ground", _GROUND), ("published_sheets", _SHEETS)):
+        session.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ({columns}) ON COMMIT DROP"))
+    if foreseen:
+        cursor = session.connection().connection.cursor()
+        for table, rows in (
+            ("published_ground", foreseen.ground), ("published_sheets", foreseen.sheets)
+        ):  # fmt: skip
+            with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)") as into:
+                into.write(rows)
+    else:
+        ground = _of("publish_ground", "changed_published")
+        sheets = _of("publish_hulls", "current_published")
+        session.execute(sa.text(f"INSERT INTO published_ground {ground}").bindparams(ended), values)
+        session.execute(sa.text(f"INSERT INTO published_sheets {sheets}"))
     if session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
         more = session.scalar(sql("publish_sheets"))
         session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
         told = values | {"more": more, "valid_from": valid_from}
         stamp = session.scalar(sql("publish").bindparams(ended), told)
         session.execute(sql("publish_cells"), {"stamp": stamp})
-    session.execute(sa.text("DROP TABLE published_ground"))
+    session.execute(sa.text("DROP TABLE published_ground, published_sheets"))
+
+
+def _of(rule: str, states: str) -> str:
+    """Return the statement of a rule on some states; both name a file of SQL."""
+    return f"WITH states AS ({sql(states).text}) {sql(rule).text}"

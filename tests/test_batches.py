@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,55 @@ def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
         for turn in range(1, 5)
         for row in range(4)
     ]  # fmt: skip
+
+
+def test_what_changes_is_the_same_whether_it_was_foreseen_beside_or_found_afterwards(
+    engine: sa.Engine, settings: Settings, make_store: Callable[..., Settings], tmp_path: Path
+) -> None:
+    other = make_store()
+    others = db.engine(other)
+    with db.session(others) as session:
+        communes.add(session, COMMUNE, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
+    surveys = [
+        [parcel(n, plot(n, 0)) for n in range(1, 4)] + [parcel(1, plot(0, 9), SHBANDO="2")],
+        # smaller, as it is, new; on a sheet where all are replaced; on a new one; and an overlap
+        [
+            parcel(1, plot(1, 0, width=15)), parcel(2, plot(2, 0)), parcel(9, plot(40, 30)),
+            parcel(1, plot(0, 9, height=5), SHBANDO="2"), parcel(1, plot(5, 5), SHBANDO="3"),
+            parcel(2, plot(3.5, 0), SHBANDO="4"),
+        ],
+        [parcel(7, plot(1, 20)), parcel(3, plot(3, 0, height=12))],
+    ]  # fmt: skip
+    changed = """
+        SELECT (
+          SELECT json_agg((s.id, s.parcels, ST_AsText(ST_Normalize(s.geom))) ORDER BY s.id)::text
+          FROM sheets AS s
+        ), (
+          SELECT json_agg((c.level, c.x, c.y, c.turn) ORDER BY c.level, c.x, c.y)::text
+          FROM (SELECT *, dense_rank() OVER (ORDER BY stamp) AS turn FROM changed_cells) AS c
+          WHERE c.level >= 0
+        ), (SELECT json_agg(parcels ORDER BY number)::text FROM publications)
+    """
+    hulls = """
+        SELECT count(*) FROM sheets AS s WHERE (s.parcels, ST_AsText(ST_Normalize(s.geom))) <> (
+          SELECT count(*), ST_AsText(ST_Normalize(ST_ConvexHull(ST_Collect(v.geom))))
+          FROM parcel_versions AS v
+          WHERE (v.commune, v.sheet) = (s.commune, s.sheet) AND v.valid_to IS NULL
+        )
+    """
+    for turn, rows in enumerate(surveys):
+        path = write(tmp_path / f"{turn}.zip", rows)
+        submit(engine, settings, path)
+        with db.session(others) as session:
+            taken = batches.take(session, other, path, commune=COMMUNE, by="surveyor")
+            batches.accept(session, other, taken.id, by="x")
+        with engine.connect() as beside, others.connect() as afterwards:
+            found = beside.execute(sa.text(changed)).one()
+            assert found == afterwards.execute(sa.text(changed)).one()
+            assert beside.scalar(sa.text(hulls)) == 0
+    others.dispose()
+    assert found[2] == "[4, 6, 7]"
+    assert [each["f1"] for each in json.loads(found[0])] == [f"{COMMUNE}-{n}" for n in range(1, 4)]
 
 
 def test_the_same_file_is_the_same_batch(
