@@ -21,7 +21,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, render_template, request, send_file
-from flask.blueprints import BlueprintSetupState
 from pygeoapi import api as shell
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
@@ -49,10 +48,12 @@ from ogc.asked import (
     HTML,
     JSON,
     MVT,
+    OPEN,
     OPENAPI,
     PREFIX,
     SCHEMA,
     TILEJSON,
+    VARY,
     Answer,
     Asked,
     alternate,
@@ -65,7 +66,7 @@ from ogc.asked import links as write_links
 from ogc.config import Collection, Property
 from ogc.items import Page
 from ogc.queries import Query
-from ogc.reader import Reader
+from ogc.reader import Reader, Steps
 
 _READ = "GET, HEAD, OPTIONS"
 _WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -74,10 +75,8 @@ _EXTENT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
-def create_blueprint(settings: Settings, always: Mapping[str, str] | None = None) -> Blueprint:
+def create_blueprint(settings: Settings) -> Blueprint:
     """Return the blueprint, to be registered as it is; it answers below `/ogc`.
-
-    `always`: headers that the application gives each answer, for those that do not pass it.
 
     It reads through connections of its own, read-only and with a time limit, to
     `db.reading_url`. `blueprint.service.close()` ends them.
@@ -124,12 +123,6 @@ def create_blueprint(settings: Settings, always: Mapping[str, str] | None = None
     made.add_url_rule("/", "other_root", _nothing, methods=_WRITES, strict_slashes=False)
     made.add_url_rule("/<path:rest>", "other", _nothing, methods=("GET", *_WRITES))
 
-    def shorten(state: BlueprintSetupState) -> None:
-        app: Any = state.app
-        always_too = _OPEN | {"Vary": ", ".join(_VARY)} | dict(always or {})
-        app.wsgi_app = short.Short(app.wsgi_app, service, always_too)
-
-    made.record_once(shorten)
     made.before_request(_failed)
     made.before_request(_options)
     made.after_request(_open_to_all)
@@ -154,7 +147,7 @@ class Service:
         except BaseException:
             reader.close()
             raise
-        self.tiles = tiles.Tiles(reader, settings.srid, cache_mb=settings.tile_cache_mb)
+        self.tiles = tiles.Tiles(settings.srid, cache_mb=settings.tile_cache_mb)
         self.url = url
         self.export_jobs = export_jobs.Jobs(settings, url)
         self._extents: tuple[float, dict[str, tuple[dict[str, Any], int | None]]] | None = None
@@ -256,9 +249,9 @@ class Service:
         """A page of features."""
         asked = Asked(request.environ)
         if asked.form(FEATURE_FORMS) != HTML:
-            return _response(self.page(asked, collection))
+            return _response(self.reader.follow(self.page(asked, collection)))
         of = self._collection(collection)
-        query, page, links = self._page(asked, of, HTML)
+        query, page, links = self.reader.follow(self._page(asked, of, HTML))
         told = {
             "features": [json.loads(each) for each in page.features],
             "links": links,
@@ -272,9 +265,9 @@ class Service:
         """One feature."""
         asked = Asked(request.environ)
         if asked.form(FEATURE_FORMS) != HTML:
-            return _response(self.feature(asked, collection, key))
+            return _response(self.reader.follow(self.feature(asked, collection, key)))
         of = self._collection(collection)
-        _, feature, _, links = self._feature(asked, of, key, HTML)
+        _, feature, _, links = self.reader.follow(self._feature(asked, of, key, HTML))
         told = {**json.loads(feature), "links": links}
         return self._html("item.html", self._language(), told=told, of=of)
 
@@ -412,14 +405,21 @@ class Service:
 
     def tile(self, tiling: str, z: str, y: str, x: str, collection: str | None = None) -> Response:
         """One tile."""
-        return _response(self.draw(Asked(request.environ), collection, tiling, z, y, x))
+        asked = Asked(request.environ)
+        wanted = self._wanted(asked, collection, tiling, z, y, x)
+        return _response(_drawn(asked, self.reader.follow(self.tiles.tile(wanted))))
 
     # -- answers that are asked for most; `ogc.short` gives them without Flask --
 
-    def page(self, asked: Asked, collection: str) -> Answer:
+    @property
+    def settled(self) -> bool:
+        """Whether the collections are known without asking the database."""
+        return self._configured.settled
+
+    def page(self, asked: Asked, collection: str) -> Steps[Answer]:
         """A page of features as GeoJSON."""
         of = self._collection(collection)
-        query, page, links = self._page(asked, of, GEOJSON)
+        query, page, links = yield from self._page(asked, of, GEOJSON)
         matched = "" if page.matched is None else f'"numberMatched":{page.matched},'
         if page.estimated is not None:
             matched = f'"numberEstimated":{page.estimated},'
@@ -436,10 +436,10 @@ class Service:
 
     def _page(
         self, asked: Asked, of: Collection, form: str
-    ) -> tuple[Query, Page, list[dict[str, str]]]:
+    ) -> Steps[tuple[Query, Page, list[dict[str, str]]]]:
         query = parameters.read_query(of, asked.arguments, self.settings.srid)
         asked.language(self.settings.language)  # before the database is asked
-        page = items.page(self.reader, query)
+        page = yield from items.page(query)
         here = f"{asked.base}/collections/{of.id}"
         links = [link(asked.here, "self", form), alternate(asked, form)]
         links.append(link(here, "collection", JSON))
@@ -449,10 +449,10 @@ class Service:
                 links.append(link(href, rel, form))
         return query, page, links
 
-    def feature(self, asked: Asked, collection: str, key: str) -> Answer:
+    def feature(self, asked: Asked, collection: str, key: str) -> Steps[Answer]:
         """One feature as GeoJSON."""
         of = self._collection(collection)
-        query, feature, stamp, links = self._feature(asked, of, key, GEOJSON)
+        query, feature, stamp, links = yield from self._feature(asked, of, key, GEOJSON)
         return answer(
             asked,
             [feature[:-1], f',"links":[{write_links(links)}]}}'.encode()],
@@ -464,35 +464,31 @@ class Service:
 
     def _feature(
         self, asked: Asked, of: Collection, key: str, form: str
-    ) -> tuple[Query, bytes, int | None, list[dict[str, str]]]:
+    ) -> Steps[tuple[Query, bytes, int | None, list[dict[str, str]]]]:
         query = parameters.read_item(of, asked.arguments, self.settings.srid, key)
         asked.language(self.settings.language)  # before the database is asked
-        feature, stamp = items.item(self.reader, query)
+        feature, stamp = yield from items.item(query)
         here = f"{asked.base}/collections/{of.id}"
         links = [link(asked.here, "self", form), alternate(asked, form)]
         return query, feature, stamp, [*links, link(here, "collection", JSON)]
 
-    def draw(
+    def kept_tile(
         self, asked: Asked, collection: str | None, tiling: str, z: str, y: str, x: str
-    ) -> Answer:
-        """One tile; 204 where nothing is drawn."""
+    ) -> Steps[Answer | None]:
+        """One tile, if it was made before."""
+        kept = yield from self.tiles.kept(self._wanted(asked, collection, tiling, z, y, x))
+        return None if kept is None else _drawn(asked, kept)
+
+    def _wanted(
+        self, asked: Asked, collection: str | None, tiling: str, z: str, y: str, x: str
+    ) -> tiles.Wanted:
         name = self._collection(collection).id if collection else None
         parameters.single(asked.arguments, _SERVICE_PARAMETERS)
         asked.form((MVT,))
         asked.language(self.settings.language)
         of = self.tiles.matrix_set(tiling)
-        packed = asked.takes_gzip
         shown = tiles.layers(self.offer, name, of, z)
-        tile = self.tiles.tile(shown, of, z, y, x, packed=packed)
-        headers = validators(tile.tag, tile.stamp)
-        if asked.has(tile.tag, tile.stamp):
-            return Answer(304, headers, b"")
-        if not tile.body:
-            return Answer(204, headers, b"")
-        if packed:
-            headers.append(("Content-Encoding", "gzip"))
-        headers += [("Content-Type", MVT), ("Content-Length", str(len(tile.body)))]
-        return Answer(200, headers, tile.body)
+        return self.tiles.wanted(shown, of, z, y, x, packed=asked.takes_gzip)
 
     # -- what they need --
 
@@ -694,24 +690,15 @@ def _failed() -> None:
         raise error
 
 
-#: Pages of any origin may read: what is here is public.
-_OPEN = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Crs, ETag, Link, Location, Retry-After",
-    "X-Content-Type-Options": "nosniff",
-}
-_VARY = "Accept", "Accept-Language", "Accept-Encoding"
-
-
 def _open_to_all(response: Response) -> Response:
-    for name, value in _OPEN.items():
+    for name, value in OPEN.items():
         response.headers[name] = value
     if request.method == "OPTIONS":
         response.headers["Access-Control-Allow-Methods"] = _READ
         response.headers["Access-Control-Allow-Headers"] = (
             "Accept, Accept-Language, If-Modified-Since, If-None-Match, Prefer, Range"
         )
-    response.vary.update(_VARY)
+    response.vary.update(VARY)
     return response
 
 
@@ -736,8 +723,24 @@ def _answer(
     )
 
 
+def _drawn(asked: Asked, tile: tiles.Tile) -> Answer:
+    """The answer with a tile; 204 where nothing is drawn."""
+    headers = validators(tile.tag, tile.stamp)
+    if asked.has(tile.tag, tile.stamp):
+        return Answer(304, headers, b"")
+    if not tile.body:
+        return Answer(204, headers, b"")
+    if asked.takes_gzip:
+        headers.append(("Content-Encoding", "gzip"))
+    headers += [("Content-Type", MVT), ("Content-Length", str(len(tile.body)))]
+    return Answer(200, headers, tile.body)
+
+
 def _response(made: Answer) -> Response:
-    return Response(made.body, made.status, made.headers)
+    response = Response(made.body, made.status)
+    response.headers.clear()  # what is empty has no type
+    response.headers.extend(made.headers)
+    return response
 
 
 def _now() -> str:

@@ -35,6 +35,14 @@ JSON = "application/json"
 MVT = "application/vnd.mapbox-vector-tile"
 TILEJSON = "application/vnd.mapbox.tilejson+json"
 
+#: What every answer of the OGC API carries. Pages of any origin may read: what is here is public.
+OPEN = {
+    "Access-Control-Allow-Origin": "*",
+    "Access-Control-Expose-Headers": "Content-Crs, ETag, Link, Location, Retry-After",
+    "X-Content-Type-Options": "nosniff",
+}
+VARY = "Accept", "Accept-Language", "Accept-Encoding"
+
 #: How features can be told.
 FEATURE_FORMS = (GEOJSON, JSON, HTML)
 

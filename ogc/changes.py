@@ -117,7 +117,6 @@ ORDER BY e_number, e_kind, e_version
             "retired_after": 2**63 - 1 if begun else begin.version,
             "begun_after": begin.version if begun else 0,
         },
-        prepare=False,
     )
     more = len(rows) > limit
     rows = rows[:limit]

@@ -67,7 +67,7 @@ class Configured:
         self._path = path
         self._storage = storage
         self._taken = taken
-        self._stamp: tuple[int, int] | None = None
+        self._stamp = (-1, -1) if path is not None else self._now()
         self._known: dict[str, Collection] = {}
         self._lock = threading.Lock()
 
@@ -77,13 +77,7 @@ class Configured:
         `strict` raises `BadRequest` where the file makes no sense; else what was before stays,
         and the reason goes to the log.
         """
-        if self._path is None:
-            return {}
-        try:
-            state = self._path.stat()
-            stamp = (state.st_mtime_ns, state.st_size)
-        except OSError:
-            stamp = (0, 0)
+        stamp = self._now()
         if stamp != self._stamp:
             with self._lock:
                 if stamp != self._stamp:
@@ -95,6 +89,18 @@ class Configured:
                         _LOG.error("%s %s", error.message, error.hint or "")
                     self._stamp = stamp
         return self._known
+
+    @property
+    def settled(self) -> bool:
+        """Whether the file is as it was when it was read."""
+        return self._stamp == self._now()
+
+    def _now(self) -> tuple[int, int]:
+        try:
+            state = self._path.stat() if self._path else None
+        except OSError:
+            state = None
+        return (state.st_mtime_ns, state.st_size) if state else (0, 0)
 
     def _read(self, reader: Reader) -> dict[str, Collection]:
         assert self._path is not None

@@ -9,6 +9,7 @@ reader who pages while a batch is accepted meets each parcel once.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from ogc.queries import (
     page_statement,
     stamp_of,
 )
-from ogc.reader import Reader
+from ogc.reader import Question, Reader, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,15 @@ class Page:
     estimated: int | None = None
 
 
-def page(reader: Reader, query: Query) -> Page:
-    """Return a page of features. Raises `Unavailable`."""
+def page(query: Query) -> Steps[Page]:
+    """Return a page of features."""
     statement, bound = page_statement(query)
     # What may be long is planned for what it is, and keeps out of the way of what is quick: a
     # plan made for any box is wrong for large ones, an order or offset may lead through all.
     quick = not (query.filter or query.sort or query.offset) and (
         query.area is None or query.area.small
     )
-    found = reader.texts(statement, bound, prepare=quick)
+    found = yield Question(statement, bound, quick)
     backwards = query.cursor is not None and query.cursor.direction == "prev"
     more = found.ntuples > query.limit
     rows: Sequence[int] = range(min(found.ntuples, query.limit))
@@ -70,12 +71,11 @@ def page(reader: Reader, query: Query) -> Page:
     if matched is not None:
         pass  # it is known already
     elif query.count == "exact" or query.collection.few:
-        counting, bound = count_statement(query)
-        matched = reader.rows(counting, bound, prepare=False)[0][0]
+        counted = yield Question(*count_statement(query), quick=False)
+        matched = int(counted.get_value(0, 0) or 0)
     elif query.count == "estimate":
-        statement, parameters = estimate_statement(query)
-        plan = reader.rows(statement, parameters, prepare=False)[0][0]
-        estimated = int(plan[0]["Plan"]["Plan Rows"])
+        plan = yield Question(*estimate_statement(query), quick=False)
+        estimated = int(json.loads(plan.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
     return Page(
         features=cast("list[bytes]", [value(row, 0) for row in rows]),
         stamp=stamp,
@@ -100,12 +100,12 @@ def _standing(told: bytes | None) -> tuple[int | None, int | None]:
     return int(stamp), int(matched) if matched else None
 
 
-def item(reader: Reader, query: Query) -> tuple[bytes, int | None]:
+def item(query: Query) -> Steps[tuple[bytes, int | None]]:
     """Return the one feature of `query.key` as JSON text, and its stamp as in `Page`.
 
-    Raises `NotFound`, `Unavailable`.
+    Raises `NotFound`.
     """
-    found = reader.texts(*page_statement(query))
+    found = yield Question(*page_statement(query))
     if not found.ntuples:
         raise missing(query.collection, str(query.key), query.moment)
     return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]

@@ -1,30 +1,117 @@
-"""Statements that only read: the pool of connections, and what their failures are called."""
+"""Statements that only read: what is asked, connections to ask on, and what failures are called.
+
+What tells of features says which statements it needs (`Steps`), and not how they are asked: in a
+thread by the `Reader` here, or on an event loop by `ogc.lines`.
+"""
 
 from __future__ import annotations
 
 import re
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.adapt import PyFormat, Transformer
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGconn, PGresult
+from psycopg.pq import TransactionStatus
+from psycopg.pq.abc import PGresult
 from psycopg.types.string import TextLoader
 
 from landdata.errors import BadRequest, Unavailable
 
-_RECYCLE_SECONDS = 1800.0
-_USES = 3  # of a statement on a connection, after which it is prepared
-_PREPARED = 100  # statements that a connection remembers
-_TURN_SECONDS = 0.02  # how long a quick statement waits for another
+#: How long a statement may take; no request runs for ever.
+STATEMENT_SECONDS = 30
+RECYCLE_SECONDS = 1800.0
 
 _MARK = re.compile(r"%(?:%|\(([a-z0-9_]+)\)s)")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A statement, with `%(name)s` for each parameter; its rows come as PostgreSQL writes them.
+
+    One that is `quick` by nature is prepared, and may wait for others that are. What may be long
+    is planned for these very values, and nobody waits for it.
+    """
+
+    statement: str
+    parameters: Mapping[str, Any]
+    quick: bool = True
+
+
+#: What asks its questions one after the other, and ends with what it was for.
+Steps = Generator[Question, PGresult, T]
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Raise what goes wrong with a statement as an error of ours."""
+    try:
+        yield
+    except psycopg.errors.QueryCanceled:
+        raise Unavailable(
+            "The question took too long to answer.",
+            hint="Ask for less: a smaller bbox, limit or offset, or without count=exact.",
+            code="timeout",
+        ) from None
+    except psycopg.errors.DataError:
+        # whatever slipped through our own checks was still the client's value
+        raise BadRequest(
+            "A value of the query is out of the range of its property.",
+            hint="The collection's queryables name the types.",
+        ) from None
+    except psycopg.errors.InsufficientPrivilege as error:
+        raise Unavailable(
+            f"The role that reads may not read this: {error.diag.message_primary}.",
+            hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
+            code="not-readable",
+        ) from None
+    except psycopg.OperationalError:
+        raise Unavailable(
+            "The database does not answer.", hint="Try again later.", code="database-down"
+        ) from None
+
+
+def stale(error: psycopg.Error) -> bool:
+    """Whether a statement may do on a new connection what it could not on an old one.
+
+    The database was started anew, or a table has changed, since the connection was made.
+    """
+    return isinstance(
+        error, psycopg.OperationalError | psycopg.errors.FeatureNotSupported
+    ) and not isinstance(error, psycopg.errors.QueryCanceled)
+
+
+def connect(url: sa.URL, seconds: int = STATEMENT_SECONDS) -> psycopg.Connection[Any]:
+    """Return a connection that only reads, and gives up a statement after `seconds`."""
+    return psycopg.connect(
+        url.set(drivername="postgresql").render_as_string(hide_password=False),
+        autocommit=True,
+        prepare_threshold=None,
+        application_name="landdata-ogc",
+        connect_timeout=10,
+        # compiling a statement takes longer than any that is meant here
+        options="-c timezone=UTC -c jit=off -c default_transaction_read_only=on"
+        f" -c statement_timeout={seconds * 1000}",
+    )
+
+
+@lru_cache(1000)
+def native(statement: str) -> tuple[bytes, tuple[str, ...]]:
+    """Return a statement as PostgreSQL takes it, and the names of its parameters in order."""
+    names: dict[str, int] = {}
+
+    def number(mark: re.Match[str]) -> str:
+        name = mark[1]
+        return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
+
+    return _MARK.sub(number, statement).encode(), tuple(names)
 
 
 class _AsBytes(TextLoader):
@@ -35,246 +122,79 @@ class _AsBytes(TextLoader):
 
 
 class Reader:
-    """Runs statements that only read, each its own snapshot, on connections of its own.
+    """Asks in threads, each statement its own snapshot, at most `pool` at once.
 
-    Its connections are read-only and give up after `statement_seconds`: no URL changes anything,
-    and no request runs for ever. What a statement gives as `varchar` comes as bytes.
+    No URL changes anything: its connections are read-only.
     """
 
-    def __init__(self, url: sa.URL, *, statement_seconds: int = 30, pool: int = 8) -> None:
-        self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
+    def __init__(
+        self, url: sa.URL, *, statement_seconds: int = STATEMENT_SECONDS, pool: int = 8
+    ) -> None:
+        self._url = url
         self._seconds = statement_seconds
-        self._places = _Places(pool)
-        # Quick statements go one after the other, in the order of coming: all at once they take
-        # no less time together, and some of them ten times as long as most.
-        self._turn = _Places(1)
+        self._places = threading.BoundedSemaphore(pool)
         # the one used last is taken first: it is the warmest, and the others may be given up
-        self._idle: list[_Connection] = []
+        self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
 
-    def rows(
-        self, statement: str, parameters: Mapping[str, Any], *, prepare: bool = True
-    ) -> list[tuple[Any, ...]]:
-        """Return all rows. Raises `Unavailable` where the database is not there or too slow.
+    def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return all rows; what a statement gives as `varchar` comes as bytes.
 
-        What is quick by nature is prepared; without `prepare` a statement is planned for these
-        very values, and others do not wait for it.
+        Raises `Unavailable` where the database is not there or too slow.
         """
-        connection, result = self._asked(statement, parameters, prepare)
-        transformer = Transformer(connection)
-        transformer.set_pgresult(result)
-        return transformer.load_rows(0, result.ntuples, tuple)
+        return self._asked(Question(statement, parameters)).fetchall()
 
-    def texts(
-        self, statement: str, parameters: Mapping[str, Any], *, prepare: bool = True
-    ) -> PGresult:
-        """Return all rows as the database wrote them: `ntuples`, and `get_value(row, column)`.
-
-        As `rows` in all else.
-        """
-        return self._asked(statement, parameters, prepare)[1]
-
-    def _asked(
-        self, statement: str, parameters: Mapping[str, Any], prepare: bool
-    ) -> tuple[psycopg.Connection[Any], PGresult]:
+    def follow(self, steps: Steps[T]) -> T:
+        """Answer all questions of `steps`; return what they end with. Raises as `rows`."""
         try:
-            if not self._places.take(self._seconds):
+            question = next(steps)
+            while True:
+                result = self._asked(question).pgresult
+                assert result is not None
+                question = steps.send(result)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]  # as `Steps` has it
+
+    def _asked(self, question: Question) -> psycopg.Cursor[Any]:
+        with told():
+            if not self._places.acquire(timeout=self._seconds):
                 raise psycopg.errors.QueryCanceled
             try:
-                return self._tried(statement, parameters, prepare)
+                try:
+                    return self._tried(question)
+                except psycopg.Error as error:
+                    if not stale(error):
+                        raise
+                    self.close()  # so it was for all of them
+                    return self._tried(question)
             finally:
-                self._places.leave()
-        except psycopg.errors.QueryCanceled:
-            raise Unavailable(
-                "The question took too long to answer.",
-                hint="Ask for less: a smaller bbox, limit or offset, or without count=exact.",
-                code="timeout",
-            ) from None
-        except psycopg.errors.DataError:
-            # whatever slipped through our own checks was still the client's value
-            raise BadRequest(
-                "A value of the query is out of the range of its property.",
-                hint="The collection's queryables name the types.",
-            ) from None
-        except psycopg.errors.InsufficientPrivilege as error:
-            raise Unavailable(
-                f"The role that reads may not read this: {error.diag.message_primary}.",
-                hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
-                code="not-readable",
-            ) from None
-        except psycopg.OperationalError:
-            raise Unavailable(
-                "The database does not answer.", hint="Try again later.", code="database-down"
-            ) from None
+                self._places.release()
 
-    def _tried(
-        self, statement: str, parameters: Mapping[str, Any], prepare: bool
-    ) -> tuple[psycopg.Connection[Any], PGresult]:
-        for attempt in (1, 2):
-            connection = self._taken()
-            try:
-                result = connection.ask(statement, parameters, self._turn if prepare else None)
-                return connection.connection, result
-            except _STALE as error:
-                if isinstance(error, psycopg.errors.QueryCanceled) or attempt == 2:
-                    raise
-                # the database was started anew, or a table changed, since this connection was
-                # made: so it was for all of them
-                self.close()
-                connection.connection.close()
-            finally:
-                if connection.idle:
-                    self._idle.append(connection)
-                else:
-                    connection.connection.close()
-        raise AssertionError
+    def _tried(self, question: Question) -> psycopg.Cursor[Any]:
+        born, connection = self._taken()
+        try:
+            return connection.execute(question.statement, question.parameters)
+        finally:
+            if connection.info.transaction_status == TransactionStatus.IDLE:
+                self._idle.append((born, connection))
+            else:
+                connection.close()
 
-    def _taken(self) -> _Connection:
-        while self._idle:
-            try:
-                found = self._idle.pop()
-            except IndexError:  # another thread was quicker
-                break
-            if time.monotonic() - found.born < _RECYCLE_SECONDS:
+    def _taken(self) -> tuple[float, psycopg.Connection[Any]]:
+        while (found := self._popped()) is not None:
+            if time.monotonic() - found[0] < RECYCLE_SECONDS:
                 return found
-            found.connection.close()
-        made = psycopg.connect(
-            self._url,
-            autocommit=True,
-            application_name="landdata-ogc",
-            connect_timeout=10,
-            # compiling a statement takes longer than any that is meant here
-            options="-c timezone=UTC -c jit=off -c default_transaction_read_only=on"
-            f" -c statement_timeout={self._seconds * 1000}",
-        )
+            found[1].close()
+        made = connect(self._url, self._seconds)
         made.adapters.register_loader("varchar", _AsBytes)
-        return _Connection(made)
+        return time.monotonic(), made
+
+    def _popped(self) -> tuple[float, psycopg.Connection[Any]] | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
 
     def close(self) -> None:
         """Close the connections that nobody uses; the next question opens new ones."""
-        while self._idle:
-            try:
-                found = self._idle.pop()
-            except IndexError:
-                return
-            found.connection.close()
-
-
-#: A statement may do on a new connection what it could not on an old one.
-_STALE = psycopg.OperationalError, psycopg.errors.FeatureNotSupported
-
-
-class _Places:
-    """So many at once; who waits is let in in the order of coming."""
-
-    def __init__(self, number: int) -> None:
-        self._free = number
-        self._waiting: deque[threading.Lock] = deque()
-        self._lock = threading.Lock()
-
-    def take(self, seconds: float) -> bool:
-        """Take a place; False where none was free for so long."""
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return True
-            mine = threading.Lock()
-            mine.acquire()
-            self._waiting.append(mine)
-        if mine.acquire(timeout=seconds):
-            return True
-        with self._lock:
-            if mine in self._waiting:
-                self._waiting.remove(mine)
-                return False
-        return True  # it was given at the last moment
-
-    def leave(self) -> None:
-        """Give the place to who has waited longest."""
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().release()
-            else:
-                self._free += 1
-
-
-class _Connection:
-    """A connection, asked by libpq itself: psycopg's cursors cost more than most answers here."""
-
-    def __init__(self, connection: psycopg.Connection[Any]) -> None:
-        self.connection = connection
-        self.born = time.monotonic()
-        self._raw: PGconn = connection.pgconn
-        # how often a statement was met, or the name by which it is prepared
-        self._known: OrderedDict[tuple[bytes, tuple[int, ...]], int | bytes] = OrderedDict()
-        self._made = 0
-
-    @property
-    def idle(self) -> bool:
-        """Whether it can be used again."""
-        return self._raw.transaction_status == TransactionStatus.IDLE
-
-    def ask(self, statement: str, parameters: Mapping[str, Any], turn: _Places | None) -> PGresult:
-        """Return the result of a statement. Raises what psycopg would.
-
-        With a `turn` it is one of the quick ones, which are prepared and wait for each other.
-        """
-        text, names = _native(statement)
-        transformer = Transformer(self.connection)
-        values = transformer.dump_sequence(
-            [parameters[name] for name in names], [PyFormat.AUTO] * len(names)
-        )
-        types, formats = transformer.types or (), transformer.formats
-        if turn is None:
-            return self._checked(self._raw.exec_params(text, values, types, formats))
-        mine = turn.take(_TURN_SECONDS)  # if it comes too late, what goes on is not so quick
-        try:
-            name = self._name(text, types)
-            if name is None:
-                return self._checked(self._raw.exec_params(text, values, types, formats))
-            return self._checked(self._raw.exec_prepared(name, cast("Any", values), formats))
-        finally:
-            if mine:
-                turn.leave()
-
-    def _name(self, text: bytes, types: tuple[int, ...]) -> bytes | None:
-        """The name of a prepared statement; None where it is not worth one yet."""
-        key = text, types
-        found = self._known.get(key, 0)
-        if isinstance(found, bytes):
-            self._known.move_to_end(key)
-            return found
-        if found + 1 < _USES:
-            self._keep(key, found + 1)
-            return None
-        self._made += 1
-        name = b"s%d" % self._made
-        self._checked(self._raw.prepare(name, text, types))
-        self._keep(key, name)
-        return name
-
-    def _keep(self, key: tuple[bytes, tuple[int, ...]], what: int | bytes) -> None:
-        self._known[key] = what
-        self._known.move_to_end(key)
-        if len(self._known) > _PREPARED:
-            _, oldest = self._known.popitem(last=False)
-            if isinstance(oldest, bytes):
-                self._checked(self._raw.exec_(b"DEALLOCATE " + oldest))
-
-    def _checked(self, result: PGresult) -> PGresult:
-        if self._raw.status == ConnStatus.BAD:
-            raise psycopg.OperationalError("the connection is lost")
-        if result.status == ExecStatus.FATAL_ERROR:
-            raise psycopg.errors.error_from_result(result)
-        return result
-
-
-@lru_cache(1000)
-def _native(statement: str) -> tuple[bytes, tuple[str, ...]]:
-    """A statement with `%(name)s` as PostgreSQL takes it, and the names in order."""
-    names: dict[str, int] = {}
-
-    def number(mark: re.Match[str]) -> str:
-        name = mark[1]
-        return f"${names.setdefault(name, len(names) + 1)}" if name else "%"
-
-    return _MARK.sub(number, statement).encode(), tuple(names)
+        while (found := self._popped()) is not None:
+            found[1].close()

@@ -17,12 +17,15 @@ import math
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pyproj
+from psycopg.pq import Escaping
+from psycopg.pq.abc import PGresult
 
 from landdata import parcels
 from landdata.errors import NotFound
@@ -31,7 +34,7 @@ from ogc import crs, queries
 from ogc.asked import MVT, TILEJSON
 from ogc.config import Collection
 from ogc.queries import Query
-from ogc.reader import Reader
+from ogc.reader import Question, Steps
 
 WEB_MERCATOR = "WebMercatorQuad"
 
@@ -156,11 +159,31 @@ class Tile:
     stamp: int | None = None
 
 
-class Tiles:
-    """Makes tiles through a reader, and keeps them."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A tile that is asked for.
 
-    def __init__(self, reader: Reader, storage: int, *, cache_mb: int = 64) -> None:
-        self._reader = reader
+    `place` is its level, row and column, `bounds` (min E, min N, max E, max N) in its own CRS,
+    `area` the same with its margin, in the storage CRS.
+    """
+
+    layers: Sequence[Collection]
+    of: MatrixSet
+    place: tuple[int, int, int]
+    bounds: tuple[float, float, float, float]
+    area: crs.Area
+    packed: bool
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What it is kept under."""
+        return tuple(each.id for each in self.layers), self.of.id, self.place, self.packed
+
+
+class Tiles:
+    """Tells how tiles are made, and keeps them."""
+
+    def __init__(self, storage: int, *, cache_mb: int = 64) -> None:
         self._storage = storage
         self._kept: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Tile]] = OrderedDict()
         self._most = cache_mb << 20
@@ -177,7 +200,7 @@ class Tiles:
             )
         return known[name]
 
-    def tile(
+    def wanted(
         self,
         layers: Sequence[Collection],
         of: MatrixSet,
@@ -186,10 +209,10 @@ class Tiles:
         column: str,
         *,
         packed: bool,
-    ) -> Tile:
-        """Return a tile with these layers, packed with gzip or as it is.
+    ) -> Wanted:
+        """Return which tile is asked for: with these layers, packed with gzip or as it is.
 
-        Its body is empty where nothing is drawn. Raises `NotFound` outside the tile matrix set.
+        Raises `NotFound` outside the tile matrix set.
         """
         numbers = [int(n) if n.isascii() and n.isdigit() and len(n) < 10 else -1
                    for n in (z, row, column)]  # fmt: skip
@@ -201,38 +224,48 @@ class Tiles:
                 " 2 to the power of the level, less one.",
             )
         bounds = of.bounds(level, y, x)
-        area = self._ground(of, bounds)
-        if area.empty or not layers:
+        return Wanted(layers, of, (level, y, x), bounds, self._ground(of, bounds), packed)
+
+    def kept(self, wanted: Wanted) -> Steps[Tile | None]:
+        """Return a tile that was made before and still holds, if there is one."""
+        if wanted.area.empty or not wanted.layers:
             return _EMPTY
-        key = (tuple(each.id for each in layers), of.id, level, y, x, packed)
-        stamp, parameters = self._stamp(layers, area)
-        keeps = stamp is not None
-        if keeps:
-            now = (self._today(layers), *self._reader.rows(f"SELECT {stamp}", parameters)[0])
-            with self._lock:
-                found = self._kept.get(key)
-                if found is not None and found[0] == now:
-                    self._kept.move_to_end(key)
-                    return found[1]
-        drawn = [self._layer(each, of, bounds, area) for each in layers]
+        with self._lock:
+            found = self._kept.get(wanted.key)
+        stamp, parameters = self._stamp(wanted.layers, wanted.area)
+        if found is None or stamp is None:
+            return None
+        now = _texts((yield Question(f"SELECT {stamp}", parameters)))
+        if found[0] != (self._today(wanted.layers), *now):
+            return None
+        with self._lock, suppress(KeyError):  # it may have been put out meanwhile
+            self._kept.move_to_end(wanted.key)
+        return found[1]
+
+    def tile(self, wanted: Wanted) -> Steps[Tile]:
+        """Return a tile, kept or made now. Its body is empty where nothing is drawn."""
+        kept = yield from self.kept(wanted)
+        if kept is not None:
+            return kept
+        layers = wanted.layers
+        stamp, parameters = self._stamp(layers, wanted.area)
+        drawn = [self._layer(each, wanted.of, wanted.bounds, wanted.area) for each in layers]
         for _, bound in drawn:
             parameters |= bound
         content = " || ".join(statement for statement, _ in drawn)
         # stamp and content in one statement, so of one snapshot: a change after it has another
         today = self._today(layers)
-        made = self._reader.rows(
-            f"SELECT {content}, {stamp or '0'}",
-            parameters,
-            prepare=False,
-        )[0]
-        body = bytes(made[0])
+        made = yield Question(f"SELECT {content}, {stamp or '0'}", parameters, quick=False)
+        drawn_as, *standing = _texts(made)
+        body = Escaping().unescape_bytea(drawn_as or b"")
         tag = _tag(body)
         # communes bear no second: what they are depends on the day too
-        known = "communes" not in {each.id for each in layers}
-        stamp_of = made[1] or None if keeps and known else None
-        tile = Tile(gzip.compress(body, 5, mtime=0) if packed and body else body, tag, stamp_of)
-        if keeps:
-            self._keep(key, (today, *made[1:]), tile)
+        known = stamp is not None and "communes" not in {each.id for each in layers}
+        stamp_of = int(standing[0] or 0) or None if known else None
+        packed = wanted.packed and body
+        tile = Tile(gzip.compress(body, 5, mtime=0) if packed else body, tag, stamp_of)
+        if stamp is not None:
+            self._keep(wanted.key, (today, *standing), tile)
         return tile
 
     def _keep(self, key: tuple[Any, ...], stamp: tuple[Any, ...], tile: Tile) -> None:
@@ -355,6 +388,11 @@ def _scalar(kind: str, column: str) -> str:
     if kind == "codes":  # 'ONT,CLN'
         return f"translate(jsonb_path_query_array({column}, '$[*].code')::text, '[]\" ', '')"
     return column if kind in ("integer", "number", "string") else f"({column})::text"
+
+
+def _texts(result: PGresult) -> list[bytes | None]:
+    """The one row of a result."""
+    return [result.get_value(0, n) for n in range(result.nfields)]
 
 
 def _tag(body: bytes) -> str:

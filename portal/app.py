@@ -49,7 +49,9 @@ def create_app(settings: Settings | None = None, engine: sa.Engine | None = None
     app = Flask(__name__)
     app.extensions["landdata"] = parcels.Store(settings, engine)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    app.register_blueprint(ogc.api.create_blueprint(settings, ALWAYS))
+    blueprint = ogc.api.create_blueprint(settings)
+    app.register_blueprint(blueprint)
+    app.extensions["ogc"] = blueprint.service  # type: ignore[attr-defined]  # it hangs there
     app.register_blueprint(parcels.pages)
     app.register_blueprint(surveys.surveys)
     app.add_url_rule("/healthz", view_func=healthz)

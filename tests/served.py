@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import threading
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import flask
 import sqlalchemy as sa
 from flask.testing import FlaskClient
-from werkzeug.serving import make_server
 
 from landdata.settings import Settings
 from ogc.api import create_blueprint
+from ogc.reader import Question
 
 
 @contextmanager
@@ -27,16 +33,48 @@ def client(settings: Settings, engine: sa.Engine) -> Iterator[FlaskClient]:
         blueprint.service.close()
 
 
+def questions(client: FlaskClient) -> list[Question]:
+    """All that goes to the database from now on."""
+    reader = client.application.blueprints["ogc"].service.reader  # type: ignore[attr-defined]
+    asked: list[Question] = []
+    answered = reader._asked
+    reader._asked = lambda question: (asked.append(question), answered(question))[1]
+    return asked
+
+
 @contextmanager
-def server(settings: Settings, engine: sa.Engine) -> Iterator[str]:
-    """The address of the landing page, served on a port of this machine."""
-    with client(settings, engine) as made:
-        listening = make_server("127.0.0.1", 0, made.application, threaded=True)
-        thread = threading.Thread(target=listening.serve_forever)
-        thread.start()
+def server(settings: Settings) -> Iterator[str]:
+    """The address of the landing page of `landdata serve`, on a port of this machine."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [Path(sys.executable).parent / "landdata", "serve"],
+        env={
+            **os.environ,
+            "LANDDATA_HOME": str(settings.home),
+            "LANDDATA_DATABASE_URL": str(settings.database_url),
+            "LANDDATA_PORT": str(port),
+            "LANDDATA_LANGUAGE": settings.language,
+            **({"LANDDATA_COLLECTIONS": str(settings.collections)} if settings.collections else {}),
+        },
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        _answered(process, f"http://127.0.0.1:{port}/healthz")
+        yield f"http://127.0.0.1:{port}/ogc"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _answered(process: subprocess.Popen[bytes], url: str) -> None:
+    for _ in range(600):
+        assert process.poll() is None
         try:
-            yield f"http://127.0.0.1:{listening.server_port}/ogc"
-        finally:
-            listening.shutdown()
-            thread.join()
-            listening.server_close()
+            urllib.request.urlopen(url, timeout=30).read()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise AssertionError(f"{url} does not answer")

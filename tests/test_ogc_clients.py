@@ -33,7 +33,7 @@ def url(make_store):
             " 548010 + 10 * mod(n, 50), 1281010 + 10 * (n / 50), 9212))"
             f" FROM generate_series(1, {COUNT}) AS n"
         )
-    with served.server(settings, engine) as address:
+    with served.server(settings) as address:
         yield address
     engine.dispose()
 

@@ -6,7 +6,6 @@ import datetime as dt
 import gzip
 import json
 import re
-import threading
 import uuid
 
 import brotli
@@ -299,10 +298,7 @@ def test_how_many_match_is_told_where_it_is_free_or_asked_for(still):
 
 def test_a_page_and_a_feature_cost_one_statement(settings, engine, made):
     with served.client(settings, engine) as client:
-        service = client.application.blueprints["ogc"].service
-        asked = []
-        texts = service.reader.texts
-        service.reader.texts = lambda *a, **k: asked.append(a[0]) or texts(*a, **k)
+        asked = served.questions(client)
         client.get(f"{ITEMS}?limit=5")
         client.get(f"{ITEMS}/{made['1']}")
         assert len(asked) == 2
@@ -338,18 +334,15 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
     now = ["", f"&{box}", "&commune=99901&sheet=2&number=77"]
     past = [f"&{box}&datetime=2025-08-15T00:00:00Z", "&datetime=2025-08-15T00:00:00Z"]
     with served.client(settings, engine) as client:
-        service = client.application.blueprints["ogc"].service
-        asked = []
-        texts = service.reader.texts
-        service.reader.texts = lambda *a, **k: asked.append(a[:2]) or texts(*a, **k)
+        asked = served.questions(client)
         for query in [*now, *past]:
             client.get(f"{ITEMS}?limit=10{query}")
         client.get(f"{ITEMS}/{made['1']}")
         client.get(f"{ITEMS}?sheet=2&number=77")
     plans = []
     with engine.connect() as connection:
-        for statement, values in asked:
-            plan = connection.exec_driver_sql("EXPLAIN " + statement, values)
+        for each in asked:
+            plan = connection.exec_driver_sql("EXPLAIN " + each.statement, each.parameters)
             plans.append("\n".join(row[0] for row in plan))
     assert "Seq Scan" not in "".join(plans)
     used = [re.findall(r"(?:using|Scan on) ((?:uq|ix)_parcel_\w+)", plan) for plan in plans]
@@ -614,39 +607,6 @@ def test_a_question_that_takes_too_long_is_given_up(engine):
         reader.rows("SELECT pg_sleep(60)", {})
     assert caught.value.code == "timeout"
     assert reader.rows("SELECT 1", {}) == [(1,)]
-    reader.close()
-
-
-def test_a_connection_forgets_old_statements_and_those_that_a_table_outgrew(engine):
-    reader = Reader(engine.url)
-    for n in (*range(110), 1, 2):
-        for _ in range(4):
-            assert reader.rows(f"SELECT {n:d} + %(a)s % 5, '%%'", {"a": 7}) == [(n + 2, "%")]
-    assert len(reader.rows("SELECT name FROM pg_prepared_statements", {})) < 110
-    with engine.begin() as connection:
-        connection.exec_driver_sql("CREATE TABLE growing AS SELECT 1 AS a")
-    for _ in range(4):
-        assert reader.rows("SELECT * FROM growing", {}) == [(1,)]
-    with engine.begin() as connection:
-        connection.exec_driver_sql("ALTER TABLE growing ADD b text DEFAULT 'x'")
-    assert reader.rows("SELECT * FROM growing", {}) == [(1, "x")]
-    reader.close()
-
-
-def test_a_statement_that_is_not_quick_holds_no_other_up(engine):
-    reader = Reader(engine.url)
-    ended = []
-
-    def ask(statement):
-        ended.append(reader.rows(statement, {})[0][0])
-
-    slow = threading.Thread(target=ask, args=["SELECT 'slow' FROM pg_sleep(3)"])
-    quick = [threading.Thread(target=ask, args=["SELECT 'quick'"]) for _ in range(6)]
-    for each in (slow, *quick):
-        each.start()
-    for each in (slow, *quick):
-        each.join()
-    assert ended == ["quick"] * 6 + ["slow"]
     reader.close()
 
 

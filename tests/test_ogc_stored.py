@@ -147,11 +147,9 @@ def test_the_plain_page_is_read_and_others_are_rendered(settings, engine):
     plain = f"{ITEMS}?limit=3"
     other = "&crs=http://www.opengis.net/def/crs/EPSG/0/9212"
     with served.client(settings, engine) as client:
-        service = client.application.blueprints["ogc"].service
-        asked = []
-        texts = service.reader.texts
-        service.reader.texts = lambda *a, **k: asked.append(a[0]) or texts(*a, **k)
+        questions = served.questions(client)
         for query in ("", "&datetime=../..", other, "&properties=area", "&skipGeometry=true"):
             client.get(plain + query)
+    asked = [each.statement for each in questions]
     assert ["ST_AsGeoJSON" in each for each in asked] == [False, False, True, True, False]
     assert ["SELECT (feature)::" in each for each in asked] == [True, True, False, False, False]

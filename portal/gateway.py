@@ -1,0 +1,185 @@
+"""The application on an event loop (ASGI), as the web server takes it.
+
+What is asked most goes the short way, here on the loop; all else goes through Flask, in threads.
+A thread is held while Flask works and while a block of a stream is made, and not while a client
+reads. Who leaves ends what is made for him. A stream that breaks off ends the connection, so that
+nobody takes half a file for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Generator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import lru_cache, partial
+from typing import Any
+
+from flask import Flask
+
+from landdata.settings import Settings
+from ogc import short
+from ogc.asked import OPEN, VARY
+from ogc.lines import Lines
+from portal.app import ALWAYS, create_app
+
+_THREADS = 16
+_WHOLE = 1 << 20  # bytes: a shorter answer is sent as a whole
+
+_Headers = list[tuple[bytes, bytes]]
+_Blocks = Generator[bytes, None, None]
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+_LOG = logging.getLogger(__name__)
+
+
+class BrokenOffError(Exception):
+    """A stream could not be ended; the server closes the connection. Why is in the log."""
+
+
+def create() -> Application:
+    """Return the application over the store of the environment's settings.
+
+    Raises as `create_app`.
+    """
+    return Application(create_app(Settings.load()))
+
+
+class Application:
+    """Answers on the event loop, and has Flask answer in threads."""
+
+    def __init__(self, flask: Flask) -> None:
+        self._flask = flask
+        self._service = flask.extensions["ogc"]
+        self._lines = Lines(self._service.url)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="flask")
+        self._always = _encoded((OPEN | {"Vary": ", ".join(VARY)} | ALWAYS).items())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; `lifespan` tells of the server's beginning and end."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            environ = _environ(scope)
+            if not await self._shortly(environ, receive, send):
+                await self._long(environ, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        for told in ("startup", "shutdown"):
+            await receive()
+            if told == "shutdown":
+                self.close()
+            await send({"type": f"lifespan.{told}.complete"})
+
+    def close(self) -> None:
+        """End the connections to the database."""
+        self._lines.close()
+        self._service.close()
+
+    async def _shortly(self, environ: dict[str, Any], receive: Receive, send: Send) -> bool:
+        """Answer on the short way, if there is one."""
+        try:
+            steps = short.steps(self._service, environ)
+            if steps is None:
+                return False
+            answer = await self._lines.follow(steps, partial(_left, receive))
+        except Exception as error:  # whatever it is, it is told once, over there
+            environ[short.ERROR] = error
+            return False
+        if answer is None:
+            return False
+        headers = _encoded(answer.headers) + self._always
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+        return True
+
+    async def _long(self, environ: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Have Flask answer."""
+        run = partial(asyncio.get_running_loop().run_in_executor, self._threads)
+        status, headers, body = await run(self._begun, environ)
+        start = {"type": "http.response.start", "status": status, "headers": headers}
+        if isinstance(body, bytes):
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+            return
+        left = asyncio.ensure_future(_left(receive))
+        try:
+            await send(start)
+            while (block := await run(next, body, None)) is not None and not left.done():
+                await send({"type": "http.response.body", "body": block, "more_body": True})
+        except Exception as error:  # whatever it is, the client can't be told any more
+            _LOG.error("%s while a stream was made", type(error).__name__)
+            raise BrokenOffError from None
+        finally:
+            left.cancel()
+            await run(body.close)
+        await send({"type": "http.response.body", "body": b""})
+
+    def _begun(self, environ: dict[str, Any]) -> tuple[int, _Headers, bytes | _Blocks]:
+        """Have Flask begin to answer; return status, headers, and the body or its blocks."""
+        status, headers = "", []
+
+        def start(*told: Any) -> Any:
+            nonlocal status, headers
+            status, headers = told[:2]
+
+        blocks = _blocks(self._flask(environ, start))
+        length = int(dict(headers).get("Content-Length", _WHOLE))
+        body = b"".join(blocks) if length < _WHOLE else blocks
+        return int(status[:3]), _encoded(headers), body
+
+
+def _blocks(made: Any) -> _Blocks:
+    with closing(made):
+        yield from made
+
+
+async def _left(receive: Receive) -> None:
+    """Wait until the client has gone. What it sends is not read: no address takes anything."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> _Headers:
+    return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+def _environ(scope: Scope) -> dict[str, Any]:
+    """Return a request as WSGI has it."""
+    server, port = scope.get("server") or ("localhost", 80)
+    client, _ = scope.get("client") or ("", 0)
+    environ = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": scope.get("root_path", ""),
+        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server,
+        "SERVER_PORT": str(port),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client,
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": io.BytesIO(),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for name, value in scope["headers"]:
+        key = _key(name)
+        told = value.decode("latin-1")
+        if key in environ:  # sent more than once
+            told = f"{environ[key]}{'; ' if key == 'HTTP_COOKIE' else ','}{told}"
+        environ[key] = told
+    return environ
+
+
+@lru_cache(256)
+def _key(header: bytes) -> str:
+    name = header.decode("latin-1").upper().replace("-", "_")
+    return name if name in ("CONTENT_TYPE", "CONTENT_LENGTH") else f"HTTP_{name}"
