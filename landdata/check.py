@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from landdata import survey as surveys
 from landdata import topology
+from landdata.errors import BadSurvey
 from landdata.settings import Settings
 from landdata.survey import Survey, profiles
 from landdata.survey.crs import transformer
@@ -125,6 +126,15 @@ def check(
         else None
     )
     return Report(survey, checked, summarise(survey, checked), proposals)
+
+
+def too_slow(settings: Settings) -> BadSurvey:
+    """Return the error that ends a check whose time is over."""
+    return BadSurvey(
+        f"Checking the file took over {settings.job_seconds} s.",
+        hint="Split the survey, or raise LANDDATA_JOB_SECONDS.",
+        code="too-slow",
+    )
 
 
 def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:

@@ -9,18 +9,20 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
+import os
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
 
-from landdata.errors import BadRequest, Conflict, LandDataError
+from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -174,6 +176,29 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
             bar.update(task, description=stage, completed=share)
 
         yield report
+
+
+@contextmanager
+def _in_time(settings: Settings, *, as_json: bool) -> Iterator[None]:
+    """End the command with its sentence where a check takes longer than one in the queue may.
+
+    By a thread, since a geometry that is being worked on hears no signal. Nothing is left behind
+    but what a kill would leave: the store's transaction is undone.
+    """
+    from landdata.check import too_slow
+
+    def end() -> None:
+        with suppress(SystemExit):
+            _say(too_slow(settings), as_json)
+        os._exit(BadSurvey.exit_code)
+
+    timer = threading.Timer(settings.job_seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _report(result: dict[str, Any], *, as_json: bool, language: str) -> int:
@@ -347,7 +372,7 @@ def check(
     settings = Settings.load()
     if report:
         report_format(report)  # a wrong name is told before the work, not after
-    with _progress() as progress:
+    with _in_time(settings, as_json=as_json), _progress() as progress:
         if against:
             with _store() as (_, session):
                 found = check_file(
@@ -398,7 +423,7 @@ def import_(
     try:
         with _progress() as progress:
             # two transactions: a batch that was checked stays so, whatever becomes of it then
-            with db.session(engine) as session:
+            with _in_time(settings, as_json=as_json), db.session(engine) as session:
                 batch = batches.take(
                     session,
                     settings,

@@ -39,7 +39,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from landdata import batches, db, webhooks
-from landdata.check import ReadOptions
+from landdata.check import ReadOptions, too_slow
 from landdata.db import sql
 from landdata.errors import BadSurvey, LandDataError, Unavailable
 from landdata.models import Batch, BatchProgress
@@ -393,11 +393,7 @@ def _watch(
             if aborted():
                 return None
             if now > deadline:
-                return BadSurvey(
-                    f"Checking the file took over {settings.job_seconds} s.",
-                    hint="Split the survey, or raise LANDDATA_JOB_SECONDS.",
-                    code="too-slow",
-                )
+                return too_slow(settings)
         child.wait()
     finally:
         if child.poll() is None:

@@ -96,7 +96,7 @@ class Settings(BaseSettings):
     ] = 4096
 
     job_seconds: Annotated[
-        int, Field(ge=1, description="Time limit for the check of a queued batch, in seconds.")
+        int, Field(ge=1, description="Time limit for the check of a file, in seconds.")
     ] = 3600
 
     export_jobs: Annotated[

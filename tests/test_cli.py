@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
 import struct
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
@@ -468,3 +470,25 @@ def test_a_batch_is_queued_looked_at_and_taken_back(
     corrected = write(tmp_path / "b.zip", [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))])
     told = landdata("import", corrected, "--commune", "99901", "--corrects", number)
     assert "against batch 1: 1 added, 0 changed, 0 gone, 1 the same" in told.out
+
+
+def test_a_check_that_takes_too_long_ends_with_one_sentence(tmp_path: Path) -> None:
+    """Four hundred parcels of a millimetre, each amid all others, would take half a minute."""
+    crumbs = [
+        parcel(20 * k + n + 1, plot(k / 4000, n / 4000, width=0.001, height=0.001))
+        for k in range(20)
+        for n in range(20)
+    ]
+    survey = write(tmp_path / "crumbs.zip", crumbs)
+    done = subprocess.run(
+        [Path(sys.executable).with_name("landdata"), "check", survey, "--commune", "99901"],
+        env={**os.environ, "LANDDATA_JOB_SECONDS": "1", "LANDDATA_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.strip() == (
+        "landdata: Checking the file took over 1 s."
+        " Split the survey, or raise LANDDATA_JOB_SECONDS."
+    )

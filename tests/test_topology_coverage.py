@@ -14,6 +14,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from landdata.topology import coverage
+from landdata.topology.coverage import edges, gaps, nearness
 from landdata.topology.rules import Limits
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -501,3 +502,41 @@ def test_whether_a_large_ragged_area_is_wide_enough_is_asked_without_measuring_i
     around = shapely.box(-600, -600, 600, 600) - bay
     (found,) = coverage.find(np.array([around])).enclosed
     assert found.area == pytest.approx(bay.area)
+
+
+def crumbs(n, step):
+    """Parcels of a millimetre, `step` mm apart."""
+    x, y = np.divmod(np.arange(n), int(np.sqrt(n)))
+    low = np.column_stack([x, y]) * step / 1000 + coverages.ORIGIN
+    return shapely.box(*coverages.grid(np.hstack([low, low + 0.001])).T)
+
+
+@pytest.mark.parametrize("step", [3, 20])
+def test_a_corner_amid_crumbs_looks_no_further_than_the_nearest_few(step, monkeypatch):
+    compared = 0
+    before = gaps._before
+
+    def counted(x, *more):
+        nonlocal compared
+        compared += len(x)
+        return before(x, *more)
+
+    monkeypatch.setattr(gaps, "_before", counted)
+    some = []
+    for n in (49, 100):
+        compared = 0
+        sides, _ = edges.unmatched_edges(crumbs(n, step))
+        near = nearness.near_pairs(sides, LIMITS.gap)
+        assert len(gaps._doors(sides, near, edges.follow_on(sides)[0], LIMITS))
+        some.append(compared / n)
+    assert some[1] < 1.2 * some[0] < 12_000
+
+
+def test_the_parcels_along_gaps_that_meet_in_a_point_are_those_beside_each():
+    n, radius = 300, 8.0
+    angle = np.arange(n)[:, None] * 2 * np.pi / n + np.array([0, np.pi / n])
+    rim = radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
+    corners = np.concatenate([np.zeros((n, 1, 2)), rim], axis=1) + coverages.ORIGIN
+    found = coverage.find(shapely.polygons(coverages.grid(corners))).gaps
+    pairs = sorted(tuple(sorted(each.parcels)) for each in found)
+    assert pairs == sorted(tuple(sorted((k, (k + 1) % n))) for k in range(n))

@@ -129,7 +129,7 @@ def unmatched_edges(polygons: Geometries) -> tuple[Edges, Ints]:
         packed.sort()
         at = (packed & np.uint64((1 << bits) - 1)).view(np.int64)
         packed >>= np.uint64(bits)
-        begins, many = _runs(packed)
+        begins, many = runs(packed)
         pair = begins[many == 2]
         one, two = at[pair], at[pair + 1]
         # Of rings that run alike, neighbours run along it in opposite directions.
@@ -163,7 +163,7 @@ def _stretches(stop: Ints) -> list[slice]:
     return [slice(b, e) for b, e in zip(begins.tolist(), ends.tolist(), strict=True)]
 
 
-def _runs(values: NDArray[Any]) -> tuple[Ints, Ints]:
+def runs(values: NDArray[Any]) -> tuple[Ints, Ints]:
     """Return where each run of equal values begins, and how long it is."""
     fresh = np.ones(len(values), dtype=np.bool_)
     np.not_equal(values[1:], values[:-1], out=fresh[1:])

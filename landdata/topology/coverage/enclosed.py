@@ -100,7 +100,10 @@ def enclosed_of(
         beside[inner[part[part < len(inner)]]] = True
         beside[inner[kept[~plain & (kept < holes)]]] = True
         some = edges.take(touching | beside[ring])
-        asked = parcels_along(regions[~plain], some.lines(), some.owner, limits.rounding)
+        # A side runs through the vertices within rounding of its line.
+        asked = parcels_along(
+            regions[~plain], some.lines(), some.owner, limits.rounding, reach=limits.rounding
+        )
         for k, parcels in zip(np.flatnonzero(~plain).tolist(), asked, strict=True):
             along[k] = parcels
     return [

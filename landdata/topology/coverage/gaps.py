@@ -22,7 +22,15 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from landdata.topology.coverage.edges import PER_METRE, Bools, Edges, Floats, Geometries, Ints
+from landdata.topology.coverage.edges import (
+    PER_METRE,
+    Bools,
+    Edges,
+    Floats,
+    Geometries,
+    Ints,
+    runs,
+)
 from landdata.topology.coverage.nearness import Near, covering, to_edge
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
@@ -30,7 +38,6 @@ from landdata.topology.rules import Limits
 _DOORS = 3  # from one corner to one parcel
 _ACROSS = 6  # parcels to which a corner has doors
 _TRIED = 1 << 20  # doors and edges before them, looked at at a time
-_PIECE = 100  # vertices of what is overlaid with many lines one by one
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,39 +114,25 @@ def _open(regions: Geometries, doors: Geometries) -> Bools:
     return found
 
 
-def _pieces(shapes: Geometries) -> tuple[Geometries, Ints]:
-    """Cut polygonal shapes into pieces of few vertices; returns also the shape of each."""
-    pieces, of = shapely.get_parts(shapes, return_index=True)
-    done, origin = [pieces[:0]], [of[:0]]
-    while len(pieces):
-        size = np.diff(shapely.bounds(pieces).reshape(-1, 2, 2), axis=1).max(axis=(1, 2))
-        large = (shapely.get_num_coordinates(pieces) > _PIECE) & (size > 0.01)
-        done.append(pieces[~large])
-        origin.append(of[~large])
-        pieces, of = pieces[large], of[large]
-        low, high = (each.copy() for each in np.split(shapely.bounds(pieces), 2, axis=1))
-        # Off the grid, lest a line runs along the cut and counts on both sides.
-        wide = np.arange(len(pieces)), (high - low).argmax(axis=1)
-        middle = np.rint((low[wide] + high[wide]) / 2 * PER_METRE) / PER_METRE + 0.000_37
-        first, second = high.copy(), low.copy()
-        first[wide] = second[wide] = middle
-        halves = shapely.box(*np.concatenate([low, second]).T, *np.concatenate([first, high]).T)
-        cut, half = shapely.get_parts(
-            shapely.intersection(np.concatenate([pieces, pieces]), halves), return_index=True
-        )
-        areal = shapely.get_dimensions(cut) == 2
-        pieces, of = cut[areal], np.concatenate([of, of])[half[areal]]
-    return np.concatenate(done), np.concatenate(origin)
-
-
 def parcels_along(
     regions: Geometries, lines: Geometries, owner: Ints, rounding: float, reach: float = 1e-4
 ) -> list[tuple[int, ...]]:
-    """Return the owners of the lines within `reach` (m) of each region, longest border first."""
-    pieces, of = _pieces(shapely.buffer(regions, reach, join_style="mitre"))
-    piece, line = shapely.STRtree(lines).query(pieces, predicate="intersects")
-    shared = shapely.length(shapely.intersection(pieces[piece], lines[line]))
-    return by_border(len(regions), of[piece], owner[line], shared, rounding)
+    """Return the owners of the lines within `reach` (m) of each region, longest border first.
+
+    The regions are made of the lines, so each of their sides lies along a line as a whole: its
+    middle tells which. (At their ends a thousand may meet.)
+    """
+    parts, region = shapely.get_parts(regions, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    xy, ring = shapely.get_coordinates(rings, return_index=True)
+    side = ring[1:] == ring[:-1]
+    start, end = xy[:-1][side], xy[1:][side]
+    of = region[part[ring[1:][side]]]
+    at, line = shapely.STRtree(lines).query(
+        shapely.points((start + end) / 2), predicate="dwithin", distance=reach
+    )
+    at, parcel = np.unique(np.column_stack([at, owner[line]]), axis=0).T
+    return by_border(len(regions), of[at], parcel, np.hypot(*(end - start)[at].T), rounding)
 
 
 def by_border(
@@ -233,23 +226,7 @@ def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries
         return np.empty(0, dtype=object)
     order = np.lexsort((v, u, np.hypot(u - x, v - y), y, x))
     x, y, u, v, across = x[order], y[order], u[order], v[order], across[order]
-    only = _in_sight(edges, x, y, u, v, across)
-    x, y, u, v, beyond = x[only], y[only], u[only], v[only], edges.owner[across[only]]
-    _, only = np.unique(np.column_stack([x, y, u, v]), axis=0, return_index=True)
-    x, y, u, v, beyond = x[only], y[only], u[only], v[only], beyond[only]
-    # The nearest few from a corner to a parcel: an arc of short edges would get dozens. And to
-    # the nearest few parcels: amid crumbs there would be as many as there are crumbs.
-    long = np.hypot(u - x, v - y)
-    _, corner = np.unique(np.column_stack([x, y]), axis=0, return_inverse=True)
-    order = np.lexsort((v, u, long, beyond, corner))
-    way, nth = np.unique(corner[order] << 32 | beyond[order], return_inverse=True)
-    begin = np.searchsorted(nth, np.arange(len(way)))
-    least, of = long[order[begin]], way >> 32
-    by_length = np.lexsort((way, least, of))
-    place = np.empty(len(way), dtype=np.int64)
-    place[by_length] = np.arange(len(way)) - np.searchsorted(of, of)
-    few = (np.arange(len(order)) - begin[nth] < _DOORS) & (place[nth] < _ACROSS)
-    only = order[few]
+    only = _nearest_in_sight(edges, x, y, u, v, across)
     x, y, u, v = x[only], y[only], u[only], v[only]
     # A tenth of a millimetre further, lest rounding leaves the door ajar.
     over = 0.1 / np.hypot(u - x, v - y)
@@ -258,27 +235,69 @@ def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries
     return np.asarray(shapely.linestrings(ends), dtype=object)
 
 
-def _in_sight(edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints) -> Ints:
-    """Return which doors, by corner and length, run to an edge that no nearer one stands before.
+def _nearest_in_sight(
+    edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints
+) -> Ints:
+    """Return which doors, by corner and length, run to one of the nearest few parcels in sight.
+
+    And to each the nearest few: an arc of short edges would get dozens, and amid crumbs a corner
+    would have as many as there are crumbs. Once a corner has its parcels, doors to others are not
+    looked at any more.
+    """
+    fresh = np.ones(len(x), dtype=np.bool_)
+    fresh[1:] = (np.diff(x) != 0) | (np.diff(y) != 0)
+    corner = np.cumsum(fresh) - 1
+    rank = np.arange(len(x)) - np.flatnonzero(fresh)[corner]
+    # Where two edges meet, both have the same door.
+    left = np.flatnonzero(fresh | np.append(True, (np.diff(u) != 0) | (np.diff(v) != 0)))
+    _, way = np.unique(corner << 32 | edges.owner[across], return_inverse=True)
+    doors, parcels = np.zeros(way.max() + 1, dtype=np.int64), np.zeros(corner[-1] + 1, np.int64)
+    kept, high = [], 8
+    while len(left):
+        known = doors[way[left]]
+        left = left[(known < _DOORS) & ((known > 0) | (parcels[corner[left]] < _ACROSS))]
+        here, left = left[rank[left] < high], left[rank[left] >= high]
+        here = _in_sight(edges, x, y, u, v, across, rank, here)
+        nth = doors[way[here]] + _so_many_before(way[here])
+        new = here[nth == 0]
+        late = new[parcels[corner[new]] + _so_many_before(corner[new]) >= _ACROSS]
+        here = here[(nth < _DOORS) & ~np.isin(way[here], way[late])]
+        parcels += np.bincount(corner[np.setdiff1d(new, late)], minlength=len(parcels))
+        doors += np.bincount(way[here], minlength=len(doors))
+        kept.append(here)
+        high *= 4
+    return np.sort(np.concatenate(kept))
+
+
+def _so_many_before(values: Ints) -> Ints:
+    """Return for each value how many of those before it are the same."""
+    order = np.argsort(values, kind="stable")
+    begins, many = runs(values[order])
+    before = np.empty(len(values), dtype=np.int64)
+    before[order] = np.arange(len(values)) - np.repeat(begins, many)
+    return before
+
+
+def _in_sight(
+    edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints, rank: Ints, some: Ints
+) -> Ints:
+    """Return which of some doors run to an edge that no nearer one stands before.
 
     What stands before is across a gap itself. Most doors end at the nearest few edges: those are
     tried first, for each corner has as many doors as edges come near it.
     """
-    fresh = np.ones(len(x), dtype=np.bool_)
-    fresh[1:] = (np.diff(x) != 0) | (np.diff(y) != 0)
-    begin = np.flatnonzero(fresh)
-    rank = np.arange(len(x)) - begin[np.cumsum(fresh) - 1]
-    left, low, high = np.flatnonzero(rank > 0), 0, 4
-    done = [begin]
+    low, high = 0, 4
+    done = [some[rank[some] == 0]]
+    left = some[rank[some] > 0]
     while len(left):
+        shut = []
         for part in np.array_split(left, len(left) * (high - low) // _TRIED + 1):
             many = np.minimum(rank[part], high) - low
             door = np.repeat(part, many)
             step = np.arange(len(door)) - np.repeat(np.cumsum(many) - many, many)
             before = edges.take(across[door - rank[door] + low + step])
-            shut = np.unique(door[_before(x[door], y[door], u[door], v[door], before)])
-            rank[shut] = -1
-        left = left[rank[left] >= 0]
+            shut.append(door[_before(x[door], y[door], u[door], v[door], before)])
+        left = np.setdiff1d(left, np.concatenate(shut))
         done.append(left[rank[left] <= high])
         left = left[rank[left] > high]
         low, high = high, 2 * high
