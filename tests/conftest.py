@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+import stored
 
 from landdata import db
 from landdata.cluster import Cluster
@@ -86,3 +87,9 @@ def engine(settings: Settings) -> Iterator[sa.Engine]:
     made = db.engine(settings)
     yield made
     made.dispose()
+
+
+@pytest.fixture
+def towns(engine: sa.Engine) -> None:
+    """Three communes in that store."""
+    stored.towns(engine)

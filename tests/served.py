@@ -14,8 +14,10 @@ from pathlib import Path
 
 import flask
 import sqlalchemy as sa
+import stored
 from flask.testing import FlaskClient
 
+from landdata import db
 from landdata.settings import Settings
 from ogc.api import create_blueprint
 from ogc.reader import Question
@@ -31,6 +33,18 @@ def client(settings: Settings, engine: sa.Engine) -> Iterator[FlaskClient]:
         yield app.test_client()
     finally:
         blueprint.service.close()
+
+
+@contextmanager
+def lattice(settings: Settings) -> Iterator[FlaskClient]:
+    """Flask's client of a store that holds the lattice."""
+    engine = db.engine(settings)
+    try:
+        stored.lattice(engine)
+        with client(settings, engine) as opened:
+            yield opened
+    finally:
+        engine.dispose()
 
 
 def questions(client: FlaskClient) -> list[Question]:

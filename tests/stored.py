@@ -1,20 +1,37 @@
-"""A few parcels put straight into a store, for tests that only read."""
+"""What tests put into a store: a few parcels straight, communes, and files through the batches."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from landdata import db, publications
+from landdata import batches, communes, db, publications
 from landdata.models import Batch, Commune, Holder, ParcelVersion
+from landdata.settings import Settings
 
 FIRST = dt.datetime(2025, 7, 1, 1, 0, tzinfo=dt.UTC)
 SECOND = dt.datetime(2026, 3, 1, 1, 0, tzinfo=dt.UTC)
 EAST, NORTH = 548_000, 1_281_000  # inside Bình Phước in EPSG:9212
+
+
+def towns(engine: sa.Engine) -> None:
+    """Three communes without a boundary, to which surveys may be sent."""
+    with db.session(engine) as session:
+        for code in ("99901", "99902", "99903"):
+            communes.add(session, code, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
+
+
+def official(engine: sa.Engine, settings: Settings, path: Path, commune: str = "99901") -> None:
+    """Make a survey file official, in two sessions, as an officer does."""
+    with db.session(engine) as session:
+        batch = batches.take(session, settings, path, commune=commune, by="surveyor")
+    with db.session(engine) as session:
+        batches.accept(session, settings, batch.id, by="officer")
 
 
 def square(column: int, row: int, width: float = 20, srid: int = 9212) -> str:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 import stored
 from surveys import parcel, plot, write
 
-from landdata import batches, communes, db, publications
+from landdata import batches, db, publications
 
 CHANGES = "/ogc/collections/parcels/changes"
 
@@ -22,20 +22,6 @@ CHANGES = "/ogc/collections/parcels/changes"
 def client(settings, engine):
     with served.client(settings, engine) as opened:
         yield opened
-
-
-@pytest.fixture
-def town(engine):
-    with db.session(engine) as session:
-        for code in ("99901", "99902", "99903"):
-            communes.add(session, code, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
-
-
-def official(engine, settings, path, commune="99901"):
-    with db.session(engine) as session:
-        batch = batches.take(session, settings, path, commune=commune, by="surveyor")
-    with db.session(engine) as session:
-        batches.accept(session, settings, batch.id, by="officer")
 
 
 def told(client, token=None, **parameters):
@@ -69,10 +55,10 @@ def short(changes):
     ]
 
 
-def test_changes_come_in_order_and_by_pages(client, engine, settings, town, tmp_path):
+def test_changes_come_in_order_and_by_pages(client, engine, settings, towns, tmp_path):
     assert told(client)["changes"] == []
     rows = [parcel(n, plot(n, 0)) for n in range(1, 8)]
-    official(engine, settings, write(tmp_path / "a.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     first, token = everything(client)
     assert short(first) == [("created", str(n), 1) for n in range(1, 8)]
     assert first[0]["feature"]["geometry"]["type"] == "MultiPolygon"
@@ -80,7 +66,7 @@ def test_changes_come_in_order_and_by_pages(client, engine, settings, town, tmp_
     assert {k: v for k, v in one.items() if k != "links"} == first[0]["feature"]
     assert everything(client, token) == ([], token)
     rows = [parcel(2, plot(2, 0, height=25)), parcel(9, plot(9, 0))]
-    official(engine, settings, write(tmp_path / "b.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "b.zip", rows))
     second, token = everything(client, token, limit=1)
     assert short(second) == [("changed", "2", 2), ("created", "9", 1)]
     assert everything(client, limit=1)[0] == everything(client, limit=100)[0]
@@ -88,9 +74,9 @@ def test_changes_come_in_order_and_by_pages(client, engine, settings, town, tmp_
     assert everything(client, "now") == ([], token)
 
 
-def test_a_retired_parcel_is_told_with_its_last_state(client, engine, settings, town, tmp_path):
+def test_a_retired_parcel_is_told_with_its_last_state(client, engine, settings, towns, tmp_path):
     rows = [parcel(n, plot(n, 0)) for n in range(1, 6)]
-    official(engine, settings, write(tmp_path / "a.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     _, token = everything(client)
     with db.session(engine) as session:
         after = publications.last_version(session)
@@ -142,7 +128,7 @@ def test_who_takes_numbers_first_and_commits_last_is_not_missed(client, engine, 
 
 
 def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
-    client, engine, settings, town, tmp_path
+    client, engine, settings, towns, tmp_path
 ):
     made = []
     for n in range(1, 13):
@@ -176,10 +162,10 @@ def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
     assert short(found) == short(everything(client, limit=1000)[0])
 
 
-def test_who_waits_is_told_as_soon_as_there_is_something(client, engine, settings, town, tmp_path):
+def test_who_waits_is_told_as_soon_as_there_is_something(client, engine, settings, towns, tmp_path):
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
     token = told(client, "now")["token"]
-    timer = threading.Timer(0.3, official, (engine, settings, path))
+    timer = threading.Timer(0.3, stored.official, (engine, settings, path))
     timer.start()
     started = time.monotonic()
     page = told(client, token, wait=20)

@@ -18,7 +18,6 @@ import pytest
 import served
 import stored
 
-from landdata import db
 from ogc import config
 
 PARCELS = "/ogc/collections/parcels"
@@ -31,12 +30,8 @@ MINE = {  # the lattice: sixteen squares of 20 m, ONT, LUC, CLN, NTS in turn
 
 @pytest.fixture(scope="module")
 def client(make_store):
-    settings = make_store(publish_address=True)
-    engine = db.engine(settings)
-    stored.lattice(engine)
-    with served.client(settings, engine) as opened:
+    with served.lattice(make_store(publish_address=True)) as opened:
         yield opened
-    engine.dispose()
 
 
 def get(client, path, status=200, headers=None, **query):

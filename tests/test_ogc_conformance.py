@@ -15,10 +15,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 import served
-import stored
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
-from landdata import db
 from landdata.settings import Settings
 from ogc import config, exports
 
@@ -27,12 +25,8 @@ CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 
 @pytest.fixture(scope="module")
 def client(make_store):
-    settings = make_store()
-    engine = db.engine(settings)
-    stored.lattice(engine)
-    with served.client(settings, engine) as opened:
+    with served.lattice(make_store()) as opened:
         yield opened
-    engine.dispose()
 
 
 def follow(client, document, rel, media=None):

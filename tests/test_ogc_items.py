@@ -44,12 +44,8 @@ def client(settings, engine, made):
 @pytest.fixture(scope="module")
 def still(make_store):
     """A client of a store that no test changes."""
-    settings = make_store()
-    engine = db.engine(settings)
-    stored.lattice(engine)
-    with served.client(settings, engine) as opened:
+    with served.lattice(make_store()) as opened:
         yield opened
-    engine.dispose()
 
 
 def numbers(told):

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 import stored
 from surveys import parcel, plot, write
 
-from landdata import batches, communes, db, publications
+from landdata import batches, db, publications
 
 ITEMS = "/ogc/collections/parcels/items"
 TILE = "/ogc/collections/parcels/tiles/VN2000Quad-9212/{}/{}/{}"
@@ -25,20 +25,6 @@ TILE = "/ogc/collections/parcels/tiles/VN2000Quad-9212/{}/{}/{}"
 def client(settings, engine):
     with served.client(settings, engine) as opened:
         yield opened
-
-
-@pytest.fixture
-def towns(engine):
-    with db.session(engine) as session:
-        for code in ("99901", "99902", "99903"):
-            communes.add(session, code, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
-
-
-def official(engine, settings, path, commune="99901"):
-    with db.session(engine) as session:
-        batch = batches.take(session, settings, path, commune=commune, by="surveyor")
-    with db.session(engine) as session:
-        batches.accept(session, settings, batch.id, by="officer")
 
 
 def matched(client, asked=""):
@@ -61,12 +47,12 @@ def test_all_parcels_and_those_of_a_sheet_are_counted_without_being_read(
 ):
     assert matched(client) == 0
     rows = [parcel(n, plot(n, 0)) for n in range(1, 6)]
-    official(engine, settings, write(tmp_path / "a.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     began = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
     rows = [parcel(n, plot(n, 200), SHBANDO="2") for n in range(1, 4)]
-    official(engine, settings, write(tmp_path / "b.zip", rows), "99902")
+    stored.official(engine, settings, write(tmp_path / "b.zip", rows), "99902")
     rows = [parcel(2, plot(2, 0, height=25)), parcel(9, plot(9, 0))]
-    official(engine, settings, write(tmp_path / "c.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "c.zip", rows))
     asked = served.questions(client)
     assert matched(client) == 9
     assert matched(client, "&count=exact") == 9
@@ -233,7 +219,7 @@ def test_two_publications_within_a_second_never_bear_one_date(
 ):
     seen = {}
     for n in range(1, 5):
-        official(engine, settings, write(tmp_path / f"{n}.zip", [parcel(n, plot(n, 0))]))
+        stored.official(engine, settings, write(tmp_path / f"{n}.zip", [parcel(n, plot(n, 0))]))
         answer = client.get(ITEMS)
         date = answer.headers.get("Last-Modified")
         if date:  # none while the stamp is ahead of the clock
@@ -250,11 +236,11 @@ def test_two_publications_within_a_second_never_bear_one_date(
 
 def test_a_tile_keeps_its_date_while_others_change(client, engine, settings, towns, tmp_path):
     rows = [parcel(1, plot(0, 0)), parcel(2, plot(300, 0))]
-    official(engine, settings, write(tmp_path / "a.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     here, far = tile(stored.EAST), tile(stored.EAST + 6000)
     before = dated(client, here)
     assert dated(client, far) == before
-    official(engine, settings, write(tmp_path / "b.zip", [parcel(3, plot(1, 0))]))
+    stored.official(engine, settings, write(tmp_path / "b.zip", [parcel(3, plot(1, 0))]))
     assert dated(client, far) == before
     assert client.get(far, headers={"If-Modified-Since": before}).status_code == 304
     after = dated(client, here)
@@ -263,12 +249,12 @@ def test_a_tile_keeps_its_date_while_others_change(client, engine, settings, tow
 
 
 def test_a_past_answer_is_new_when_a_state_of_it_ends(client, engine, settings, towns, tmp_path):
-    official(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    stored.official(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
     then = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
     url = f"{ITEMS}?datetime={then}"
     before = dated(client, url)
     assert client.get(url).json["features"][0]["properties"]["valid_to"] is None
-    official(engine, settings, write(tmp_path / "b.zip", [parcel(1, plot(0, 0, height=25))]))
+    stored.official(engine, settings, write(tmp_path / "b.zip", [parcel(1, plot(0, 0, height=25))]))
     answer = client.get(url, headers={"If-Modified-Since": before})
     assert answer.status_code == 200
     assert answer.json["features"][0]["properties"]["valid_to"] is not None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import gzip
 import math
 import re
@@ -16,7 +15,6 @@ import sqlalchemy as sa
 import stored
 from surveys import parcel, plot, write
 
-from landdata import batches, communes, db
 from landdata.survey.crs import transformer
 
 OGC = "/ogc"
@@ -40,12 +38,8 @@ def own(z, east=stored.EAST + 10.0, north=stored.NORTH + 10.0):
 @pytest.fixture(scope="module")
 def still(make_store):
     """A client of a store that no test changes."""
-    settings = make_store()
-    engine = db.engine(settings)
-    stored.lattice(engine)
-    with served.client(settings, engine) as opened:
+    with served.lattice(make_store()) as opened:
         yield opened
-    engine.dispose()
 
 
 def layers(client, path, **headers):
@@ -241,27 +235,14 @@ def test_landing_page_and_collections_link_to_tiles(still):
 # -- never old
 
 
-@pytest.fixture
-def town(engine):
-    with db.session(engine) as session:
-        communes.add(session, "99901", "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
-
-
-def official(engine, settings, path):
-    with db.session(engine) as session:
-        batch = batches.take(session, settings, path, commune="99901", by="surveyor")
-        batches.accept(session, settings, batch.id, by="officer")
-        return batch.id
-
-
 def numbers(client, path):
     return sorted(each["number"] for each in layers(client, path).get("parcels", ()))
 
 
-def test_a_kept_tile_is_never_old_and_others_stay(engine, settings, town, tmp_path):
+def test_a_kept_tile_is_never_old_and_others_stay(engine, settings, towns, tmp_path):
     here, far = f"{WEB}/{web(16)}", f"{WEB}/{web(16, stored.EAST + 6000)}"
     rows = [parcel(1, plot(0, 0)), parcel(2, plot(300, 0))]
-    official(engine, settings, write(tmp_path / "a.zip", rows))
+    stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     asked = []
     with served.client(settings, engine) as client:
         reader = client.application.blueprints["ogc"].service.reader
@@ -275,21 +256,21 @@ def test_a_kept_tile_is_never_old_and_others_stay(engine, settings, town, tmp_pa
         assert numbers(client, here) == ["1"]
         assert len([each for each in asked if "ST_AsMVT" in each]) == drawn  # kept
         more = [parcel(3, plot(1, 0)), parcel(1, plot(0, 0, height=25))]
-        official(engine, settings, write(tmp_path / "b.zip", more))
+        stored.official(engine, settings, write(tmp_path / "b.zip", more))
         assert numbers(client, here) == ["1", "3"]
         again = len([each for each in asked if "ST_AsMVT" in each])
         assert numbers(client, far) == ["2"]
         assert len([each for each in asked if "ST_AsMVT" in each]) == again  # far away: kept
 
 
-def test_sheets_and_communes_on_a_tile_are_never_old(engine, settings, town, tmp_path):
+def test_sheets_and_communes_on_a_tile_are_never_old(engine, settings, towns, tmp_path):
     wide = f"{WEB}/{web(12)}"
     with served.client(settings, engine) as client:
         assert layers(client, wide) == {}
-        official(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+        stored.official(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
         [sheet] = layers(client, wide)["sheets"]
         assert (sheet["id"], sheet["parcels"]) == ("99901-1", 1)
-        official(engine, settings, write(tmp_path / "b.zip", [parcel(2, plot(1, 0))]))
+        stored.official(engine, settings, write(tmp_path / "b.zip", [parcel(2, plot(1, 0))]))
         assert layers(client, wide)["sheets"][0]["parcels"] == 2
         boundary = stored.square(-5, -5, 400).partition(";")[2]
         with engine.begin() as connection:
