@@ -163,7 +163,7 @@ def through_python(settings: Settings) -> Ask:
 
     def ask(asked: dict[str, str]) -> int:
         query = parameters.read_query(collection, [*asked.items()], settings.srid)
-        return len(items.page(reading, query).features)
+        return len(reading.follow(items.page(query)).features)
 
     return ask
 
