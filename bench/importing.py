@@ -36,12 +36,9 @@ from pathlib import Path
 from landdata import db, staging, survey
 from landdata.settings import Settings
 settings = Settings.load()
-engine = db.engine(settings)
-read = survey.read(Path(sys.argv[1]), settings)
-with db.session(engine) as session:
-    with session.connection().connection.cursor().copy(staging.COPY) as copy:
-        for block in staging.blocks(0, read, status=0):
-            copy.write(block)
+with db.session(db.engine(settings)) as session:
+    cursor = session.connection().connection.cursor()
+    staging.stage(cursor, 0, survey.stream(Path(sys.argv[1]), settings), status=0)
 """
 
 

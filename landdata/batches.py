@@ -24,13 +24,14 @@ import datetime as dt
 import hashlib
 import math
 import os
+import queue
 import shutil
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from itertools import islice, product
@@ -54,7 +55,7 @@ from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError, NotF
 from landdata.findings import Finding
 from landdata.models import Batch, StagedParcel, StoredFinding, SurveyPoint
 from landdata.settings import Settings
-from landdata.survey import Survey
+from landdata.survey import Part, Survey
 from landdata.survey.archive import bundle
 from landdata.topology import ACCEPTABLE, DUPLICATE, Limits, Neighbours
 
@@ -483,21 +484,27 @@ def _judge(
     progress: Progress | None,
     counted: Callable[[int], None] | None = None,
 ) -> Report:
-    """Check a batch's file, and stage its rows meanwhile: the rules leave the server idle."""
+    """Check a batch's file, and stage its rows meanwhile: parts as they are read, and what is
+    left then beside the rules, which leave the server idle.
+    """
     around: dict[str, Any] = {}
     fetch = neighbours(session, settings, batch.commune, around)
-    failed = threading.Event()
-    with ThreadPoolExecutor(1) as aside:
-        staging_rows: list[Future[None]] = []
+    boundary = communes.border(session, batch.commune)
+    read: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+    turn = threading.Lock()  # the connection is one for both
 
-        def surveyed(survey: Survey) -> Neighbours:
-            if counted:
-                counted(len(survey))
-            found = fetch(survey)
-            cursor = session.connection().connection.cursor()
-            staging_rows.append(aside.submit(_stage_rows, cursor, batch.id, survey, failed))
-            return found
+    def surveyed(survey: Survey) -> Neighbours:
+        read.put(None)
+        if counted:
+            counted(len(survey))
+        with turn:
+            return fetch(survey)
 
+    with session.begin_nested(), ThreadPoolExecutor(1) as aside:
+        cursor = session.connection().connection.cursor()
+        staging_rows = aside.submit(
+            staging.stage, cursor, batch.id, iter(read.get, None), status=ACCEPTABLE, turn=turn
+        )
         try:
             report = check_file(
                 kept_file(settings, batch),
@@ -505,18 +512,24 @@ def _judge(
                 options=_options(batch),
                 commune=batch.commune,
                 neighbours=surveyed,
-                boundary=communes.border(session, batch.commune),
+                boundary=boundary,
+                each=read.put,
                 progress=progress,
             )
         except BaseException:
-            failed.set()
+            while not read.empty():  # it is in vain
+                read.get()
+            read.put(None)
             raise
         started = time.monotonic()
         if progress:
             progress("stage", 0.0)
-        for each in staging_rows:
-            each.result()
-    report = _stage(session, batch, report)
+        if staging_rows.result() >= staging.BLOCK:
+            # no plan for a small batch now; and none that waits for another batch's end
+            cursor.execute(
+                "ANALYZE (SKIP_LOCKED) staged_parcels (batch_id, row, status, sheet, number)"
+            )
+        report = _stage(session, batch, report)
     if progress:
         progress("stage", 1.0)
     seconds = {"stage": round(time.monotonic() - started, 3)}
@@ -532,21 +545,6 @@ def _judge(
     batch.checked_at = dt.datetime.now(dt.UTC)
     session.flush()
     return replace(report, summary=summary)
-
-
-def _stage_rows(cursor: Any, batch: int, survey: Survey, failed: threading.Event) -> None:
-    """Put the rows of a survey into the store, as acceptable; stop early where it is in vain."""
-    cursor.execute("DELETE FROM staged_parcels WHERE batch_id = %s", (batch,))
-    with cursor.copy(staging.COPY) as copy:
-        for block in staging.blocks(batch, survey, status=ACCEPTABLE):
-            if failed.is_set():
-                return
-            copy.write(block)
-    if len(survey) >= staging.BLOCK:
-        # no plan for a small batch now; and none that waits for another batch's end
-        cursor.execute(
-            "ANALYZE (SKIP_LOCKED) staged_parcels (batch_id, row, status, sheet, number)"
-        )
 
 
 def _stage(session: Session, batch: Batch, report: Report) -> Report:

@@ -17,7 +17,7 @@ from landdata import survey as surveys
 from landdata import topology
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from landdata.survey import Survey, profiles
+from landdata.survey import Part, Survey, profiles
 from landdata.survey.crs import transformer
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours, repair
 from landdata.topology.repair import Proposals
@@ -84,10 +84,12 @@ def check(
     neighbours: Callable[[Survey], Neighbours] | None = None,
     boundary: BaseGeometry | None = None,
     propose: bool = False,
+    each: Callable[[Part], None] | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
 
+    `each` is given the parts of the survey as they are read (`landdata.survey.read`).
     `boundary` is the commune's, in the storage CRS, where it is known. `propose` asks for mends
     too; nothing is changed by them.
     Raises `BadSurvey` where the file can't be read or is refused.
@@ -104,6 +106,7 @@ def check(
         mend_text=options.mend_text,
         profile=profiles.of(options.profile) if options.profile else None,
         commune=boundary.bounds if boundary else None,
+        each=each,
         progress=progress,
     )
     around = neighbours(survey) if neighbours else None

@@ -20,7 +20,7 @@ from landdata.models import Commune, CommuneRecoding
 from landdata.settings import Settings
 from landdata.survey import archive, reader
 from landdata.survey.crs import identify, transformer
-from landdata.survey.encodings import decode, detect
+from landdata.survey.encodings import Evidence, decode, detect
 
 _UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
 
@@ -137,16 +137,16 @@ def import_file(
         return _import_recodings(session, path, valid_from)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         dataset = archive.unpack(path, Path(scratch), settings)
-        layer = reader.read(dataset, settings)
-        columns = {name.lower(): column.to_pylist() for name, column in layer.columns.items()}
-        shapes = shapely.from_wkb(np.array(layer.wkb.to_pylist(), dtype=object))
+        layer, raw, wkb = reader.read(dataset, settings)
+        columns = {name.lower(): column.to_pylist() for name, column in raw.items()}
+        shapes = shapely.from_wkb(np.array(wkb.to_pylist(), dtype=object))
     epsg = identify(layer.crs or dataset.prj or "") or 4326
     to_storage = transformer(epsg, settings.srid)
     codes = _column(columns, path, "code", "maxa", "xaid")
     names = _column(columns, path, "name", "fullname", "tenxa")
     if not layer.unicode:
         texts = [name or "" for name in names]
-        names = [*decode(texts, detect(texts, cpg=dataset.cpg).name)]
+        names = [*decode(texts, detect(Evidence(texts), cpg=dataset.cpg).name)]
     dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
     for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
         boundary: Any = shapely.transform(

@@ -1,6 +1,6 @@
-"""A checked survey on its way into the store: blocks of CSV for COPY, made column by column.
+"""A survey on its way into the store: part by part, by COPY, made column by column.
 
-No row costs Python, and no more than two blocks are in memory at once. Knows no database.
+No row costs Python, and no more than a few parts are in memory at once.
 """
 
 from __future__ import annotations
@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,54 +21,128 @@ import shapely
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from landdata.survey import Survey
+    from landdata.survey import Part, Survey
 
 BLOCK = 20_000  # rows
 _CSV = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
-_ATTRIBUTES = (
-    "sheet", "number", "scale", "area", "legal_area", "land_use", "address", "owner",
-    "owner_type", "old_sheet", "old_number", "national_id", "surveyed_on",
+_TEXTS = (
+    "sheet", "number", "address", "owner", "owner_type", "old_sheet", "old_number", "national_id",
 )  # fmt: skip
-_COLUMNS = ("batch_id", "row", "status", "id", *_ATTRIBUTES, "measured_area", "label", "geom")
-#: What takes the blocks.
-COPY = f"COPY staged_parcels ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT csv)"
+_NUMBERS = {"scale": ">i4", "area": ">f8", "legal_area": ">f8"}
+_COLUMNS = (
+    "batch_id", "row", "status", "id", *_TEXTS, *_NUMBERS, "surveyed_on", "measured_area",
+    "land_use", "label", "geom",
+)  # fmt: skip
+_COPY = f"COPY staged_parcels ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT binary)"
+# PostgreSQL's binary format: a head, rows of fields that each begin with their length, an end.
+_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_END = b"\xff\xff"
+_FRONT = np.dtype(
+    [
+        ("fields", ">i2"), ("l1", ">i4"), ("batch_id", ">i8"), ("l2", ">i4"), ("row", ">i8"),
+        ("l3", ">i4"), ("status", ">i2"), ("l4", ">i4"), ("id", "V16"),
+    ]
+)  # fmt: skip
+_EPOCH = 10_957  # days from 1970 to 2000, with which PostgreSQL begins
 
 
-def blocks(batch: int, survey: Survey, *, status: int) -> Iterator[bytes]:
-    """Yield the rows as CSV, all of one status; while one is sent, the next is made."""
-    made = _rows(batch, survey, status)
+def stage(
+    cursor: Any,
+    batch: int,
+    parts: Iterable[Part],
+    *,
+    status: int,
+    turn: AbstractContextManager[Any] | None = None,
+) -> int:
+    """Put the parts of a survey into the store as they come, all of one status; count the rows.
+
+    What a batch had staged before is taken out. While one part is sent, the next is made. `turn`
+    is held while the cursor's connection is used.
+    """
+    rows = 0
     with ThreadPoolExecutor(1) as maker:
+        made = _made(batch, parts, status)
         following = maker.submit(next, made, None)
         while (block := following.result()) is not None:
             following = maker.submit(next, made, None)
-            yield block
+            start, count, data = block
+            with turn or nullcontext():
+                if start == 0:
+                    cursor.execute("DELETE FROM staged_parcels WHERE batch_id = %s", (batch,))
+                with cursor.copy(_COPY) as copy:
+                    copy.write(data)
+            rows = start + count
+    return rows
 
 
-def _rows(batch: int, survey: Survey, status: int) -> Iterator[bytes]:
-    """Yield the rows as CSV: made by arrow, so no row costs Python."""
+def _made(batch: int, parts: Iterable[Part], status: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield how many rows were before, how many there are, and what COPY takes of them."""
     stamp = time.time_ns() // 1_000_000
-    for start in range(0, len(survey), BLOCK):
-        part = slice(start, start + BLOCK)
-        n = len(survey.rows[part])
-        attributes = survey.attributes.slice(start, n)
-        measured = pa.array(survey.measured_area[part], from_pandas=True)
-        table = pa.table(
-            [
-                pa.array(np.full(n, batch)),
-                pa.array(survey.rows[part]),
-                pa.array(np.full(n, status)),
-                pa.array(_uuids(start, n, stamp)),
-                *(attributes[name] for name in _ATTRIBUTES),
-                measured,
-                _label(attributes, measured),
-                _wkb(survey.geometry[part]),
-            ],
-            names=list(_COLUMNS),
-        )
-        sink = io.BytesIO()
-        pa.csv.write_csv(table, sink, _CSV)
-        yield sink.getvalue()
+    for part in parts:
+        for first in range(0, len(part), BLOCK):
+            start, n = part.start + first, min(BLOCK, len(part) - first)
+            yield start, n, _HEAD + _rows(batch, part, first, n, status, stamp) + _END
+
+
+def _rows(batch: int, part: Part, first: int, n: int, status: int, stamp: int) -> bytes:
+    """Return n rows of a part as COPY takes them."""
+    attributes = part.attributes.slice(first, n)
+    front = np.zeros(n, _FRONT)
+    front["fields"] = len(_COLUMNS)
+    front["l1"], front["batch_id"] = 8, batch
+    front["l2"], front["row"] = 8, part.rows[first : first + n]
+    front["l3"], front["status"] = 2, status
+    front["l4"], front["id"] = 16, _uuids(part.start + first, n, stamp)
+    measured = pa.array(part.measured_area[first : first + n], from_pandas=True)
+    days = attributes["surveyed_on"].combine_chunks().cast(pa.int32())
+    shapes = shapely.to_wkb(part.geometry[first : first + n])
+    uses = attributes["land_use"].combine_chunks().cast(pa.binary())
+    fields = [
+        _fixed(front.view(np.uint8).reshape(n, -1)),
+        *(part for name in _TEXTS for part in _sized(attributes[name].combine_chunks())),
+        *(_number(attributes[name].combine_chunks(), kind) for name, kind in _NUMBERS.items()),
+        _number(pc.subtract(days, _EPOCH), ">i4"),
+        _number(measured, ">f8"),
+        *_sized(pc.binary_join_element_wise(pa.scalar(b"\1"), uses, b"")),  # the version of jsonb
+        *_sized(_label(attributes, measured)),
+        *_sized(pa.array(shapes, pa.binary())),
+    ]
+    joined = pc.binary_join_element_wise(
+        *fields, b"", null_handling="replace", null_replacement=b""
+    )
+    return bytes(joined.buffers()[2])
+
+
+def _fixed(cells: NDArray[np.uint8]) -> pa.Array:
+    """Return bytes, shape (n, width), as an array of n."""
+    n, width = cells.shape
+    offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
+    buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(cells))]
+    return pa.Array.from_buffers(pa.binary(), n, buffers)
+
+
+def _sized(column: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Return the lengths of values, -1 where there is none, and the values."""
+    lengths = pc.fill_null(pc.binary_length(column), -1).to_numpy(zero_copy_only=False)
+    return _fixed(lengths.astype(">i4").view(np.uint8).reshape(-1, 4)), column.cast(pa.binary())
+
+
+def _number(column: pa.Array, kind: str) -> pa.Array:
+    """Return numbers of a type, each behind its length; one that is null has none behind it."""
+    cells = np.zeros(len(column), [("length", ">i4"), ("value", kind)])
+    cells["length"] = cells["value"].itemsize
+    there = column.is_valid().to_numpy(zero_copy_only=False)
+    cells["value"] = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
+    cells["length"][~there] = -1
+    raw = cells.view(np.uint8).reshape(len(cells), -1)
+    if there.all():
+        return _fixed(raw)
+    kept = np.ones(raw.shape, np.bool_)
+    kept[~there, 4:] = False
+    ends = np.cumsum(np.where(there, raw.shape[1], 4), dtype=np.int32)
+    buffers = [None, pa.py_buffer(np.insert(ends, 0, 0)), pa.py_buffer(raw[kept])]
+    return pa.Array.from_buffers(pa.binary(), len(raw), buffers)
 
 
 _POINT_COLUMNS = ("batch_id", "line", "name", "north", "east", "srid", "rows", "geom")
@@ -91,7 +166,7 @@ def points(batch: int, survey: Survey) -> Iterator[bytes]:
                 pa.array(found.measured[part, 0]),
                 pa.array(np.full(len(used), survey.crs.epsg)),
                 pc.binary_join_element_wise("{", pc.binary_join(used, ","), "}", ""),
-                _wkb(places),
+                pa.array(shapely.to_wkb(places, hex=True)),
             ],
             names=list(_POINT_COLUMNS),
         )
@@ -104,32 +179,14 @@ def _label(attributes: pa.Table, measured: pa.Array) -> pa.Array:
     """Return the label on the map: number over area (1 decimal, m²) and land-use codes."""
     area = pc.coalesce(attributes["area"].combine_chunks(), measured)
     tenths = pc.cast(pc.cast(pc.round(area, ndigits=1), pa.decimal128(18, 1)), pa.string())
-    codes = pc.replace_substring_regex(
-        pc.replace_substring_regex(
-            attributes["land_use"].combine_chunks(), r'[^"]*"code": ?"([^"]*)"[^{\]]*', r"\1+"
-        ),
-        r"\+?\]$",
-        "",
-    )
+    uses = attributes["land_use"].combine_chunks().dictionary_encode()
+    joined = pc.replace_substring_regex(uses.dictionary, r'[^"]*"code": ?"([^"]*)"[^{\]]*', r"\1+")
+    codes = pc.replace_substring_regex(joined, r"\+?\]$", "").take(uses.indices)
     label = pc.binary_join_element_wise(attributes["number"].combine_chunks(), tenths, "/")
     return pc.coalesce(pc.binary_join_element_wise(label, codes, " "), label)
 
 
-def _wkb(geometry: NDArray[np.object_]) -> pa.Array:
-    """Return the shapes as hexadecimal WKB; the column they go to knows their CRS.
-
-    Writing the hexadecimal digits of all shapes at once takes a tenth of GEOS's own time.
-    """
-    binary = pa.array(shapely.to_wkb(geometry), pa.large_binary())
-    valid, offsets, data = binary.buffers()
-    digits = data.to_pybytes().hex().encode() if data else b""
-    doubled = np.frombuffer(offsets, np.int64)[: len(binary) + 1] * 2
-    return pa.Array.from_buffers(
-        pa.large_string(), len(binary), [valid, pa.py_buffer(doubled), pa.py_buffer(digits)]
-    )
-
-
-def _uuids(start: int, n: int, stamp: int) -> list[str]:
+def _uuids(start: int, n: int, stamp: int) -> NDArray[np.void]:
     """Return n version-7 UUIDs (RFC 9562) that sort in the order of the rows from `start`.
 
     `stamp` is in milliseconds. Pages are cut by key; keys in the order of the rows keep a page
@@ -142,5 +199,4 @@ def _uuids(start: int, n: int, stamp: int) -> list[str]:
     raw[:, 7] = count[:, 0] << 4 | count[:, 1] >> 4
     raw[:, 8] = 0x80 | (count[:, 1] & 0x0F) << 2 | count[:, 2] >> 6
     raw[:, 9] = (count[:, 2] & 0x3F) << 2 | raw[:, 9] & 0x03
-    text = raw.tobytes().hex()
-    return [text[i : i + 32] for i in range(0, 32 * n, 32)]
+    return raw.view("V16").ravel()

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import random
@@ -33,7 +34,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyogrio
@@ -99,7 +100,9 @@ class Forked:
 
     servers: dict[tuple[str, str], subprocess.Popen[str]] = {}  # noqa: RUF012
 
-    def __init__(self, command: list[str], *, cwd: Path, env: dict[str, str], **_: Any) -> None:
+    def __init__(
+        self, command: list[str], *, cwd: Path, env: dict[str, str], stderr: IO[bytes], **_: Any
+    ) -> None:
         task = json.loads(command[-1])
         key = (task["engine"], task.get("driver", ""))
         if key not in self.servers:
@@ -111,7 +114,8 @@ class Forked:
                 stderr=subprocess.DEVNULL,
                 text=True,
             )
-        self.server, self.task, self.cwd = self.servers[key], command[-1], cwd
+        self.server, self.task, self.cwd, self.stderr = self.servers[key], command[-1], cwd, stderr
+        self.seconds: float = task["limits"]["seconds"]
         self.pid, self.returncode = self.server.pid, 0
 
     def __enter__(self) -> Forked:
@@ -123,21 +127,25 @@ class Forked:
     def poll(self) -> int:
         return self.returncode
 
-    def communicate(self, timeout: float) -> tuple[bytes, bytes]:
+    def wait(self) -> int:
+        return self.returncode
+
+    @functools.cached_property
+    def stdout(self) -> list[bytes]:
+        """Run the task to its end: the lines that it told."""
         out, err = (Path(tempfile.mktemp(dir=self.cwd.parent)) for _ in range(2))
         job = {"task": self.task, "cwd": str(self.cwd), "out": str(out), "err": str(err)}
         assert self.server.stdin
         assert self.server.stdout
-        self.server.stdin.write(json.dumps({**job, "seconds": timeout}) + "\n")
+        self.server.stdin.write(json.dumps({**job, "seconds": self.seconds}) + "\n")
         self.server.stdin.flush()
         answer = json.loads(self.server.stdout.readline())
-        if answer["late"]:
-            raise subprocess.TimeoutExpired("reader", timeout)
-        self.returncode = answer["code"]
-        said = tuple(p.read_bytes() if p.exists() else b"" for p in (out, err))
+        self.returncode = -signal.SIGKILL if answer["late"] else answer["code"]
+        told, said = (p.read_bytes() if p.exists() else b"" for p in (out, err))
+        self.stderr.write(said)
         for path in (out, err):
             path.unlink(missing_ok=True)
-        return said  # type: ignore[return-value]
+        return told.splitlines(keepends=True)
 
     @classmethod
     def end(cls) -> None:
@@ -365,7 +373,6 @@ def main() -> None:
         run=subprocess.run,
         PIPE=subprocess.PIPE,
         DEVNULL=subprocess.DEVNULL,
-        TimeoutExpired=subprocess.TimeoutExpired,
     )
     settings = Settings(
         home=folder, srid=9212, language="en", read_seconds=LIMIT - 5, max_file_mb=64

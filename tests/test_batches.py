@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import shapely
 import sqlalchemy as sa
 from shapely.geometry.base import BaseGeometry
 from surveys import parcel, plot, write
@@ -17,6 +18,7 @@ from surveys import parcel, plot, write
 from landdata import batches, communes, db, parcels
 from landdata.errors import BadRequest, BadSurvey, Conflict, NotFound
 from landdata.settings import Settings
+from landdata.survey import reader
 
 COMMUNE = "99901"
 
@@ -326,6 +328,67 @@ def test_nothing_is_stored_of_what_is_refused(
     assert not list(settings.home.rglob("*.zip"))
     with db.session(engine) as session, pytest.raises(NotFound, match="no batch 7"):
         batches.show(session, 7)
+
+
+def staged(engine: sa.Engine) -> list[tuple[Any, ...]]:
+    with engine.connect() as connection:
+        return [
+            tuple(row)
+            for row in connection.execute(
+                sa.text(
+                    "SELECT row, status, sheet, number, scale, area, legal_area, measured_area,"
+                    " land_use::text, label, address, owner, owner_type, old_sheet, old_number,"
+                    " national_id, surveyed_on, ST_AsText(geom), ST_SRID(geom)"
+                    " FROM staged_parcels ORDER BY row"
+                )
+            )
+        ]
+
+
+def test_rows_are_staged_as_they_are_read(
+    engine: sa.Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values: dict[str, Any] = {
+        "TYLE": "500", "DTPL": 399.5, "SOTOCU": "1c", "SOTHUACU": "7b", "DIACHI": "Thôn \"1\", x",
+        "KHDOITUONG": "GDC", "NGAYDODAC": "20/05/2025", "KHLOAIDAT": "ONT: 100; CLN",
+    }  # fmt: skip
+    rows = [parcel(i + 1, plot(i, 0), **values) for i in range(3)]
+    rows += [parcel("", plot(3, 0), **dict.fromkeys(values, "") | {"DTPL": 0.0, "TENCHU": ""})]
+    number = receive(engine, settings, write(tmp_path / "a.zip", rows))
+    check(engine, settings, number)
+    whole = staged(engine)
+    assert whole[0][:-2] == (
+        0, 0, "1", "1", 500, 400.0, 399.5, 400.0,
+        '[{"area": 100.0, "code": "ONT"}, {"area": null, "code": "CLN"}]', "1/400.0 ONT+CLN",
+        'Thôn "1", x', "Chủ sử dụng 1", "GDC", "1c", "7b", None, dt.date(2025, 5, 20),
+    )  # fmt: skip
+    assert shapely.from_wkt(whole[0][-2]).equals(plot(0, 0))
+    assert whole[0][-1] == 9212
+    assert (whole[3][3], whole[3][4], whole[3][8], whole[3][11]) == (None,) * 4
+    for size in (1, 3):
+        monkeypatch.setattr(reader, "BLOCK", size)
+        check(engine, settings, number)
+        assert staged(engine) == whole
+
+
+def test_what_was_staged_of_a_file_that_is_refused_in_the_end_is_taken_out(
+    engine: sa.Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path / "a.zip", [parcel(i + 1, plot(i, 0)) for i in range(4)])
+    number = receive(engine, settings, path)
+    check(engine, settings, number)
+    before = staged(engine)
+
+    def lose(*_: Any) -> None:
+        raise BadSurvey("Rows are lost.", hint="", code="lost")
+
+    monkeypatch.setattr(reader, "BLOCK", 1)
+    monkeypatch.setattr(reader, "_account", lose)
+    with db.session(engine) as session:  # which goes on, and is committed
+        with pytest.raises(BadSurvey):
+            batches.check(session, settings, number)
+        assert batches.get(session, number).state == "checked"
+    assert staged(engine) == before
 
 
 @pytest.mark.parametrize("codes", [(COMMUNE, COMMUNE), (COMMUNE, "99902")])

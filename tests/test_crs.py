@@ -135,7 +135,9 @@ def test_outside_the_deployment():
 
 def test_stray_vertices_do_not_count():
     points = np.vstack([np.full((1000, 2), (553_000.0, 1_282_000.0)), [[0.0, 0.0]]])
-    assert crs.Bounds.of(points) == crs.Bounds(553_000, 1_282_000, 553_000, 1_282_000)
+    sample = crs.Sample()
+    sample.add(points)
+    assert sample.bounds() == crs.Bounds(553_000, 1_282_000, 553_000, 1_282_000)
 
 
 # -- the commune

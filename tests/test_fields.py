@@ -126,9 +126,9 @@ def test_scales_and_communes():
 
 def test_a_value_that_is_not_understood_is_a_finding():
     columns = {
-        "THUA": pa.chunked_array([pa.array(["1", "2", "3", None])]),
-        "TO": pa.chunked_array([pa.array(["4", "4", " ", "4"])]),
-        "DT": pa.chunked_array([pa.array(["1,5", "abc", "", "2"])]),
+        "THUA": pa.array(["1", "2", "3", None]),
+        "TO": pa.array(["4", "4", " ", "4"]),
+        "DT": pa.array(["1,5", "abc", "", "2"]),
     }
     found = fields.match(dict.fromkeys(columns, 4), {"area": "DT", "sheet": "TO"})
     table, findings = fields.read(columns, found, np.array([10, 11, 12, 13]))

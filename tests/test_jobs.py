@@ -86,9 +86,9 @@ def in_state(*states: str) -> Callable[[dict[str, Any]], bool]:
 
 @contextmanager
 def held(engine: sa.Engine) -> Iterator[None]:
-    """Hold every check at its staging."""
+    """Hold every check at the end of its staging."""
     with engine.begin() as connection:
-        connection.execute(sa.text("LOCK TABLE staged_parcels IN ACCESS EXCLUSIVE MODE"))
+        connection.execute(sa.text("LOCK TABLE findings IN ACCESS EXCLUSIVE MODE"))
         yield
 
 

@@ -46,14 +46,13 @@ def test_arrays(tmp_path):
     assert (read.crs.epsg, read.srid) == (9212, 9212)
 
 
-def test_progress_tells_each_stage(tmp_path):
+def test_progress_tells_each_block(tmp_path, monkeypatch):
     told = []
-    path = zipped(tmp_path / "a.zip", sound())
+    path = zipped(tmp_path / "a.zip", sound(4))
+    monkeypatch.setattr(reader, "BLOCK", 2)
     survey.read(path, SETTINGS, progress=lambda *s: told.append(s))
-    assert [name for name, _ in told][::6] == ["unpack", "done"]
-    shares = [share for _, share in told]
-    assert shares == sorted(shares)
-    assert shares[-1] == 1.0
+    assert [name for name, _ in told] == ["unpack", "read", "read", "done"]
+    assert [share for _, share in told] == [0.0, 0.525, 1.0, 1.0]
 
 
 def test_holes_and_parts_are_kept(tmp_path):

@@ -531,7 +531,7 @@ def null_shapes(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Tell of rows for which no shape was read whether the file itself says that there is none."""
     if dataset.format is not formats.SHAPEFILE:
         return np.ones(len(rows), np.bool_)
-    index = np.fromfile(dataset.folder / "survey.shx", ">i4", offset=100).reshape(-1, 2)
+    index = np.memmap(dataset.folder / "survey.shx", ">i4", "r", 100, (dataset.rows or 0, 2))
     result = np.zeros(len(rows), np.bool_)
     size = dataset.file.stat().st_size
     with dataset.file.open("rb") as file:

@@ -2,9 +2,10 @@
 
 Run by its path, apart from the package and with an environment of its own: so its engines that
 read import nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry
-as WKB; text of a shapefile as latin-1, one character a byte, other text as it is. `names ENGINE`
-instead of a task names the drivers of that engine's GDAL, and `confine` tells what the network
-became.
+as WKB; text of a shapefile as latin-1, one character a byte, other text as it is. On standard
+output it tells, each in a line of JSON, what the layer is, each block of rows once that is
+written, and how it ended. `names ENGINE` instead of a task names the drivers of that engine's
+GDAL, and `confine` tells what the network became.
 
 Two engines, and never both in one process, since each brings a GDAL of its own: `pyogrio` reads
 in bulk, `fiona` row by row, and tells which rows it could not read. `making` has no GDAL: it makes
@@ -30,12 +31,17 @@ from typing import Any
 _NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
 _NO_NEW_PRIVS = 38
 _PDEATHSIG = 1
-_BATCH = 65_536  # rows
 _POLYGONAL = re.compile(r"Polygon|Surface|Unknown|Collection|Geometry$")
 
 
 class RefusedError(Exception):
     """The file is sound, but not read as asked: `{"refused": code, …}`."""
+
+
+def tell(**told: Any) -> None:
+    """Tell the parent."""
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
 
 
 def confine(limits: dict[str, int]) -> str:
@@ -213,11 +219,19 @@ def bulk(task: dict[str, Any]) -> dict[str, Any]:
         encoding=task["encoding"],
         return_fids=True,
         use_pyarrow=True,
-        batch_size=_BATCH,
+        batch_size=task["block"],
         **task["options"],
     ) as (meta, reader):
-        geometry, fid = meta["geometry_name"] or "wkb_geometry", meta["fid_column"] or "OGC_FID"
         fields = [_plain(field) for field in reader.schema]
+        tell(
+            geometry=meta["geometry_name"] or "wkb_geometry",
+            fid=meta["fid_column"] or "OGC_FID",
+            layers=[name for name, kind in layers if kind is not None],
+            layer=layer,
+            crs=meta["crs"],
+            shape=meta["geometry_type"],
+            expected=told["rows"],
+        )
         rows = 0
         with (
             pa.OSFile(task["target"], "wb") as sink,
@@ -227,19 +241,10 @@ def bulk(task: dict[str, Any]) -> dict[str, Any]:
                 columns = [_cast(c, f.type) for c, f in zip(batch.columns, fields, strict=True)]
                 writer.write_batch(pa.record_batch(columns, pa.schema(fields)))
                 rows += batch.num_rows
+                tell(rows=rows)
         if task["driver"] == "FlatGeobuf":
             told["rows"] = pyogrio.read_info(task["source"], layer=layer)["features"]
-    return {
-        "rows": rows,
-        "expected": told["rows"],
-        "stated": told.get("stated"),
-        "geometry": geometry,
-        "fid": fid,
-        "layers": [name for name, kind in layers if kind is not None],
-        "layer": layer,
-        "crs": meta["crs"],
-        "shape": meta["geometry_type"],
-    }
+    return {"expected": told["rows"], "stated": told.get("stated")}
 
 
 def _plain(field: Any) -> Any:
@@ -317,14 +322,23 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
         schema = pa.schema([("fid", pa.int64()), *fields.items(), ("wkb", pa.binary())])
         if driver == "FlatGeobuf":
             told["rows"] = len(source)
+        tell(
+            geometry="wkb",
+            fid="fid",
+            layers=[name for name, kind in layers if kind is not None],
+            layer=layer,
+            crs=source.crs_wkt or None,
+            shape=source.schema["geometry"],
+            expected=told["rows"],
+        )
         with pa.ipc.new_stream(sink, schema) as writer:
             block: list[tuple[Any, ...]] = []
 
             def write() -> None:
-                columns = list(zip(*block, strict=True)) if block else [()] * len(schema)
-                arrays = [pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)]
-                writer.write_batch(pa.record_batch(arrays, schema))
+                writer.write_batch(_rows(block, schema))
+                tell(rows=rows, unread=unread)
                 block.clear()
+                unread.clear()
 
             for fid, feature in _features(source, ids):
                 os.pwrite(place, struct.pack("<q", fid), 0)
@@ -338,24 +352,24 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
                     values = [_value(feature.properties[n], t) for n, t in fields.items()]
                     block.append((fid, *values, _wkb(feature.geometry)))
                 rows += 1
-                if len(block) == _BATCH:
+                if len(block) == task["block"]:
                     write()
-            write()
-        crs, shape = source.crs_wkt or None, source.schema["geometry"]
-    os.close(place)
+            if block:
+                write()
     return {
-        "rows": rows,
         "expected": told["rows"],
         "stated": told.get("stated"),
-        "geometry": "wkb",
-        "fid": "fid",
-        "layers": [name for name, kind in layers if kind is not None],
-        "layer": layer,
-        "crs": crs,
-        "shape": shape,
-        "unread": unread,
         "lost": rows if broken else lost,
     }
+
+
+def _rows(block: list[tuple[Any, ...]], schema: Any) -> Any:
+    """Return rows as they are handed on."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns = zip(*block, strict=True)
+    arrays = [pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)]
+    return pa.record_batch(arrays, schema)
 
 
 def _layers_by_row(task: dict[str, Any]) -> list[tuple[str, str | None]]:
@@ -506,13 +520,12 @@ def main() -> int:
         sys.stdout.write(json.dumps(names))
         return 0
     task = json.loads(sys.argv[1])
-    network = confine(task["limits"])
+    confine(task["limits"])
     try:
         answer = _ENGINES[task["engine"]](task)
     except RefusedError as refused:
         answer = refused.args[0]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    sys.stdout.write(json.dumps({**answer, "network": network, "peak_mb": peak}))
+    tell(**answer)
     return 0
 
 

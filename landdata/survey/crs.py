@@ -54,7 +54,35 @@ _AROUND = 2_000.0  # metres around a commune's box in which the middle of its su
 
 #: xmin, ymin, xmax, ymax of a commune's boundary, in the storage CRS.
 Box = tuple[float, float, float, float]
+_SAMPLE = 400_000  # coordinates
 _MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
+
+
+class Sample:
+    """Every so many-th of the coordinates that come, in as far as they came; at most 400,000.
+
+    Which ones are kept does not depend on how many come at once.
+    """
+
+    def __init__(self) -> None:
+        self._step, self._seen = 1, 0
+        self._kept: NDArray[np.float64] = np.empty((0, 2))
+
+    def add(self, coordinates: NDArray[np.float64]) -> None:
+        """Take in coordinates, shape (n, 2)."""
+        new = coordinates[-self._seen % self._step :: self._step]
+        self._seen += len(coordinates)
+        self._kept = np.concatenate([self._kept, new])
+        while len(self._kept) > _SAMPLE:
+            self._kept = self._kept[::2]
+            self._step *= 2
+
+    def bounds(self) -> Bounds | None:
+        """Bound the coordinates, but for a half per cent at each end; null: there are none."""
+        if not len(self._kept):
+            return None
+        low, high = np.quantile(self._kept, (0.005, 0.995), axis=0)
+        return Bounds(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,15 +93,6 @@ class Bounds:
     ymin: float
     xmax: float
     ymax: float
-
-    @classmethod
-    def of(cls, coordinates: NDArray[np.float64]) -> Bounds:
-        """Bound the coordinates, shape (n, 2), but for a half per cent at each end."""
-        if not len(coordinates):
-            raise ValueError("no coordinates")
-        thinned = coordinates[:: max(1, len(coordinates) // 200_000)]
-        low, high = np.quantile(thinned, (0.005, 0.995), axis=0)
-        return cls(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
 
     @property
     def centre(self) -> tuple[float, float]:

@@ -14,7 +14,6 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from importlib import resources
 from typing import Literal
@@ -224,13 +223,58 @@ def _score(words: Counter[str], decode: Callable[[str], str]) -> float:
     return good / words.total() if words else 0.0
 
 
-def _utf8_share(values: Sequence[str]) -> float:
-    """Return the share of values that are UTF-8."""
-    try:
-        _bulk(values, _utf8)
-    except UnicodeDecodeError:
-        return sum(_decode_utf8(value) is not None for value in values) / len(values)
-    return 1.0
+class Evidence:
+    """What the distinct accented texts of a file tell of its encoding, in as far as they came.
+
+    Texts are raw, as latin-1. It grows with the words of a language, not with the file.
+    """
+
+    def __init__(self, values: Sequence[str] = ()) -> None:
+        self._count = self._utf8 = 0
+        self._words: Counter[str] = Counter()
+        self.add(values)
+
+    def add(self, values: Sequence[str]) -> None:
+        """Take in texts that did not come before."""
+        accented = [value for value in values if not value.isascii()]
+        if not accented:
+            return
+        self._count += len(accented)
+        self._words.update(_words(accented))
+        try:
+            _bulk(accented, _utf8)
+            self._utf8 += len(accented)
+        except UnicodeDecodeError:
+            self._utf8 += sum(_decode_utf8(value) is not None for value in accented)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return self._count > 0
+
+    @property
+    def unfinished(self) -> bool:
+        """Tell whether somebody began to convert the file from TCVN3 and left letters behind.
+
+        So it is where it has such letters as a habit. Few and meaningless, they are a degree
+        sign or a trade mark.
+        """
+        decoded = ((_decode_utf8(word) or word, count) for word, count in self._words.items())
+        found = [
+            (word, count)
+            for word, count in decoded
+            if _REMNANT.search(word) and re.search(r"[A-Za-zÀ-ỹ]", word)
+        ]
+        good = sum(c for word, c in found if is_syllable(word.translate(_REMNANT_TABLE)))
+        return 0 < sum(count for _, count in found) <= good * 2
+
+    def scores(self) -> dict[str, float]:
+        """Return for each encoding the share of what makes sense in it."""
+        # A letter cut in two at the end of a field is no sign against UTF-8.
+        scores = {"UTF-8": self._utf8 / self._count}
+        scores |= {name: _score(self._words, _DECODERS[name]) for name in ENCODINGS[1:]}
+        if scores["UTF-8"] < 1 and max(scores.values()) > scores["UTF-8"] - 0.05:
+            scores["UTF-8"] *= 0.5  # bytes that happen to fit are common in short words
+        return scores
 
 
 def canonical(name: str) -> str:
@@ -248,30 +292,21 @@ def canonical(name: str) -> str:
 
 
 def detect(
-    values: Sequence[str], *, cpg: str | None = None, option: str | None = None
+    evidence: Evidence, *, cpg: str | None = None, option: str | None = None
 ) -> EncodingChoice:
     """Choose the encoding of a file.
 
-    `values` are the distinct texts of the whole file, as latin-1; `cpg` is what the `.cpg`
-    says (a hint, used where scores are equal); `option` is what the surveyor says, which
-    decides. An unknown `option` raises `BadRequest`.
+    `cpg` is what the `.cpg` says (a hint, used where scores are equal); `option` is what the
+    surveyor says, which decides. An unknown `option` raises `BadRequest`.
     """
-    accented = [value for value in values if not value.isascii()]
     by: Literal["cpg", "detected", "option"] = "detected"
-    scores: dict[str, float] = {}
-    if accented:
-        # A letter cut in two at the end of a field is no sign against UTF-8.
-        scores["UTF-8"] = _utf8_share(accented)
-        words = _words(accented)
-        scores |= {name: _score(words, _DECODERS[name]) for name in ENCODINGS[1:]}
-        if scores["UTF-8"] < 1 and max(scores.values()) > scores["UTF-8"] - 0.05:
-            scores["UTF-8"] *= 0.5  # bytes that happen to fit are common in short words
+    scores = evidence.scores() if evidence else {}
     ranked = sorted(scores.items(), key=lambda item: (-item[1], ENCODINGS.index(item[0])))
     candidates = tuple((name, round(score, 4)) for name, score in ranked)
     if option is not None:
         name = canonical(option)
         return EncodingChoice(name=name, confidence=1.0, candidates=candidates, by="option")
-    if not accented:
+    if not evidence:
         return EncodingChoice(name="ASCII", confidence=1.0, candidates=(("ASCII", 1.0),))
     name, best = ranked[0]
     hinted = _CPG.get((cpg or "").strip().lower())
@@ -306,59 +341,27 @@ def decode(values: Sequence[str], name: str) -> list[str]:
     return _bulk(texts, lambda text: unicodedata.normalize("NFC", text))
 
 
-def recover(texts: Sequence[str], *, option: str | None = None) -> tuple[EncodingChoice, list[str]]:
-    """Read text that a format says is Unicode: the choice and the texts.
-
-    A program that knew nothing of TCVN3, VNI or UTF-8 may have written their bytes as so many
-    letters of Latin-1. Where the whole file is like that, and makes more sense so, it is taken
-    back. An unknown `option` raises `BadRequest`.
-    """
-    wanted = canonical(option) if option is not None else None
-    raw = [bytes_of(text) for text in texts]
-    if wanted != "UTF-8" and all(text is not None for text in raw):
-        known = [text for text in raw if text is not None]
-        choice = detect(known, option=option)
-        scores = dict(choice.candidates)
-        better = scores.get(choice.name, 0.0) > max(0.5, scores.get("CP1252", 0.0) + 0.2)
-        if wanted is not None or (choice.name in ("UTF-8", "TCVN3", "VNI") and better):
-            return choice, decode(known, choice.name)
-    plain = [text.encode("utf-8", "replace").decode("latin-1") for text in texts]
-    choice = detect(plain, option=None if wanted != "UTF-8" else option)
-    choice = choice if choice.name == "ASCII" else replace(choice, name="UTF-8", confidence=1.0)
-    return choice, decode(plain, choice.name)
-
-
 def bytes_of(text: str) -> str | None:
     """Return the bytes, as latin-1, that a text of western letters was; null for other text."""
     raw = text.translate(_WESTERN)
     return raw if max(raw, default="") <= "\xff" else None
 
 
-def finish(texts: list[str]) -> list[str]:
+def finish(texts: Sequence[str]) -> list[str]:
     """Return what texts would be, were a conversion from TCVN3 finished that somebody began.
 
     Letters of TCVN3 that it left behind (`Lª` for `Lê`) are converted, and the capitals that it
-    lost come back, where the texts have such letters as a habit; else all stays as it is.
+    lost come back. Whether it began at all is for `Evidence.unfinished` to say.
     """
-    if not _REMNANT.search(_JOINT.join(texts)):
-        return texts
-    found = [index for index, text in enumerate(texts) if _REMNANT.search(text)]
-    words = [
-        word
-        for index in found
-        for word in _REMNANT_WORD.findall(texts[index])
-        if re.search(r"[A-Za-zÀ-ỹ]", word)
-    ]
-    good = sum(is_syllable(word.translate(_REMNANT_TABLE)) for word in words)
-    # Few and meaningless: a degree sign or a trade mark, not a half conversion.
-    if not words or good * 2 < len(words):
-        return texts
-    mended = list(texts)
-    for index in found:
-        mended[index] = _REMNANT_WORD.sub(
+    mended = [
+        _REMNANT_WORD.sub(
             lambda match: match[0].translate(_REMNANT_TABLE) if len(match[0]) > 1 else match[0],
-            texts[index],
+            text,
         )
+        if _REMNANT.search(text)
+        else text
+        for text in texts
+    ]
     # The same conversion lost the case of the letters that it did convert.
     return [_mend_case(text) if _UNSURE.search(text) else text for text in mended]
 

@@ -190,38 +190,25 @@ def _meanings(source: str, fields: Sequence[str]) -> list[tuple[str, int, str]]:
 # -- values
 
 
-def texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+def texts(column: pa.Array) -> pa.Array:
     """Trim a text column; empty text is null."""
     trimmed = pc.utf8_trim_whitespace(column)
     return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
 
 
-def count_filled(column: pa.ChunkedArray) -> int:
+def count_filled(column: pa.Array) -> int:
     """Count the rows of a column that hold a value."""
     if pa.types.is_string(column.type):
         column = texts(column)
     return len(column) - int(column.null_count)
 
 
-def coded(column: pa.ChunkedArray) -> pa.DictionaryArray:
-    """Split a column into its distinct values and their places."""
-    array = column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # text beyond 2 GB does not fit in one array
-        array = pa.concat_arrays([chunk.cast(_large(chunk.type)) for chunk in array.chunks])
-    return array.dictionary_encode()
-
-
-def _large(kind: pa.DataType) -> pa.DataType:
-    return pa.large_string() if pa.types.is_string(kind) else kind
-
-
 def by_distinct(
-    column: pa.ChunkedArray, read: Callable[[list[Any]], list[Any]], kind: pa.DataType
-) -> pa.ChunkedArray:
+    column: pa.Array, read: Callable[[list[Any]], list[Any]], kind: pa.DataType
+) -> pa.Array:
     """Read a column through its distinct values: `read` takes and returns a list of them."""
-    split = coded(column)
-    values = pa.array(read(split.dictionary.to_pylist()), kind)
-    return pa.chunked_array([values.take(split.indices)])
+    coded = column.dictionary_encode()
+    return pa.array(read(coded.dictionary.to_pylist()), kind).take(coded.indices)
 
 
 class _Bad:
@@ -357,36 +344,40 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }  # fmt: skip
 
 
+def lacking(matches: Sequence[FieldMatch]) -> BadSurvey | None:
+    """Say what a survey lacks that no field is matched to: the parcel's number."""
+    if any(match.attribute == "number" for match in matches):
+        return None
+    names = ", ".join(match.source for match in matches) or "none"
+    return BadSurvey(
+        f"No field of the survey is known to hold the parcel's number; its fields are {names}.",
+        hint="Say which with --field number=NAME.",
+        code="no-number-field",
+    )
+
+
 def read(
-    columns: Mapping[str, pa.ChunkedArray],
+    columns: Mapping[str, pa.Array],
     matches: Sequence[FieldMatch],
     rows: NDArray[np.int64],
 ) -> tuple[pa.Table, list[Finding]]:
     """Read the matched fields into the canonical columns (`SCHEMA`) for n `rows`.
 
     `columns` hold decoded values. Returns the table and a `bad-value` finding for each value
-    that could not be read (its attribute is then null), and one for a file without sheets.
-    No field for the parcel's number raises `BadSurvey`.
+    that could not be read (its attribute is then null).
     """
     sources = {m.attribute: m for m in matches if m.attribute is not None}
-    if "number" not in sources:
-        names = ", ".join(m.source for m in matches) or "none"
-        raise BadSurvey(
-            f"No field of the survey is known to hold the parcel's number; its fields are {names}.",
-            hint="Say which with --field number=NAME.",
-            code="no-number-field",
-        )
     findings: list[Finding] = []
-    table: dict[str, pa.ChunkedArray] = {}
+    table: dict[str, pa.Array] = {}
     for name, kind in zip(SCHEMA.names, SCHEMA.types, strict=True):
         if name not in sources:
             # A file of one sheet often does not say so; sheet 0 exists nowhere else.
             value = "0" if name == "sheet" else None
-            table[name] = pa.chunked_array([pa.repeat(pa.scalar(value, kind), len(rows))])
+            table[name] = pa.repeat(pa.scalar(value, kind), len(rows))
             continue
         field = sources[name].source
         if field[:1] == "=" and sources[name].how in ("option", "profile"):
-            column = pa.chunked_array([pa.repeat(pa.scalar(field[1:], pa.string()), len(rows))])
+            column = pa.repeat(pa.scalar(field[1:], pa.string()), len(rows))
         else:
             column = columns[field]
         if pa.types.is_string(column.type):
@@ -395,13 +386,11 @@ def read(
         table[name] = by_distinct(column, bad.each(_READERS.get(name, _text)), kind)
         if bad.values:
             findings += _bad_values(column, bad.values, name, field, rows)
-    if "sheet" not in sources:
-        findings.append(Finding("no-sheet-field"))
     return pa.table(table, schema=SCHEMA), findings
 
 
 def _bad_values(
-    column: pa.ChunkedArray,
+    column: pa.Array,
     values: set[Any],
     attribute: str,
     field: str,

@@ -7,7 +7,8 @@ module is its parent's side and the child's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,22 @@ from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import linework, points, reader
 from landdata.survey.archive import Dataset
-from landdata.survey.reader import Layer
+from landdata.survey.reader import Block, Layer
 
 _WKB = "\0wkb"  # no field of a file is called so
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A layer that was made as a whole, and comes in one block."""
+
+    layer: Layer
+    block: Block
+    whole: bool = True
+
+    def blocks(self) -> Iterator[Block]:
+        """Go through it."""
+        yield self.block
 
 
 def read(
@@ -30,7 +44,7 @@ def read(
     *,
     engine: str | None = None,
     columns: Sequence[str] | None = None,
-) -> Layer:
+) -> Made:
     """Read a drawing or a text of points into a layer of parcels.
 
     `engine` is the reader's, of a drawing; `columns` name those of a text without a header.
@@ -38,9 +52,8 @@ def read(
     """
     elements = None
     if dataset.format.kind == "linework":
-        elements = reader.read(dataset, settings, engine=engine)
-        table = pa.table({_WKB: elements.wkb, **elements.columns})
-        _write(table, dataset.folder / "elements.arrows")
+        elements, drawn, wkb = reader.read(dataset, settings, engine=engine)
+        _write(pa.table({_WKB: wkb, **drawn}), dataset.folder / "elements.arrows")
     target = dataset.folder / "parcels.arrows"
     measured = dataset.folder / "points.arrows"
     answer = reader.confined(
@@ -63,21 +76,31 @@ def read(
     table = _read(target)
     if table.num_rows > settings.max_rows:
         raise reader.too_many(dataset, table.num_rows, settings)
-    return Layer(
-        rows=np.arange(table.num_rows, dtype=np.int64),
-        wkb=table[_WKB],
-        columns=_fields(table),
+    findings = tuple(Finding(rule, row, detail=told) for rule, row, told in answer["findings"])
+    layer = Layer(
         unicode=elements is not None,
         layer=dataset.layer,
         layers=(dataset.layer,),
         shape="Polygon",
         crs=elements.crs if elements else None,
         engine=elements.engine if elements else "text",
-        findings=tuple(Finding(rule, row, detail=told) for rule, row, told in answer["findings"]),
+        expected=table.num_rows,
+        findings=findings,
         points=_read(measured) if measured.exists() else None,
-        network=answer["network"],
-        peak_mb=answer["peak_mb"],
     )
+    whole = table.combine_chunks()
+    block = Block(
+        start=0,
+        ids=np.arange(table.num_rows, dtype=np.int64),
+        wkb=_array(whole[_WKB]),
+        columns={name: _array(column) for name, column in _fields(whole).items()},
+        told=tuple(f.row for f in findings if f.rule == "missing-geometry" and f.row is not None),
+    )
+    return Made(layer, block)
+
+
+def _array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
 
 
 def run(task: dict[str, Any]) -> dict[str, Any]:

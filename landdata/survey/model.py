@@ -146,6 +146,26 @@ class SurveyPoints:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Rows of a survey that follow one another; its arrays are those of `Survey`.
+
+    A part that starts at row 0 takes back all that came before it: what they were read by was
+    wrong.
+    """
+
+    start: int  # rows before it
+    rows: NDArray[np.int64]
+    geometry: NDArray[np.object_]
+    measured_area: NDArray[np.float64]
+    attributes: pa.Table
+    findings: tuple[Finding, ...]
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
     """A survey file, read and understood. All arrays have one entry per row of the file.
 

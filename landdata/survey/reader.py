@@ -1,4 +1,8 @@
-"""Reads an unpacked dataset in a child process; this process never runs GDAL on it."""
+"""Reads an unpacked dataset in a child process; this process never runs GDAL on it.
+
+The child writes blocks of rows to a file and tells of each, so that one is worked on here while
+the next is read, and all can be gone through again.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +32,8 @@ from landdata.survey.archive import Dataset
 
 #: In the order in which they are tried: in bulk, and row by row.
 ENGINES = ("pyogrio", "fiona")
+#: Rows that are read, understood and staged together. More of them save little.
+BLOCK = 16_384
 
 _CHILD = Path(__file__).with_name("child.py")
 _MB = 1 << 20
@@ -34,32 +43,42 @@ _RETRIED = frozenset({"unreadable", "rows-lost"})  # what the second engine may 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
-    """A layer as the file has it: nothing decoded, nothing converted.
+class Block:
+    """Rows of a layer that follow one another, as the file has them: nothing is decoded.
 
     `wkb` is null for a row whose shape is missing or damaged. `columns` hold text as latin-1,
-    one character a byte, or, where `unicode`, as the format's own Unicode. `unread` are the
-    rows that the engine could not read: they are there, and empty. `stated` is the number of
-    rows that the file claims where it is another. `findings` are what making the layer told,
-    of rows without a shape too. `points` are those of a text (`landdata.survey.points`).
-    `network` tells whether the child could be cut off from it.
+    one character a byte, or, where `Layer.unicode`, as the format's own Unicode. `unread` are
+    the rows that the engine could not read: they are there, and empty. `told` are the rows of
+    which it was told elsewhere that they have no shape.
     """
 
-    rows: NDArray[np.int64]  # (n,) feature ids
-    wkb: pa.ChunkedArray  # (n,) binary
-    columns: dict[str, pa.ChunkedArray]  # source field → (n,) values
+    start: int  # rows before it
+    ids: NDArray[np.int64]  # (n,) as the engine numbers them
+    wkb: pa.Array  # (n,) binary
+    columns: dict[str, pa.Array]  # source field → (n,) values
+    unread: tuple[int, ...] = ()  # ids
+    told: tuple[int, ...] = ()  # ids
+
+
+@dataclass(slots=True, kw_only=True)
+class Layer:
+    """What a layer is.
+
+    `expected` is how many rows it should have, where something tells. `stated`, the number that
+    it claims where it is another, is known when all is read. `findings` are what making the
+    layer told.
+    """
+
     unicode: bool = False
     layer: str | None = None
     layers: tuple[str, ...] = ()
     shape: str = ""
     crs: str | None = None
     engine: str = ENGINES[0]
-    unread: tuple[int, ...] = ()
+    expected: int | None = None
     stated: int | None = None
     findings: tuple[Finding, ...] = ()
-    points: pa.Table | None = None
-    network: str = "none"
-    peak_mb: int = 0
+    points: pa.Table | None = None  # of a text (`landdata.survey.points`)
 
 
 def _environment(scratch: Path, drivers: str) -> dict[str, str]:
@@ -137,79 +156,135 @@ def _skipped(engine: str, driver: str) -> str:
     return ",".join(sorted(_drivers(engine) - {driver}))
 
 
-def read(dataset: Dataset, settings: Settings, *, engine: str | None = None) -> Layer:
-    """Read a dataset, in a process that is killed at `settings.read_seconds`.
+class Reading:
+    """A dataset that is read by `engine`, one of `ENGINES`; null: in bulk, else row by row.
 
-    `engine` is one of `ENGINES`; null: in bulk, and row by row where that fails. Every row of
-    the file is in the layer, or else `BadSurvey` is raised, as it is where the file cannot be
-    read, takes too long or takes too much.
+    What the `layer` is, is told with its first block.
     """
-    if engine is not None and engine not in ENGINES:
-        raise BadRequest(
-            f"{engine!r} is no engine.", hint=f"Say {' or '.join(ENGINES)}.", code="unknown-engine"
+
+    def __init__(self, dataset: Dataset, settings: Settings, engine: str | None = None) -> None:
+        if engine is not None and engine not in ENGINES:
+            raise BadRequest(
+                f"{engine!r} is no engine.",
+                hint=f"Say {' or '.join(ENGINES)}.",
+                code="unknown-engine",
+            )
+        self.layer = Layer()
+        self.whole = False
+        self._dataset, self._settings = dataset, settings
+        self._engines = ENGINES if engine is None else (engine,)
+        self._head: dict[str, Any] = {}
+        self._ends: list[tuple[int, tuple[int, ...]]] = []  # of the blocks: rows, unread ids
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks as the child hands them on; once it is `whole`, from where they are.
+
+        A block that starts at row 0 takes back all that came before it: another engine begins.
+        The child is killed at `settings.read_seconds`. Every row of the file comes, or else
+        `BadSurvey` is raised, as it is where the file cannot be read, takes too long or takes
+        too much.
+        """
+        if self.whole:
+            yield from self._again()
+            return
+        for engine in self._engines:
+            try:
+                yield from self._first(engine)
+            except BadSurvey as error:
+                if engine == self._engines[-1] or error.code not in _RETRIED:
+                    raise
+            else:
+                self.whole = True
+                return
+
+    def _first(self, engine: str) -> Iterator[Block]:
+        dataset, source = self._dataset, None
+        unicode = dataset.format is not formats.SHAPEFILE
+        self.layer, self._head, self._ends = Layer(engine=engine, unicode=unicode), {}, []
+        answer: dict[str, Any] = {}
+        try:
+            for answer in told(self._task(), dataset, self._settings):
+                if "geometry" in answer:
+                    self._begin(answer)
+                elif "rows" in answer:
+                    source = source or self._source()
+                    self._ends.append((answer["rows"], tuple(answer.get("unread", ()))))
+                    yield self._block(source.read_next_batch(), len(self._ends) - 1)
+        except BadSurvey as error:
+            raise _at_row(error, dataset, self._progress) from None
+        if "refused" in answer:
+            raise _refusal(answer, dataset)
+        rows = self._ends[-1][0] if self._ends else 0
+        _account(answer, rows, dataset, self._settings)
+        stated = answer["stated"]
+        self.layer.stated = stated if stated != rows else None
+
+    def _again(self) -> Iterator[Block]:
+        source = self._source()
+        for nth in range(len(self._ends)):
+            yield self._block(source.read_next_batch(), nth)
+
+    def _source(self) -> pa.RecordBatchReader:
+        return pa.ipc.open_stream(pa.OSFile(str(self._target)))
+
+    @property
+    def _target(self) -> Path:
+        return self._dataset.folder / f"survey.{self.layer.engine}"
+
+    @property
+    def _progress(self) -> Path:
+        return self._dataset.folder / "survey.row"
+
+    def _task(self) -> dict[str, Any]:
+        dataset = self._dataset
+        raw = dataset.format is formats.SHAPEFILE
+        return {
+            "engine": self.layer.engine,
+            "driver": dataset.format.driver,
+            "options": dict(dataset.format.options),
+            "source": str(dataset.file),
+            "target": str(self._target),
+            "progress": str(self._progress),
+            "block": BLOCK,
+            "encoding": "ISO-8859-1" if raw else None,
+            "choose": dataset.format.kind == "polygons" and not raw,
+            "layer": dataset.inner,
+            "rows": None if dataset.rows is None else dataset.rows - dataset.deleted,
+        }
+
+    def _begin(self, answer: dict[str, Any]) -> None:
+        self._head, layer = answer, self.layer
+        layer.layer, layer.layers = answer["layer"], tuple(answer["layers"])
+        layer.shape, layer.crs = answer["shape"], answer["crs"]
+        layer.expected = answer["expected"]
+
+    def _block(self, batch: pa.RecordBatch, nth: int) -> Block:
+        names = _distinct(batch.schema.names, self._head)
+        columns = dict(zip(names, batch.columns, strict=True))
+        return Block(
+            start=self._ends[nth - 1][0] if nth else 0,
+            wkb=columns.pop(self._head["geometry"]),
+            ids=np.asarray(columns.pop(self._head["fid"]), dtype=np.int64),
+            columns=columns,
+            unread=self._ends[nth][1],
         )
-    if engine is not None:
-        return _read(dataset, settings, engine)
-    try:
-        return _read(dataset, settings, ENGINES[0])
-    except BadSurvey as error:
-        if error.code not in _RETRIED:
-            raise
-        return _read(dataset, settings, ENGINES[1])
 
 
-def _read(dataset: Dataset, settings: Settings, engine: str) -> Layer:
-    """Read a dataset with one engine."""
-    target = dataset.folder / "survey.arrows"
-    progress = dataset.folder / "survey.row"
-    raw = dataset.format is formats.SHAPEFILE
-    task = {
-        "engine": engine,
-        "driver": dataset.format.driver,
-        "options": dict(dataset.format.options),
-        "source": str(dataset.file),
-        "target": str(target),
-        "progress": str(progress),
-        "encoding": "ISO-8859-1" if raw else None,
-        "choose": dataset.format.kind == "polygons" and not raw,
-        "layer": dataset.inner,
-        "rows": None if dataset.rows is None else dataset.rows - dataset.deleted,
-    }
-    try:
-        answer = confined(task, dataset, settings)
-    except BadSurvey as error:
-        raise _at_row(error, dataset, progress) from None
-    if "refused" in answer:
-        raise _refusal(answer, dataset)
-    # Mapped, not loaded: the file may be unlinked while the arrays are in use.
-    with pa.memory_map(str(target)) as source:
-        table = pa.ipc.open_stream(source).read_all()
-    target.unlink()
-    progress.unlink(missing_ok=True)
-    _account(answer, table.num_rows, dataset, settings)
-    table = table.rename_columns(_distinct(table.column_names, answer))
-    rows = np.asarray(table.column(answer["fid"]).to_numpy(), dtype=np.int64)
-    unread = np.isin(rows, answer.get("unread", ()))
-    unique = bool((np.diff(rows) > 0).all()) or len(np.unique(rows)) == len(rows)
-    if not unique or np.abs(rows).max() > _MAX_ID:
-        rows = np.arange(len(rows), dtype=np.int64)  # ids of the sender's own, of no use as such
-    special = (answer["geometry"], answer["fid"])
-    stated = answer.get("stated")
-    return Layer(
-        rows=rows,
-        wkb=table.column(answer["geometry"]),
-        columns={n: table.column(n) for n in table.column_names if n not in special},
-        unicode=not raw,
-        layer=answer["layer"],
-        layers=tuple(answer["layers"]),
-        shape=answer["shape"],
-        crs=answer["crs"],
-        engine=engine,
-        unread=tuple(rows[unread].tolist()),
-        stated=stated if stated is not None and stated != table.num_rows else None,
-        network=answer["network"],
-        peak_mb=answer["peak_mb"],
-    )
+def read(
+    dataset: Dataset, settings: Settings, *, engine: str | None = None
+) -> tuple[Layer, dict[str, pa.ChunkedArray], pa.ChunkedArray]:
+    """Read a dataset as a whole: what the layer is, its columns, its shapes as WKB.
+
+    Raises as `Reading.blocks`.
+    """
+    reading = Reading(dataset, settings, engine)
+    blocks: list[Block] = []
+    for block in reading.blocks():
+        if block.start == 0:
+            blocks.clear()
+        blocks.append(block)
+    columns = {n: pa.chunked_array([b.columns[n] for b in blocks]) for n in blocks[0].columns}
+    return reading.layer, columns, pa.chunked_array([block.wkb for block in blocks])
 
 
 def _distinct(names: list[str], answer: dict[str, Any]) -> list[str]:
@@ -300,7 +375,13 @@ def _refusal(answer: dict[str, Any], dataset: Dataset) -> BadSurvey:
 
 
 def confined(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict[str, Any]:
-    """Run the child to its end; turn every bad end into one sentence."""
+    """Run the child to its end; return what it told last."""
+    *_, answer = told(task, dataset, settings)
+    return answer
+
+
+def told(task: dict[str, Any], dataset: Dataset, settings: Settings) -> Iterator[dict[str, Any]]:
+    """Run the child and yield what it tells; turn every bad end into one sentence."""
     limits = {
         "seconds": settings.read_seconds,
         # Text grows at most twofold from latin-1 to UTF-8; offsets and WKB add a little.
@@ -309,43 +390,67 @@ def confined(task: dict[str, Any], dataset: Dataset, settings: Settings) -> dict
     }
     driver = task.get("driver")
     skipped = _skipped(task["engine"], driver) if driver else ""
-    child = subprocess.Popen(
-        [sys.executable, "-I", str(_CHILD), json.dumps({**task, "limits": limits})],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        cwd=dataset.folder,
-        env=_environment(dataset.folder, skipped),
-        start_new_session=True,
-    )
-    with child:
-        try:
-            out, err = child.communicate(timeout=settings.read_seconds)
-        except subprocess.TimeoutExpired:
-            raise BadSurvey(
-                f"Reading {dataset.layer} took over {settings.read_seconds} s.",
-                hint="Split the survey, or raise LANDDATA_READ_SECONDS.",
-                code="too-slow",
-            ) from None
-        finally:
-            if child.poll() is None:
-                os.killpg(child.pid, signal.SIGKILL)
-    if child.returncode == 0:
-        answer: dict[str, Any] = json.loads(out)
-        return answer
-    if child.returncode == 3:
+    # a file and no pipe, which would fill up while nobody reads it
+    with tempfile.TemporaryFile(dir=dataset.folder) as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-I", str(_CHILD), json.dumps({**task, "limits": limits})],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=dataset.folder,
+            env=_environment(dataset.folder, skipped),
+            start_new_session=True,
+        )
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            _kill(child)
+
+        timer = threading.Timer(settings.read_seconds, end)
+        timer.start()
+        with child:
+            try:
+                assert child.stdout is not None
+                for line in child.stdout:
+                    if line.endswith(b"\n"):  # else it was killed while it wrote
+                        yield json.loads(line)
+                child.wait()
+            finally:
+                timer.cancel()
+                _kill(child)
+        errors.seek(0)
+        _judge_end(child.returncode, late.is_set(), errors.read(), dataset, settings)
+
+
+def _kill(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is None:
+        os.killpg(child.pid, signal.SIGKILL)
+
+
+def _judge_end(code: int, late: bool, said: bytes, dataset: Dataset, settings: Settings) -> None:
+    """Raise what a bad end of the child means."""
+    if code == 0:
+        return
+    if late:
+        raise BadSurvey(
+            f"Reading {dataset.layer} took over {settings.read_seconds} s.",
+            hint="Split the survey, or raise LANDDATA_READ_SECONDS.",
+            code="too-slow",
+        )
+    if code == 3:
         raise LandDataError(
-            f"GDAL has drivers that it should not have ({err.decode(errors='replace')[-200:]}).",
+            f"GDAL has drivers that it should not have ({said.decode(errors='replace')[-200:]}).",
             hint="`landdata doctor` tells more; no survey is read meanwhile.",
             code="drivers",
         )
-    if child.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise BadSurvey(
             f"Reading {dataset.layer} took more time or memory than is allowed.",
             hint="Split the survey, or raise LANDDATA_READ_SECONDS or LANDDATA_READ_MEMORY_MB.",
             code="too-slow",
         )
-    if any(word in err for word in _OUT_OF_MEMORY):
+    if any(word in said for word in _OUT_OF_MEMORY):
         raise BadSurvey(
             f"Reading {dataset.layer} took more memory than is allowed.",
             hint="Split the survey, or raise LANDDATA_READ_MEMORY_MB.",

@@ -1,0 +1,137 @@
+"""The polygons of a block: as surveyed, and in the storage CRS."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+
+from landdata.findings import Finding
+from landdata.survey import archive, crs, formats
+from landdata.survey.reader import Block
+
+_POLYGONAL = (int(shapely.GeometryType.POLYGON), int(shapely.GeometryType.MULTIPOLYGON))
+#: Coordinates live on a grid of 1 mm.
+DIGITS = 3
+
+_WHY = {
+    "null": ("dòng không có hình", "the row has none"),
+    "none": ("dòng không có hình, hoặc hình bị hỏng", "the row has none, or a damaged one"),
+    "damaged": (
+        "bản ghi hình bị hỏng, hoặc vòng hở hay ít hơn bốn đỉnh",
+        "its record is damaged, or a ring is open or has under four vertices",
+    ),
+    "nan": ("có toạ độ không phải là số hữu hạn", "it has a coordinate that is no finite number"),
+    "vertices": ("có quá nhiều đỉnh", "it has more vertices than are allowed"),
+    "type": ("hình không phải là vùng", "its shape is no polygon"),
+    "outside": ("có toạ độ ngoài phạm vi của hệ toạ độ", "it has a coordinate beyond the CRS"),
+}
+
+
+@dataclass(slots=True, kw_only=True)
+class Shapes:
+    """n polygons as surveyed, in the source's CRS, and their coordinates as one array."""
+
+    geometry: NDArray[np.object_]  # (n,) Polygon, MultiPolygon or None
+    coordinates: NDArray[np.float64]  # (vertices, 2), of all polygons in order
+    lost: list[tuple[int, str]]  # places of those without a usable shape, and why
+
+    def findings(self, rows: NDArray[np.int64]) -> list[Finding]:
+        """Tell of the `rows` without a usable shape."""
+        return [
+            Finding(
+                "missing-geometry",
+                row=int(rows[place]),
+                detail={"why": _WHY[why][0], "why_en": _WHY[why][1]},
+            )
+            for place, why in self.lost
+        ]
+
+    def _lose(self, lost: NDArray[np.bool_], why: str) -> None:
+        self.lost += [(place, why) for place in np.flatnonzero(lost).tolist()]
+        self.geometry[lost] = None
+
+    def stored(self, source: int, target: int) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+        """Bring the polygons into the storage CRS on its grid; measure them before, m².
+
+        What has a coordinate beyond the CRS is lost.
+        """
+        measured = None if crs.is_geographic(source) else _areas(self.geometry)
+        if source == target:
+            moved = np.round(self.coordinates, DIGITS)
+        else:
+            transformer = crs.transformer(source, target)
+            x, y = transformer.transform(self.coordinates[:, 0], self.coordinates[:, 1])
+            moved = np.round(np.column_stack([x, y]), DIGITS)
+        if not np.isfinite(moved).all():
+            finite = np.isfinite(moved).all(axis=1)
+            counts = shapely.get_num_coordinates(self.geometry)
+            owner = np.repeat(np.arange(len(self.geometry)), counts)
+            lost = np.zeros(len(self.geometry), np.bool_)
+            lost[owner[~finite]] = True
+            self._lose(lost, "outside")
+            moved = moved[~lost[owner]]
+            self.coordinates = self.coordinates[~lost[owner]]
+            if measured is not None:
+                measured[lost] = np.nan
+        geometry = self.geometry
+        if not np.array_equal(moved, self.coordinates):  # most are on the grid, in its system
+            geometry = shapely.set_coordinates(geometry, moved)
+        return geometry, _areas(geometry) if measured is None else measured
+
+
+def build(block: Block, dataset: archive.Dataset, max_vertices: int) -> Shapes:
+    """Build the polygons of a block; a row without a usable one is lost, never an error."""
+    wkb = block.wkb.to_numpy(zero_copy_only=False) if len(block.wkb) else np.empty(0, object)
+    with np.errstate(invalid="ignore"):  # a NaN in the file is a finding, below, no warning
+        geometry = shapely.from_wkb(wkb, on_invalid="ignore")
+    if dataset.shape not in ("Polygon", "MultiPolygon"):  # heights and measures are not kept
+        geometry = shapely.force_2d(geometry)
+    shapes = Shapes(geometry=geometry, coordinates=np.empty((0, 2)), lost=[])
+    absent = block.wkb.is_null().to_numpy(zero_copy_only=False)
+    empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
+    null, damaged = np.zeros_like(absent), np.zeros_like(absent)
+    if absent.any():
+        declared = archive.null_shapes(dataset, block.ids[absent])
+        null[absent] = declared
+        damaged[absent] = ~declared
+        # those have a finding already
+        null &= ~np.isin(block.ids, [*block.unread, *block.told])
+    not_finite = np.zeros_like(absent)
+    unread = empty & ~absent
+    not_finite[unread] = [_has_nan(wkb[index]) for index in np.flatnonzero(unread)]
+    kinds = shapely.get_type_id(geometry)
+    other = ~empty & ~np.isin(kinds, _POLYGONAL)
+    geometry[other] = None
+    counts = shapely.get_num_coordinates(geometry)
+    coordinates = shapely.get_coordinates(geometry)
+    finite = np.isfinite(coordinates)
+    if not finite.all():
+        owner = np.repeat(np.arange(len(geometry)), counts)
+        not_finite[owner[~finite.all(axis=1)]] = True
+    unsure = dataset.format is formats.GEOPACKAGE  # its driver does not tell the two apart
+    shapes._lose(null, "none" if unsure else "null")
+    shapes._lose(other, "type")
+    shapes._lose(damaged | (unread & ~not_finite), "damaged")
+    shapes._lose(not_finite, "nan")
+    shapes._lose(counts > max_vertices, "vertices")
+    shapes.coordinates = shapely.get_coordinates(geometry) if shapes.lost else coordinates
+    return shapes
+
+
+def _has_nan(wkb: bytes) -> bool:
+    """Tell whether a polygon's WKB, which GEOS did not take, holds a number that is not finite."""
+    # Doubles stand at offsets that differ with the rings before them: look at each alignment.
+    for offset in range(8):
+        numbers = np.frombuffer(wkb[offset : offset + (len(wkb) - offset) // 8 * 8], "<f8")
+        if not np.isfinite(numbers).all():
+            return True
+    return False
+
+
+def _areas(geometry: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Measure the polygons, m²; NaN where there is none."""
+    areas: NDArray[np.float64] = shapely.area(geometry)
+    return areas
