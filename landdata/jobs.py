@@ -249,9 +249,9 @@ async def _work(
 def _app(settings: Settings, engine: sa.Engine, heartbeat: float, say: Say) -> procrastinate.App:
     """Return procrastinate's application with our two tasks."""
     import procrastinate  # noqa: PLC0415  # a web server that reads progress needs none of it
-    from procrastinate.exceptions import JobAborted  # noqa: PLC0415
-    from procrastinate.job_context import AbortReason  # noqa: PLC0415
-    from procrastinate.retry import RetryStrategy  # noqa: PLC0415
+    from procrastinate.exceptions import JobAborted  # noqa: PLC0415  # likewise
+    from procrastinate.job_context import AbortReason  # noqa: PLC0415  # likewise
+    from procrastinate.retry import RetryStrategy  # noqa: PLC0415  # likewise
 
     url = db.url(settings).set(drivername="postgresql")
     app = procrastinate.App(

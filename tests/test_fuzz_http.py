@@ -23,9 +23,13 @@ def fuzz():
     spec = importlib.util.spec_from_file_location("fuzz_http", SCRIPT)
     made = importlib.util.module_from_spec(spec)
     sys.modules["fuzz_http"] = made  # dataclasses look their module up
-    spec.loader.exec_module(made)
-    yield made
-    del sys.modules["fuzz_http"]
+    sys.path.insert(0, str(SCRIPT.parent))
+    try:
+        spec.loader.exec_module(made)
+        yield made
+    finally:
+        sys.path.remove(str(SCRIPT.parent))
+        del sys.modules["fuzz_http"]
 
 
 @pytest.fixture(scope="module")
