@@ -1,12 +1,13 @@
 """Import, check and accept of a made-up survey, beside `ogr2ogr` into the same database.
 
-    python bench/importing.py [PARCELS] [RUNS]
+    python bench/importing.py [PARCELS] [RUNS] [--owners]
 
-Makes a shapefile of PARCELS (100,000) parcels, starts a private PostGIS, and in turn, RUNS (3)
-times: `landdata import --accept` into a fresh store, `ogr2ogr` with COPY into an indexed table of
-the same cluster, and reading and staging alone, without the rules. Prints medians, the ratios to
-`ogr2ogr`, our stages, and peak memory (sum of the resident sizes of all processes of a side,
-without PostgreSQL's; shared pages count in each).
+Makes a shapefile of PARCELS (100,000) parcels, with the name of an owner of each where
+`--owners` says so, starts a private PostGIS, and in turn, RUNS (3) times: `landdata import
+--accept` into a fresh store, `ogr2ogr` with COPY into an indexed table of the same cluster, and
+reading and staging alone, without the rules. Prints medians, the ratios to `ogr2ogr`, our stages,
+and peak memory (sum of the resident sizes of all processes of a side, without PostgreSQL's;
+shared pages count in each).
 """
 
 from __future__ import annotations
@@ -65,12 +66,14 @@ def run(command: Sequence[str], environment: dict[str, str]) -> tuple[float, int
 
 
 def main() -> None:
-    parcels = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    runs = int(sys.argv[2]) if len(sys.argv) > 2 else 3
+    owners = [word for word in sys.argv[1:] if word == "--owners"]
+    numbers = [int(word) for word in sys.argv[1:] if word not in owners]
+    parcels, runs = (*numbers, *(100_000, 3)[len(numbers) :])
     home = Path(tempfile.mkdtemp(prefix="landdata-bench-"))
     home.chmod(0o755)
     survey = home / "survey.zip"
-    subprocess.run([sys.executable, HERE / "make_parcels.py", str(parcels), survey], check=True)
+    make = [sys.executable, str(HERE / "make_parcels.py"), str(parcels), str(survey)]
+    subprocess.run([*make, *owners], check=True)
     unpacked = home / "unpacked"
     shutil.unpack_archive(survey, unpacked)
     shapefile = next(unpacked.rglob("*.shp"))

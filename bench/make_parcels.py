@@ -154,7 +154,7 @@ def shp(parcels: Parcels) -> tuple[bytes, bytes]:
     return header(words.nbytes) + words.tobytes(), header(index.nbytes) + index.tobytes()
 
 
-def dbf(parcels: Parcels, commune: str) -> bytes:
+def dbf(parcels: Parcels, commune: str, *, owners: bool = False) -> bytes:
     """Return the `.dbf` of the parcels, with the field names of older survey files."""
     n = len(parcels.sheet)
     codes = np.array([code.encode() for code in CODES], "S7")
@@ -165,6 +165,7 @@ def dbf(parcels: Parcels, commune: str) -> bytes:
         ("KHLOAIDAT", "C", 7, 0, np.char.ljust(codes, 7)[parcels.code]),
         ("DIACHI", "C", 26, 0, np.full(n, "Thôn 1, xã Suối Mẫu ".encode(), "S26")),
         ("XAID", "C", 5, 0, np.full(n, commune.encode("ascii"), "S5")),
+        *([("TENCHU", "C", 24, 0, _owners(n))] if owners else []),
     )
     record = np.zeros(n, [("mark", "S1"), *((name, f"S{size}") for name, _, size, _, _ in columns)])
     record["mark"] = b" "
@@ -180,13 +181,19 @@ def dbf(parcels: Parcels, commune: str) -> bytes:
     return head + sizes + bytes(20) + fields + b"\r" + record.tobytes() + b"\x1a"
 
 
-def write(parcels: Parcels, out: Path, commune: str) -> None:
+def _owners(n: int) -> NDArray[np.bytes_]:
+    """Return a made-up owner for each parcel: one holds four, side by side."""
+    name = "Chủ sử dụng ".encode()
+    return np.char.ljust(np.char.add(name, (np.arange(n) // 4 + 1).astype("S7")), 24)
+
+
+def write(parcels: Parcels, out: Path, commune: str, *, owners: bool = False) -> None:
     """Write a shapefile, or a zip of one where `out` ends in `.zip`."""
     main, index = shp(parcels)
     parts = {
         ".shp": main,
         ".shx": index,
-        ".dbf": dbf(parcels, commune),
+        ".dbf": dbf(parcels, commune, owners=owners),
         ".prj": PRJ.encode("ascii"),
         ".cpg": b"UTF-8",
     }
@@ -206,11 +213,12 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="a .shp or a .zip")
     parser.add_argument("--commune", default="99901")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--owners", action="store_true", help="name a made-up owner of each")
     given = parser.parse_args()
     began = time.perf_counter()
     parcels = make(given.count, seed=given.seed)
     made = time.perf_counter()
-    write(parcels, given.out, given.commune)
+    write(parcels, given.out, given.commune, owners=given.owners)
     written = time.perf_counter()
     mean = (parcels.start[-1] / given.count) - 1
     print(f"{given.count} parcels, {mean:.1f} vertices on average")
