@@ -47,6 +47,7 @@ from ogc.asked import (
     GEOJSON,
     HTML,
     JSON,
+    KEPT_LENGTH,
     MVT,
     OPEN,
     OPENAPI,
@@ -58,6 +59,7 @@ from ogc.asked import (
     Asked,
     alternate,
     answer,
+    arguments,
     dump,
     link,
     validators,
@@ -437,7 +439,8 @@ class Service:
     def _page(
         self, asked: Asked, of: Collection, form: str
     ) -> Steps[tuple[Query, Page, list[dict[str, str]]]]:
-        query = parameters.read_query(of, asked.arguments, self.settings.srid)
+        reading = _read if len(asked.query) > KEPT_LENGTH else _known
+        query = reading(of, asked.query, self.settings.srid)
         asked.language(self.settings.language)  # before the database is asked
         page = yield from items.page(query)
         here = f"{asked.base}/collections/{of.id}"
@@ -721,6 +724,14 @@ def _answer(
     return _response(
         answer(asked, [body], media, language=language, tail=tail, headers=headers, stamp=stamp)
     )
+
+
+def _read(of: Collection, text: str, storage: int) -> Query:
+    return parameters.read_query(of, arguments(text), storage)
+
+
+#: Maps and pollers ask the same again.
+_known = functools.lru_cache(1000)(_read)
 
 
 def _drawn(asked: Asked, tile: tiles.Tile) -> Answer:

@@ -53,6 +53,7 @@ _TITLES = {
     "prev": "Previous page",
     "collection": "The collection",
 }
+KEPT_LENGTH = 2000  # of a query, up to which it is remembered what it means
 _SMALL = 1000  # bytes below which an answer is not worth packing
 
 
@@ -61,19 +62,13 @@ class Asked:
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
+        #: The query string as it came.
+        self.query: str = environ.get("QUERY_STRING", "")
 
-    @cached_property
-    def query(self) -> str:
-        """The query string as it came."""
-        return str(self._environ.get("QUERY_STRING", ""))
-
-    @cached_property
-    def arguments(self) -> list[tuple[str, str]]:
+    @property
+    def arguments(self) -> tuple[tuple[str, str], ...]:
         """Names and values of the query string; bytes that are no text stay encoded."""
-        if not self.query:
-            return []
-        text = self.query.encode("latin-1").decode(errors="replace")
-        return parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")
+        return arguments(self.query) if len(self.query) > KEPT_LENGTH else _arguments(self.query)
 
     def first(self, name: str) -> str | None:
         """The first value of a parameter."""
@@ -147,6 +142,17 @@ class Asked:
             return parse_etags(given).contains_weak(tag)
         since = self._environ.get("HTTP_IF_MODIFIED_SINCE")
         return bool(since) and stamp is not None and since == _date(stamp)
+
+
+def arguments(query: str) -> tuple[tuple[str, str], ...]:
+    """Return names and values of a query string; bytes that are no text stay encoded."""
+    if not query:
+        return ()
+    text = query.encode("latin-1").decode(errors="replace")
+    return tuple(parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote"))
+
+
+_arguments = lru_cache(1000)(arguments)
 
 
 @lru_cache(256)

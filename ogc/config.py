@@ -164,7 +164,7 @@ class Property:
         return made if self.kind != "codes" else {"title": made["title"], "type": "string"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)  # what is asked of it is remembered by it
 class Collection:
     """A table that is served.
 

@@ -14,7 +14,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import cql2
@@ -30,7 +30,7 @@ from ogc.config import Collection, Kind, Property
 #: Encodings of a filter, the default first; the last is text as GDAL still calls it.
 LANGUAGES = ("cql2-text", "cql2-json", "cql-text")
 
-_MAX_LENGTH = 50_000
+_MAX_LENGTH, _KEPT_LENGTH = 50_000, 2_000
 _MAX_DEPTH = 60
 _MAX_NODES = 5_000
 
@@ -147,21 +147,8 @@ def read(
     Geometries in it are in `asked`, in its axis order. Raises `BadRequest`: a syntax error, an
     unknown property or operator, a value of the wrong type.
     """
-    key = text, language, id(collection), asked.uri, storage
-    known = _compiled.get(key)
-    if known is not None:
-        return known[1]
-    made = _compile(text, language, collection, asked, storage)
-    if len(text) <= _KEPT_LENGTH:
-        if len(_compiled) >= _KEPT:
-            _compiled.clear()
-        _compiled[key] = collection, made  # which is held, so that nothing else gets its id
-    return made
-
-
-#: Who pages, or looks at a map through a filter, asks with the same one again and again.
-_compiled: dict[tuple[str, str, int, str, int], tuple[Collection, Condition]] = {}
-_KEPT, _KEPT_LENGTH = 200, 2_000
+    compiled = _compile if len(text) > _KEPT_LENGTH else _compiled
+    return compiled(text, language, collection, asked, storage)
 
 
 def _compile(
@@ -173,6 +160,10 @@ def _compile(
     _measure(tree)
     made = _Compiler(collection, asked, storage)
     return Condition(f"({made.condition(tree)})", made.parameters)
+
+
+#: Who pages, or looks at a map through a filter, asks with the same one again and again.
+_compiled = lru_cache(500)(_compile)
 
 
 def _bad(why: str) -> BadRequest:

@@ -149,11 +149,13 @@ def plane(
 class Area:
     """Some ground in the storage CRS: as WKB, and its bounds (min E, min N, max E, max N).
 
-    The bounds of no ground at all are no numbers.
+    The bounds of no ground at all are no numbers. `inner` is a box of which all, and a metre
+    around it, is in the area; or nothing.
     """
 
     wkb: bytes
     bounds: tuple[float, float, float, float]
+    inner: tuple[float, float, float, float] | None = None
 
     @property
     def empty(self) -> bool:
@@ -191,11 +193,15 @@ def area(text: str, asked: Crs, storage: int) -> Area:
     wkb = _QUADRANGLE.pack(
         1, 3, 1, 5, x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3], x[0], y[0]
     )  # fmt: skip
-    return Area(wkb, (min(x), min(y), max(x), max(y)))
+    west, east = max(x[0], x[3]) + _MARGIN, min(x[1], x[2]) - _MARGIN
+    south, north = max(y[0], y[1]) + _MARGIN, min(y[2], y[3]) - _MARGIN
+    inner = (west, south, east, north) if west < east and south < north else None
+    return Area(wkb, (min(x), min(y), max(x), max(y)), inner)
 
 
 _QUADRANGLE = struct.Struct("<BIII10d")  # a polygon of one ring of five points, as WKB
 _STEP = 0.004  # degrees: a parallel that long bends by far less than 1 mm
+_MARGIN = 1.0  # metres: PostGIS keeps boxes in numbers of 32 bits, which are wider by 0.25 at most
 _SMALLEST = 1e-7  # degrees: what is smaller may not be a polygon any more
 
 

@@ -153,8 +153,12 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
             parameters |= bound
     branches, bound = moments(query)
     parameters |= bound
+    text = feature_text(query)  # as varchar, which is passed on as it is
+    # a text that is ready is all that is needed, and the rest would only be sorted with it
+    needed = {text, of.key, of.order, *(each.by.column for each in query.sort)}
+    what = ", ".join(sorted(needed)) if text == of.feature else "*"
     picked = [
-        " ".join(["SELECT * FROM", of.table, "WHERE", " AND ".join([branch, *conditions])])
+        f"SELECT {what} FROM {of.table} WHERE {' AND '.join([branch, *conditions])}"  # noqa: S608
         for branch in branches
     ]
     if len(picked) == 1:
@@ -163,7 +167,6 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         # each branch has its own partial index, hence its own order and limit
         bare = tail if one else f" ORDER BY {order} LIMIT {query.limit + 1 + query.offset:d}"
         inner = " UNION ALL ".join(f"({each}{bare})" for each in picked) + tail
-    text = feature_text(query)  # as varchar, which the reader passes on as it is
     standing, bound = _standing(query)
     parameters |= bound
     if one:
@@ -329,8 +332,16 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
     if query.area is not None:
         # `&&` is the index's part; the exact test is that of the standard: intersects
         area = f"ST_GeomFromWKB(%(area)s, {query.storage:d})"
-        conditions.append(f"geom && {area} AND ST_Intersects(geom, {area})")
         parameters["area"] = query.area.wkb
+        exact = f"ST_Intersects(geom, {area})"
+        if query.area.inner is not None:  # what lies well within need not be looked at closely
+            sides = ("west", "south", "east", "north")
+            within = ", ".join(f"%(in_{side})s::double precision" for side in sides)
+            # the operator `@` by its function, which no index is entered by beside that of `&&`
+            inner = f"geometry_within(geom, ST_MakeEnvelope({within}, {query.storage:d}))"
+            exact = f"({inner} OR {exact})"
+            parameters |= {f"in_{n}": v for n, v in zip(sides, query.area.inner, strict=True)}
+        conditions.append(f"geom && {area} AND {exact}")
     if query.filter is not None:
         conditions.append(query.filter.sql)
         parameters |= query.filter.parameters

@@ -24,6 +24,7 @@ from landdata.cluster import READER
 from landdata.errors import Unavailable
 from landdata.models import READABLE
 from landdata.settings import Settings
+from ogc import crs
 from ogc.reader import Reader
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -604,6 +605,32 @@ def test_a_question_that_takes_too_long_is_given_up(engine):
     assert caught.value.code == "timeout"
     assert reader.rows("SELECT 1", {}) == [(1,)]
     reader.close()
+
+
+def test_a_box_has_what_intersects_it_and_no_other(client, engine):
+    """Whether a parcel lies well within, on the edge, or is met by a corner alone."""
+    exact = sa.text(
+        "SELECT parcel_id::text FROM parcel_versions WHERE valid_to IS NULL"
+        " AND ST_Intersects(geom, ST_GeomFromWKB(:area, 9212))"
+    )
+    with engine.connect() as connection:
+        extent = "SELECT ST_XMin(e), ST_YMin(e), ST_XMax(e), ST_YMax(e) FROM"
+        moved = "ST_Transform(ST_SetSRID(geom, 919212), 4326)"
+        west, south, east, north = connection.exec_driver_sql(
+            f"{extent} (SELECT ST_Extent({moved}) AS e FROM parcel_versions) AS b"
+        ).one()
+        sizes = set()
+        for n in range(60):
+            shares = [(n * step % 61) / 60 for step in (7, 11, 17, 23)]
+            x, y = west + (east - west) * shares[0], south + (north - south) * shares[1]
+            wide, high = (east - west) * shares[2], (north - south) * shares[3]
+            text = f"{x:.8f},{y:.8f},{x + wide + 1e-6:.8f},{y + high + 1e-6:.8f}"
+            found = client.get(f"{ITEMS}?limit=100&bbox={text}").json["features"]
+            area = crs.area(text, crs.offered(9212)[crs.CRS84], 9212)
+            sizes.add(area.inner is not None)
+            there = connection.execute(exact, {"area": area.wkb}).scalars()
+            assert sorted(each["id"] for each in found) == sorted(there), text
+    assert sizes == {True, False}
 
 
 def test_a_database_that_is_gone_is_503(settings, engine):
