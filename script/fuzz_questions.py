@@ -382,6 +382,7 @@ class Maker:
         text = at.choice(INJECTIONS)
         sort = schema.get("type")
         if name == "wait" and re.fullmatch(r"\d+", text.strip()):
+            request.spoilt("a time to wait that is below nought")
             return "-1"
         text_property = sort == "string" and "enum" not in schema and "format" not in schema
         strict = ("bbox", "datetime", "limit", "offset", "cursor", "since", "filter", "sortby",
