@@ -111,16 +111,20 @@ class Lines:
 
     async def _alone(self, question: Question, leaving: Leaving) -> PGresult:
         line = None
-        while self._idle and (line is None or not line.good):
-            line = self._idle.pop()
-        if line is None or not line.good:
+        while self._idle and line is None:
+            found = self._idle.pop()
+            if found.good:
+                line = found
+            else:
+                found.close()
+        if line is None:
             line = await self._connected()
         left = asyncio.ensure_future(leaving())
         left.add_done_callback(line.cancel)
         try:
             return await line.ask(question)
         finally:
-            late = left.done()  # what is given up is no more to be asked: it could be the next
+            late = left.done()  # it is not asked any more: the next one could be given up instead
             left.remove_done_callback(line.cancel)
             left.cancel()
             if line.good and not (line.waiting or late):
