@@ -38,7 +38,7 @@ def run(settings: Settings) -> None:
     db.engine(settings).dispose()
     _bindable(settings.host, settings.port)
     base = f"http://{settings.host}:{settings.port}"
-    print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201
+    print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201  # for who started it
     Server(
         APPLICATION,
         address=settings.host,

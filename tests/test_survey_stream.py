@@ -232,3 +232,13 @@ def test_a_geopackage_comes_in_blocks_too(tmp_path, monkeypatch):
     read, found = starts(path, monkeypatch)
     same(read, whole)
     assert found == [0, 2, 4]
+
+
+def test_rows_beyond_the_limit_go_nowhere(tmp_path, monkeypatch):
+    monkeypatch.setattr(reader, "BLOCK", 1)
+    path = geojson(tmp_path, range(1, 9))
+    came = []
+    with pytest.raises(BadSurvey) as caught:
+        came.extend(survey.stream(path, Settings(srid=9212, max_rows=3)))
+    assert caught.value.code == "too-many-rows"
+    assert sum(map(len, came)) <= 3

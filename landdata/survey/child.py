@@ -81,7 +81,7 @@ def count(task: dict[str, Any], layer: str) -> dict[str, Any]:
 
 def _count_table(source: str, layer: str) -> dict[str, Any]:
     """Count a GeoPackage's rows; its stored count is often stale."""
-    import sqlite3  # noqa: PLC0415
+    import sqlite3  # noqa: PLC0415  # for this format alone
 
     store = sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)
     store.execute("PRAGMA trusted_schema = OFF")

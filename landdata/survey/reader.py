@@ -207,6 +207,9 @@ class Reading:
                 if "geometry" in answer:
                     self._begin(answer)
                 elif "rows" in answer:
+                    if answer["rows"] > self._settings.max_rows:  # before they go anywhere
+                        rows = max(answer["rows"], self.layer.expected or 0)
+                        raise too_many(dataset, rows, self._settings)
                     source = source or self._source()
                     self._ends.append((answer["rows"], tuple(answer.get("unread", ()))))
                     yield self._block(source.read_next_batch(), len(self._ends) - 1)
@@ -215,7 +218,7 @@ class Reading:
         if "refused" in answer:
             raise _refusal(answer, dataset)
         rows = self._ends[-1][0] if self._ends else 0
-        _account(answer, rows, dataset, self._settings)
+        _account(answer, rows, dataset)
         stated = answer["stated"]
         self.layer.stated = stated if stated != rows else None
 
@@ -301,7 +304,7 @@ def _distinct(names: list[str], answer: dict[str, Any]) -> list[str]:
     return made
 
 
-def _account(answer: dict[str, Any], rows: int, dataset: Dataset, settings: Settings) -> None:
+def _account(answer: dict[str, Any], rows: int, dataset: Dataset) -> None:
     """Hold the rows that were read against those that the file has."""
     expected = answer["expected"]
     if answer.get("lost") is not None:
@@ -321,12 +324,10 @@ def _account(answer: dict[str, Any], rows: int, dataset: Dataset, settings: Sett
         raise BadSurvey(
             f"{dataset.layer} has no rows.", hint="Send the parcels.", code="empty-layer"
         )
-    if rows > settings.max_rows:
-        raise too_many(dataset, rows, settings)
 
 
 def too_many(dataset: Dataset, rows: int, settings: Settings) -> BadSurvey:
-    """Say that a file has more rows than are allowed."""
+    """Say that a file has more rows than are allowed: `rows`, as far as they are counted."""
     return BadSurvey(
         f"{dataset.layer} has {rows} rows; {settings.max_rows} are allowed.",
         hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
