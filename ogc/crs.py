@@ -7,6 +7,7 @@ that `migrations` pins (EPSG:6960), so neither picks one by place. A CRS is name
 from __future__ import annotations
 
 import math
+import re
 import struct
 from array import array
 from dataclasses import dataclass
@@ -205,37 +206,42 @@ _MARGIN = 1.0  # metres: PostGIS keeps boxes in numbers of 32 bits, which are wi
 _SMALLEST = 1e-7  # degrees: what is smaller may not be a polygon any more
 
 
-def box(text: str, asked: Crs, storage: int) -> BaseGeometry:
-    """Return the area of a `bbox` parameter as a geometry in the storage CRS.
+def box(text: str, asked: Crs, storage: int, parameter: str = "bbox") -> BaseGeometry:
+    """Return the area of a `bbox` parameter, or of a box in another one, in the storage CRS.
 
     Four numbers in the axis order of `asked`, or six with heights, which CRS84 alone has. In a
     geographic CRS a box whose west is greater than its east crosses the antimeridian. Its edges
     follow the parallels and meridians (or grid lines) of `asked` to 1 mm. Raises `BadRequest`.
     """
-    return _shape(_numbers(text, asked), asked, storage)
+    return _shape(_numbers(text, asked, parameter), asked, storage)
 
 
-def _numbers(text: str, asked: Crs) -> tuple[float, float, float, float]:
-    """West, south, east and north of a `bbox`, checked; of web mercator in degrees."""
+#: What numbers are written with; Python itself would also take 1_000 and other alphabets.
+_PLAIN = re.compile(r"[-+0-9.eE, ]+")
+
+
+def _numbers(text: str, asked: Crs, parameter: str = "bbox") -> tuple[float, float, float, float]:
+    """West, south, east and north of a box, checked; of web mercator in degrees."""
     try:
-        numbers = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")] if _PLAIN.fullmatch(text) else []
     except ValueError:
         numbers = []
     if len(numbers) == 6 and asked.uri == CRS84:
         if numbers[2] > numbers[5]:
-            raise _bad_box(text, "its lowest height is above its highest")
+            raise _bad_box(parameter, text, "its lowest height is above its highest")
         numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        raise _bad_box(text, "it must be four numbers (minimum, minimum, maximum, maximum)")
+        four = "it must be four numbers (minimum, minimum, maximum, maximum)"
+        raise _bad_box(parameter, text, four)
     west, south, east, north = numbers
     if asked.north_first:
         south, west, north, east = numbers
     if south > north:
-        raise _bad_box(text, "its south is north of its north")
+        raise _bad_box(parameter, text, "its south is north of its north")
     if west > east and not asked.geographic:
-        raise _bad_box(text, "its west is east of its east")
+        raise _bad_box(parameter, text, "its west is east of its east")
     if asked.geographic and not (south >= -90 and north <= 90):
-        raise _bad_box(text, "latitudes are from -90 to 90")
+        raise _bad_box(parameter, text, "latitudes are from -90 to 90")
     if asked.srid == 3857:
         # its grid lines are parallels and meridians, so it is a geographic box
         half = 20037508.342789244
@@ -350,8 +356,9 @@ def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:
     return np.linspace(start, end, pieces + 1) if pieces > 1 else np.array([start, end])
 
 
-def _bad_box(text: str, why: str) -> BadRequest:
+def _bad_box(parameter: str, text: str, why: str) -> BadRequest:
+    what, system = ("", "bbox-crs") if parameter == "bbox" else ("BBOX: ", f"{parameter}-crs")
     return BadRequest(
-        f"Parameter bbox is not usable: {why} (given: {text[:200]!r}).",
-        hint="Give west,south,east,north in the axis order of bbox-crs; CRS84 unless told.",
+        f"Parameter {parameter} is not usable: {what}{why} (given: {text[:200]!r}).",
+        hint=f"Give west,south,east,north in the axis order of {system}; CRS84 unless told.",
     )

@@ -147,6 +147,12 @@ def ring(column, row, wide, high):
         ("number = label", []),
         ("400 > area", [17]),
         ("'NTS' = label", [4, 8, 12, 16]),
+        ("'7' IN (label, number, 'x')", [7]),
+        ("'2025-05-20' IN (surveyed_on, label)", ALL),
+        ("'2025-05-20' NOT IN (label, surveyed_on)", []),  # of 17 that day is not known
+        # numbers at their limits
+        ("area < 1.7e308 AND area > -1.7e308", [*ALL, 17]),
+        ("version > 1e-400 AND scale < 99999999999999999999", [*ALL, 17]),
     ],
 )  # fmt: skip
 def test_a_filter_chooses(client, text, expected):
@@ -297,6 +303,9 @@ def test_a_filter_goes_with_all_else(client):
         ("S_INTERSECTS(geometry, POLYGON((0 0, 1 1, 1 0, 0 1, 0 0)))", "not valid"),
         ("S_INTERSECTS(geometry, POINT(1))", "filter"),
         ("S_WITHIN(geometry, GEOMETRYCOLLECTION(POINT(1 2), LINESTRING(1 2, 3 4)))", "kinds"),
+        ("S_INTERSECTS(geometry, POINT EMPTY)", "no CQL2 text"),
+        ("S_INTERSECTS(geometry, POLYGON EMPTY)", "empty"),
+        ("S_INTERSECTS(geometry, BBOX(106, 11, 107, 95))", "BBOX: latitudes are from -90"),
         ("geometry = 'x'", "spatial functions"),
         ("T_AFTER(number, DATE('2025-01-01'))", "no date"),
         ("T_AFTER(valid_from, INTERVAL('2026-01-01','2025-01-01'))", "ends before"),
@@ -328,7 +337,11 @@ def test_what_makes_no_sense_is_said_in_one_sentence(client, text, said):
         ("{}", "condition"),
         ('{"op":"=","args":[{"property":"area"},1e999]}', "too large"),
         ('{"op":"=","args":[{"property":"area"}]}', "takes 2 arguments"),
+        ('{"op":"=","args":[{"property":"area"},' + "9" * 400 + "]}", "too large"),
         ('{"op":"=","args":[{"property":"number"},"\\u0000"]}', "null character"),
+        ('{"op":"=","args":[{"property":"number"},"\\ud800"]}', "surrogate"),
+        ('{"op":"like","args":[{"property":"label"},"%\\udfff"]}', "surrogate"),
+        ('{"op":"a_contains","args":[{"property":"land_use"},["\\ud800"]]}', "surrogate"),
         ('{"op":"not","args":7}', "list of arguments"),
         ('{"op":["="],"args":[1,1]}', "condition"),
         ('{"op":"s_intersects","args":[{"property":"geometry"},{"type":"Point",'

@@ -492,6 +492,8 @@ def test_a_page_for_people_writes_values_as_text(client, engine, made):
         ("datetime=0001-01-01T00:00:00%2B14:00", "datetime"),
         ("bbox=1,2,3", "bbox"),
         ("bbox=a,b,c,d", "bbox"),
+        ("bbox=1_06,11,107,12", "bbox"),
+        ("bbox=١٠٦,11,107,12", "bbox"),
         ("bbox=106,12,107,11", "bbox"),
         ("bbox=106,11,107,nan", "bbox"),
         ("bbox=106,11,5,107,12,1", "bbox"),
