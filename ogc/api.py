@@ -490,8 +490,9 @@ class Service:
         asked.form((MVT,))
         asked.language(self.settings.language)
         of = self.tiles.matrix_set(tiling)
-        shown = tiles.layers(self.offer, name, of, z)
-        return self.tiles.wanted(shown, of, z, y, x, packed=asked.takes_gzip)
+        place = of.place(z, y, x)
+        shown = tiles.layers(self.offer, name, of, place[0])
+        return self.tiles.wanted(shown, of, place, packed=asked.takes_gzip)
 
     # -- what they need --
 

@@ -14,6 +14,7 @@ import datetime as dt
 import gzip
 import hashlib
 import math
+import re
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -45,6 +46,7 @@ _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _HALF_EQUATOR = 20037508.342789244
 _WEB_NORTH = 85.05112877980659  # degrees: where web Mercator ends
 
+_PLACE = re.compile(r"0|[1-9][0-9]{0,8}")
 _BENEATH = {"parcels": ("communes", "sheets")}
 #: What a tile tells of a feature; the rest is one request away, by its id.
 _TOLD = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "label")}
@@ -71,6 +73,21 @@ class MatrixSet:
         side = self.width / 2**z
         west, north = self.x + column * side, self.y - row * side
         return west, north - side, west + side, north
+
+    def place(self, z: str, row: str, column: str) -> tuple[int, int, int]:
+        """Return level, row and column of a tile as an address names it: each in one way alone.
+
+        Raises `NotFound` outside the tile matrix set.
+        """
+        if all(map(_PLACE.fullmatch, (z, row, column))):
+            level, y, x = int(z), int(row), int(column)
+            if level < self.levels and y < 2**level and x < 2**level:
+                return level, y, x
+        raise NotFound(
+            f"There is no tile {f'{z[:20]}/{row[:20]}/{column[:20]}'!r} in {self.id}.",
+            hint=f"Levels go from 0 to {self.levels - 1}; rows and columns from 0 to"
+            " 2 to the power of the level, less one.",
+        )
 
     def describe(self, base: str) -> dict[str, Any]:
         """Return the definition, OGC TMS 2.0."""
@@ -204,27 +221,13 @@ class Tiles:
         self,
         layers: Sequence[Collection],
         of: MatrixSet,
-        z: str,
-        row: str,
-        column: str,
+        place: tuple[int, int, int],
         *,
         packed: bool,
     ) -> Wanted:
-        """Return which tile is asked for: with these layers, packed with gzip or as it is.
-
-        Raises `NotFound` outside the tile matrix set.
-        """
-        numbers = [int(n) if n.isascii() and n.isdigit() and len(n) < 10 else -1
-                   for n in (z, row, column)]  # fmt: skip
-        level, y, x = numbers
-        if not (0 <= level < of.levels and 0 <= y < 2**level and 0 <= x < 2**level):
-            raise NotFound(
-                f"There is no tile {f'{z[:20]}/{row[:20]}/{column[:20]}'!r} in {of.id}.",
-                hint=f"Levels go from 0 to {of.levels - 1}; rows and columns from 0 to"
-                " 2 to the power of the level, less one.",
-            )
-        bounds = of.bounds(level, y, x)
-        return Wanted(layers, of, (level, y, x), bounds, self._ground(of, bounds), packed)
+        """Return what is asked for with a tile: these layers, packed with gzip or as it is."""
+        bounds = of.bounds(*place)
+        return Wanted(layers, of, place, bounds, self._ground(of, bounds), packed)
 
     def kept(self, wanted: Wanted) -> Steps[Tile | None]:
         """Return a tile that was made before and still holds, if there is one."""
@@ -403,13 +406,12 @@ _EMPTY = Tile(b"", _tag(b""))
 
 
 def layers(
-    offer: dict[str, Collection], name: str | None, of: MatrixSet, z: str
+    offer: dict[str, Collection], name: str | None, of: MatrixSet, level: int
 ) -> list[Collection]:
     """Return what a tileset shows at a level: a collection, or what stands in for it there.
 
     Without a name the tileset is that of the whole service: parcels and what is beneath.
     """
-    level = int(z) if z.isascii() and z.isdigit() and len(z) < 3 else 0
     width = of.width / 2**level
     main = offer[name or "parcels"]
     if width <= main.widest:

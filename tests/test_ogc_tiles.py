@@ -154,6 +154,8 @@ def test_a_tile_has_an_etag_and_comes_compressed(still):
     (f"{WEB}/a/b/c", 404),
     (f"{WEB}/99999999999999999999/0/0", 404),
     (f"{WEB}/²/0/0", 404),
+    (f"{WEB}/{web(14).replace('14/', '014/', 1)}", 404),
+    (f"{WEB}/14/0/00", 404),
     (f"{WEB}/0/0/0?f=html", 400),
     (f"{WEB}/0/0/0?simplify=1", 400),
     (f"{OWN}?f=tilejson", 400),
