@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from landdata.errors import BadRequest
 from landdata.publications import BEGINNING, BEGUN, RETIRED, Place
-from ogc import crs, queries
+from ogc import crs, parameters, queries
 from ogc.config import Collection
 from ogc.queries import Query
 from ogc.reader import Reader
@@ -45,11 +45,12 @@ def read(reader: Reader, of: Collection, storage: int, values: Mapping[str, str]
 
     Raises `BadRequest` for a value that makes no sense.
     """
-    limit = min(_whole(values, "limit", DEFAULT_LIMIT, least=1), MAX_LIMIT)
-    wait = _whole(values, "wait", 0, least=0)
+    limit = parameters.limit_of(values, DEFAULT_LIMIT, MAX_LIMIT)
+    wait = parameters.integer(values, "wait", 0, least=0)
     if wait > MAX_WAIT:
         raise BadRequest(
-            f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds (given: {wait})."
+            f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds"
+            f" (given: {values['wait'][:200]!r})."
         )
     target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
     query = Query(collection=of, crs=target, storage=storage)
@@ -149,15 +150,3 @@ def _place(token: str) -> Place:
             f"Parameter since is not usable (given: {token[:200]!r}).",
             hint="Take the token of an earlier answer as it is, or `now`.",
         ) from None
-
-
-def _whole(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
-    text = values.get(name)
-    if text is None:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 9) or int(text) < least:
-        raise BadRequest(
-            f"Parameter {name} is not usable: it must be a whole number from {least}"
-            f" (given: {text[:200]!r})."
-        )
-    return int(text)

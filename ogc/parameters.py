@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import datetime as dt
 import json
 import math
@@ -47,6 +46,8 @@ ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = rf"{_DATE}[Tt][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
 _INSTANT = re.compile(rf"{_DATE}|{_TIME}")  # RFC 3339
+_LAST = dt.datetime.max.replace(tzinfo=parcels.VIETNAM)
+_LOST_PLUS = re.compile(r":[0-9]{2}(\.[0-9]+)? [0-9]{2}:[0-9]{2}\b")
 
 #: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
 _FORMS = {
@@ -62,7 +63,7 @@ _READERS: dict[Kind, Callable[[str], Any]] = {
     "integer": int,
     "number": float,
     "date": dt.date.fromisoformat,
-    "time": dt.datetime.fromisoformat,
+    "time": lambda text: dt.datetime.fromisoformat(text.upper()),
     "uuid": uuid.UUID,
     "codes": lambda text: json.dumps([{"code": text}]),
 }
@@ -82,8 +83,8 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
         collection=collection,
         storage=storage,
         crs=crs.named(values.get("crs", crs.CRS84), storage, "crs"),
-        limit=min(_integer(values, "limit", DEFAULT_LIMIT, least=1), MAX_LIMIT),
-        offset=_integer(values, "offset", 0, least=0, most=_MAX_OFFSET),
+        limit=limit_of(values, DEFAULT_LIMIT, MAX_LIMIT),
+        offset=_offset(values),
         moment=moment(values["datetime"]) if "datetime" in values else None,
         filters={
             name: _value(known, values[name])
@@ -249,13 +250,15 @@ def _instant(text: str) -> dt.datetime:
     try:
         if not _INSTANT.fullmatch(text):
             raise ValueError(text)  # Python itself would also take 2026-W05-6
-        time = parcels.instant(text)
+        time = parcels.instant(text.upper())
         time.astimezone(parcels.VIETNAM)
     except (ValueError, BadRequest):
         why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
         raise _bad("datetime", why, text) from None
     except OverflowError:
-        raise _bad("datetime", "it is at the end of the calendar", text) from None
+        if text.startswith("9999"):  # how some say that there is no end
+            return _LAST
+        raise _bad("datetime", "it is at the beginning of the calendar", text) from None
     return time
 
 
@@ -274,17 +277,27 @@ def _value(known: Property, text: str) -> Any:
     return value
 
 
-def _integer(
-    values: Mapping[str, str], name: str, default: int, *, least: int, most: int | None = None
-) -> int:
+def limit_of(values: Mapping[str, str], default: int, most: int) -> int:
+    """Return the limit of a page; more than `most` means that. Raises `BadRequest`."""
+    return min(integer(values, "limit", default, least=1), most)
+
+
+def integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    """Read a whole number; the largest come as no more than 18 digits. Raises `BadRequest`."""
     text = values.get(name)
     if text is None:
         return default
-    if not (text.isascii() and text.isdigit() and len(text) <= 18) or int(text) < least:
+    digits = text.lstrip("0") or text[:1]
+    if not (text.isascii() and text.isdigit()) or int(digits[:18]) < least:
         raise _bad(name, f"it must be a whole number from {least}", text)
-    if most is not None and int(text) > most:
-        raise _bad(name, f"it must be at most {most}", text)
-    return int(text)
+    return int(digits) if len(digits) <= 18 else 10**18
+
+
+def _offset(values: Mapping[str, str]) -> int:
+    offset = integer(values, "offset", 0, least=0)
+    if offset > _MAX_OFFSET:
+        raise _bad("offset", f"it must be at most {_MAX_OFFSET}", values["offset"])
+    return offset
 
 
 def _choice(values: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:
@@ -299,13 +312,12 @@ def _cursor(token: str, query: Query) -> Cursor:
     try:
         plain = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
         direction, key, order, *rest = json.loads(plain)
-        if not (isinstance(key, str) and isinstance(order, str)) or "\0" in key:
-            raise ValueError(token)
         sort, by = rest or ("", ())
         if sort != query.sorted_by or len(by) != len(query.sort):
             raise ValueError(token)
-        if not all(each is None or (isinstance(each, str) and "\0" not in each) for each in by):
-            raise ValueError(token)
+        for each in (key, order, *(value for value in by if value is not None)):
+            if b"\0" in each.encode():  # which fails for what is no text
+                raise ValueError(token)
         if collection.key_kind == "uuid":
             uuid.UUID(key)
         elif collection.key_kind == "integer" and not -(2**63) <= int(key) < 2**63:
@@ -316,11 +328,13 @@ def _cursor(token: str, query: Query) -> Cursor:
             raise ValueError(token)
         known: dict[str, Literal["next", "prev"]] = {"n": "next", "p": "prev"}
         return Cursor(known[direction], key, order, sort, tuple(by))
-    except (ValueError, KeyError, TypeError, binascii.Error, UnicodeDecodeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _bad("cursor", "take it from a link as it is", token) from None
 
 
 def _bad(name: str, why: str, given: str) -> BadRequest:
+    lost = _LOST_PLUS.search(given)
     return BadRequest(
         f"Parameter {name} is not usable: {why} (given: {given[:200]!r}).",
+        hint="In an address + means a space: write %2B." if lost else None,
     )

@@ -48,4 +48,4 @@ def steps(service: Service, environ: dict[str, Any]) -> Steps[Answer | None] | N
 
 
 def _few(limit: str | None) -> bool:
-    return limit is None or not limit.isdecimal() or int(limit[:9]) <= MOST
+    return limit is None or not limit.isdecimal() or int(limit.lstrip("0")[:9] or 0) <= MOST

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import gzip
 import json
@@ -158,6 +159,9 @@ def test_a_parcel_is_asked_for_as_of_a_time_and_over_its_states(client, made):
     assert areas("2026-03-01T01:00:00Z/..") == [(2, 400.0)]
     assert areas("2026-03-01/2026-03-01") == [(1, 440.0), (2, 400.0)]
     assert areas("../2025-01-01") == []
+    assert areas("2026-03-01t00:59:59z") == [(1, 440.0)]  # RFC 3339 allows either case
+    assert areas("2026-01-01T00:00:00Z/9999-12-31T23:59:59Z") == [(1, 440.0), (2, 400.0)]
+    assert areas("9999-12-31T23:59:59Z") == [(2, 400.0)]
     told = client.get(f"{ITEMS}/{made['12']}?datetime={BETWEEN}").json
     assert told["properties"]["version"] == 1
     assert client.get(f"{ITEMS}/{made['12']}?datetime=2020-01-01").status_code == 404
@@ -290,7 +294,8 @@ def test_how_many_match_is_told_where_it_is_free_or_asked_for(still):
     assert still.get(f"{ITEMS}?limit=3&land_use=ONT&count=exact").json["numberMatched"] == 4
     assert still.get(f"{ITEMS}?limit=1&count=exact&datetime=../..").json["numberMatched"] == 17
     assert still.get(f"{ITEMS}?limit=16").json["numberMatched"] == 16
-    assert still.get(f"{ITEMS}?limit=99999999").json["numberReturned"] == 16
+    for much in ("99999999", "0" * 30 + "17", "9" * 5000):
+        assert still.get(f"{ITEMS}?limit={much}").json["numberReturned"] == 16
 
 
 def test_a_page_and_a_feature_cost_one_statement(settings, engine, made):
@@ -462,6 +467,7 @@ def test_a_page_for_people_writes_values_as_text(client, engine, made):
         ("limit=1.5", "limit"),
         ("limit=", "limit"),
         ("limit=٣", "limit"),
+        ("limit=000", "limit"),
         ("limit=1&limit=2", "limit"),
         ("offset=-1", "offset"),
         ("offset=99999999999999999999", "offset"),
@@ -489,6 +495,8 @@ def test_a_page_for_people_writes_values_as_text(client, engine, made):
         ("datetime=yesterday", "yesterday"),
         ("datetime=2026-01-01/2025-01-01", "datetime"),
         ("datetime=a/b/c", "datetime"),
+        ("datetime=2026-01-01T00:00:00+07:00", "write %2B"),
+        ("valid_from=2026-01-01T00:00:00.5+07:00", "write %2B"),
         ("datetime=0001-01-01T00:00:00%2B14:00", "datetime"),
         ("bbox=1,2,3", "bbox"),
         ("bbox=a,b,c,d", "bbox"),
@@ -512,6 +520,12 @@ def test_a_bad_parameter_is_named_in_one_sentence(still, query, named):
     assert made.json["code"] == "InvalidParameterValue"
     assert named in made.json["description"]
     assert made.json["error"]["message"] in made.json["description"]
+
+
+def test_a_cursor_whose_key_is_no_text_is_refused(still):
+    token = base64.urlsafe_b64encode(rb'["n","\ud800","2025-07-01"]').decode()
+    made = still.get(f"/ogc/collections/communes/items?cursor={token}")
+    assert (made.status_code, made.json["code"]) == (400, "InvalidParameterValue")
 
 
 @pytest.mark.parametrize(
