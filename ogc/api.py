@@ -288,7 +288,7 @@ class Service:
             "Cache-Control": "no-store",
         }
         if request.method == "HEAD":
-            return Response(headers=headers)
+            return Response(iter(()), headers=headers)  # how long it is nobody knows yet
         if _wants_a_job():
             return self._export_job(of, name, arguments)
         export = exports.Export(exports.Source(self.url), query, name)
@@ -588,7 +588,7 @@ class Service:
             base=_base(),
             json_here=_with(f="json"),
             map_here=_with(f="json", crs=f"{crs.EPSG}3857"),
-            map_assets=request.root_url.rstrip("/") + "/static/vendor",
+            map_assets=Asked(request.environ).root + "/static/vendor",
             show=functools.partial(_show, language=language),
             named=_named,
             crs_name=lambda uri: crs.offered(self.settings.srid)[uri].name,

@@ -76,7 +76,7 @@ class Asked:
 
     @cached_property
     def root(self) -> str:
-        """The address of the application, as the client knows it."""
+        """The address of the application, as the client knows it. Raises `BadRequest`."""
         environ = self._environ
         return _root(
             environ["wsgi.url_scheme"], environ.get("HTTP_HOST"), environ["SERVER_NAME"],
@@ -161,9 +161,15 @@ def _root(scheme: str, host: str | None, name: str, port: str, script: str) -> s
         "wsgi.url_scheme": scheme, "SERVER_NAME": name, "SERVER_PORT": port, "SCRIPT_NAME": script,
         "REQUEST_METHOD": "GET",
     }  # fmt: skip
-    if host is not None:
+    if host:  # HTTP/1.0 knows none, and the web server then gives an empty one
         environ["HTTP_HOST"] = host
-    return Request(environ).root_url.rstrip("/")
+    asked = Request(environ)
+    if not asked.host:
+        raise BadRequest(
+            f"The header Host is no name and port of a host: {(host or '')[:200]!r}.",
+            hint="Links would begin with it.",
+        )
+    return asked.root_url.rstrip("/")
 
 
 @lru_cache(256)
@@ -181,8 +187,11 @@ def _form(forms: tuple[str, ...], name: str | None, accept: str) -> str:
     accepted = parse_accept_header(accept, MIMEAccept)
     if not accepted:
         return main
-    bare = main.partition(";")[0]
-    best = accepted.best_match(dict.fromkeys((*forms, bare)))
+    named = dict.fromkeys((*forms, main.partition(";")[0]))
+    best = accepted.best_match(named)
+    if best is None:  # what is wanted of a type beside its name, such as a charset, is passed over
+        plain = (("*/*" if each == "*" else each.partition(";")[0], q) for each, q in accepted)
+        best = MIMEAccept(plain).best_match(named)
     if best is None:
         raise NotAcceptable(
             f"There is no answer here in what Accept names: {str(accepted)[:200]!r}.",

@@ -106,9 +106,9 @@ def document(
                 },
                 # refused by the server before anything here sees it
                 "TooLong": {
-                    "description": "Địa chỉ dài hơn 8.190 ký tự."
+                    "description": "Địa chỉ dài hơn 65.534 byte."
                     if vi
-                    else "The address has more than 8,190 characters."
+                    else "The address has more than 65,534 bytes."
                 },
             },
             "schemas": _schemas(offer.values(), language),

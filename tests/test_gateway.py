@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import re
 import socket
 import time
 from contextlib import closing
@@ -129,16 +130,145 @@ def test_a_stream_that_breaks_off_is_no_whole_file(both):
         ask(port, "/ogc/collections/breaking/export?f=geojsonl")
 
 
+# -- bytes on the wire, as no client of ours would send them
+
+
+def sent(port, *requests, host=b"Host: x\r\n", version=b"1.1"):
+    """All that comes back for requests in one go, each a line and what follows its headers."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as made:
+        for place, (line, *rest) in enumerate(requests):
+            last = b"Connection: close\r\n" if place == len(requests) - 1 else b""
+            more = rest or [b"", b""]
+            made.sendall(b"%b HTTP/%b\r\n%b%b%b\r\n%b" % (line, version, host, last, *more))
+        return b"".join(iter(lambda: made.recv(1 << 16), b""))
+
+
+def statuses(answer):
+    return [int(each) for each in re.findall(rb"HTTP/1\.[01] (\d{3})", answer)]
+
+
+def description(answer):
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["description"]
+
+
 def test_requests_in_one_go_are_answered_in_order(both):
     port, _, keys = both
-    with socket.create_connection(("127.0.0.1", port)) as made:
-        paths = [f"{ITEMS}/{keys[0]}", "/healthz", f"{ITEMS}?limit=1", f"{ITEMS}/{keys[1]}"]
-        last = "GET /ogc/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        made.sendall(
-            "".join(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n" for path in paths).encode()
-            + last.encode()
-        )
-        answer = b"".join(iter(lambda: made.recv(1 << 16), b""))
-    assert answer.count(b"HTTP/1.1 200") == 5
+    paths = [f"{ITEMS}/{keys[0]}", "/healthz", f"{ITEMS}?limit=1", f"{ITEMS}/{keys[1]}", "/ogc/"]
+    answer = sent(port, *([f"GET {path}".encode()] for path in paths))
+    assert statuses(answer) == [200] * 5
     places = [answer.index(each.encode()) for each in (f'"id":"{keys[0]}"', '"status":"ok"')]
     assert places == sorted(places)
+
+
+INNER = b"GET /ogc/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [f"GET {ITEMS}?limit=1", "GET /ogc", "POST /ogc", "HEAD /ogc"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (b"Content-Length: %d\r\n" % len(INNER), INNER),
+        (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(INNER), INNER)),
+    ],
+    ids=["long", "chunked"],
+)
+def test_a_body_is_neither_read_nor_taken_for_the_next_request(both, line, more):
+    port, *_ = both
+    answer = sent(port, [line.encode(), *more], [b"GET /healthz"])
+    assert statuses(answer) == [405 if line.startswith("POST") else 200, 200]
+    assert answer.endswith(b'{"status":"ok"}\n')
+
+
+def test_a_body_that_is_long_or_never_comes_holds_nobody_up(both):
+    port, *_ = both
+    for line in (f"GET {ITEMS}?limit=1", "GET /ogc", "POST /ogc"):
+        for body in (INNER * 60_000, b"x"):
+            head = b"Content-Length: %d\r\n" % (len(INNER) * 60_000)
+            told = statuses(sent(port, [line.encode(), head, body]))
+            assert told == [405 if line.startswith("POST") else 200], (line, len(body))
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET /ogc/collections/\xff\xfe/items", 400),
+        (b"GET " + ITEMS.encode() + b"?label=\xff\xe1", 400),
+        (b"GET /ogc/collections/%ff%fe/items", 404),
+        (b"GET /ogc/collections/parcels/items/%ff%fe", 404),
+        (b"GET /ogc/collections/communes/items/%ed%a0%80", 404),
+        (b"GET /ogc/tiles/WebMercatorQuad/%ff/0/0", 404),
+        (b"GET /ogc/exports/%ff/%ff", 404),
+        (b"GET /%ff", 404),
+        (b"GET " + ITEMS.encode() + b"?label=%ff%e1", 200),
+        (b"GET " + ITEMS.encode() + b"?filter=label='%ed%a0%80'", 200),
+        (b"GET " + ITEMS.encode() + b"?limit=%ff", 400),
+        (b"GET " + ITEMS.encode() + b"?%ff=1", 400),
+        ("GET /ogc/collections/communes/items/ế".encode(), 404),
+        (f"GET {ITEMS}?label=ế".encode(), 200),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_so(both, line, status):
+    port, *_ = both
+    answer = sent(port, [line])
+    assert statuses(answer) == [status]
+    answer.partition(b"\r\n\r\n")[2].decode()
+
+
+def test_an_absolute_address_is_as_good_as_a_path(both):
+    port, *_ = both
+    for path in (f"{ITEMS}?limit=2", "/ogc/conformance", "/ogc/nothing"):
+        plain = sent(port, [f"GET {path}".encode()])
+        absolute = sent(port, [f"GET http://x{path}".encode()])
+        assert statuses(plain) == statuses(absolute)
+        body = [each.partition(b"\r\n\r\n")[2].partition(b',"timeStamp"')[0]
+                for each in (plain, absolute)]  # fmt: skip
+        assert body[0] == body[1]
+
+
+def test_links_begin_with_a_host_or_there_are_none(both):
+    port, *_ = both
+    here = f'"http://127.0.0.1:{port}{ITEMS}?limit=1"'.encode()
+    line = [f"GET {ITEMS}?limit=1".encode()]
+    for version, host in ((b"1.0", b""), (b"1.0", b"Host:\r\n"), (b"1.1", b"Host:\r\n")):
+        answer = sent(port, line, host=host, version=version)
+        assert statuses(answer) == [200]
+        assert here in answer
+    for host in (b'a"b', b"a/b", b"a, b", b"a\r\nHost: b", b"<script>"):
+        for path in (f"{ITEMS}?limit=1", f"{ITEMS}?limit=1&f=html", "/ogc", "/ogc/nothing"):
+            answer = sent(port, [f"GET {path}".encode()], host=b"Host: %b\r\n" % host)
+            assert statuses(answer) == [400], (host, path)
+            assert "Host" in description(answer)
+
+
+def test_an_address_may_be_as_long_as_is_told(both):
+    port, *_ = both
+    told = json.loads(ask(port, "/ogc/openapi?lang=en")[2])["components"]["responses"]["TooLong"]
+    most = int(re.search(r"[0-9,]+(?= bytes)", told["description"])[0].replace(",", ""))
+    path = f"{ITEMS}?label=".ljust(most, "x")
+    for longer, status in (("", 200), ("x", 414)):
+        assert statuses(sent(port, [f"GET {path}{longer}".encode()])) == [status]
+
+
+def test_headers_that_make_no_sense_are_passed_over_or_told(both):
+    port, *_ = both
+    for header, status in (
+        (b"Accept: \xff\xfe", 406),
+        (b"Accept-Language: \xff", 200),
+        (b"Accept-Encoding: \xff;q=x, br;q=, gzip;q=9", 200),
+        (b'If-None-Match: \xff"', 200),
+        (b"If-Modified-Since: yesterday", 200),
+        (b"Range: bytes=5-2", 200),
+        (b"Cookie: \xff", 200),
+        (b"".join(b"X-%d: a\r\n" % n for n in range(80)) + b"X: a", 200),
+    ):
+        answer = sent(port, [f"GET {ITEMS}?limit=1".encode()], host=b"Host: x\r\n%b\r\n" % header)
+        assert statuses(answer) == [status], header
+
+
+def test_the_head_of_a_file_does_not_say_that_it_is_empty(both):
+    port, *_ = both
+    status, headers, _ = ask(port, "/ogc/collections/communes/export?f=gpkg", "HEAD")
+    assert status == 200
+    named = {name.lower(): value for name, value in headers}
+    assert "content-length" not in named
+    assert named["content-type"] == "application/geopackage+sqlite3"
