@@ -90,6 +90,16 @@ def test_a_zip_and_any_name(tmp_path, suffix):
     same(survey.read(tmp_path / "a.zip", SETTINGS), survey.read(tmp_path / "x", SETTINGS))
 
 
+def test_text_ends_at_a_nul(tmp_path):
+    rows = [{**row, "DIACHI": "Ấp Suối|Mẫu", "TENCHU": "Lê|Văn"} for row in ROWS]
+    path = write(tmp_path / "thua.fgb", rows)
+    path.write_bytes(path.read_bytes().replace(b"|", b"\0"))
+    made = [survey.read(path, SETTINGS, engine=engine) for engine in reader.ENGINES]
+    same(*made)
+    assert made[0].attributes["address"].to_pylist() == ["Ấp Suối"] * 5
+    assert made[0].attributes["owner"].to_pylist() == ["Lê"] * 5
+
+
 def test_several_layers_of_one_file(tmp_path):
     path = write(tmp_path / "a.gpkg", layer="to 1")
     write(path, [parcel(9, plot(9, 9))], layer="to 2", append=True)

@@ -261,13 +261,18 @@ def _plain(field: Any) -> Any:
 
 
 def _cast(column: Any, kind: Any) -> Any:
+    """Return a column as it is handed on: text as Unicode, that ends at a NUL."""
     import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
 
     if column.type == kind:
         try:
             column.validate(full=True)
         except pa.ArrowInvalid:  # text that is no UTF-8, whatever the format promises
-            return pa.array(map(_text, column.cast(pa.binary()).to_pylist()), kind)
+            column = pa.array(map(_text, column.cast(pa.binary()).to_pylist()), kind)
+        # As the other engine and all other formats have it; and no database takes a NUL for text.
+        if pa.types.is_string(kind) and pc.any(pc.match_substring(column, "\0")).as_py():
+            column = pc.replace_substring_regex(column, r"(?s)\x00.*", "")
         return column
     return pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)
 
