@@ -102,6 +102,15 @@ def test_a_bad_parcel_is_a_finding(tmp_path):
     assert len(made.findings) == 4
 
 
+def test_a_point_beyond_the_globe_is_not_kept_and_its_parcel_has_no_shape(tmp_path):
+    many = [(str(number), plot(number, 0)) for number in range(1, 300)]
+    made = read(tmp_path, lines([*many, ("999", shapely.box(1e30, 1e30, 2e30, 2e30))]))
+    assert [(f.rule, f.row) for f in made.findings] == [("missing-geometry", 299)]
+    assert np.isfinite(made.points.stored).all()
+    assert np.isfinite(made.measured_area[:299]).all()
+    assert 299 not in made.points.parcels.flatten().to_pylist()
+
+
 def test_lines_of_a_parcel_that_disagree(tmp_path):
     text = lines(TWO, header="sheet;number;order;x;y").splitlines()
     text = [text[0] + ";Tên chủ"] + [f"{t};Chủ {i // 6}" for i, t in enumerate(text[1:])]

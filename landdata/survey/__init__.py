@@ -188,6 +188,8 @@ def _points(made: Stream, target: int) -> SurveyPoints | None:
     assert source is not None  # no refusal without a code
     measured = np.column_stack([found["east"].to_numpy(), found["north"].to_numpy()])
     stored = np.column_stack(crs.transformer(source, target).transform(*measured.T))
+    there = crs.on_globe(stored) & crs.on_globe(measured)  # a parcel of another has no shape
+    found, measured, stored = found.filter(pa.array(there)), measured[there], stored[there]
     names = found["name"].combine_chunks().to_pylist()
     said = iter(made.decision.spelling.decode([name for name in names if name is not None]))
     return SurveyPoints(

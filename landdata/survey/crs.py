@@ -58,6 +58,18 @@ _SAMPLE = 400_000  # coordinates
 _MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
 
 
+def on_globe(coordinates: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Tell which of the coordinates, shape (n, 2), any CRS of the Earth has.
+
+    A stray vertex may have any number, with whose square nobody can count.
+    """
+    near: NDArray[np.bool_] = np.all(np.abs(coordinates) <= _GLOBE, axis=1)
+    return near
+
+
+_GLOBE = 1e8  # metres, or degrees; twice around the Earth, and more
+
+
 class Sample:
     """Every so many-th of the coordinates that come, in as far as they came; at most 400,000.
 

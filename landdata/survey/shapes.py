@@ -58,24 +58,22 @@ class Shapes:
 
         What has a coordinate beyond the CRS is lost.
         """
-        measured = None if crs.is_geographic(source) else _areas(self.geometry)
         if source == target:
             moved = np.round(self.coordinates, DIGITS)
         else:
             transformer = crs.transformer(source, target)
             x, y = transformer.transform(self.coordinates[:, 0], self.coordinates[:, 1])
             moved = np.round(np.column_stack([x, y]), DIGITS)
-        if not np.isfinite(moved).all():
-            finite = np.isfinite(moved).all(axis=1)
+        there = crs.on_globe(moved) & crs.on_globe(self.coordinates)
+        if not there.all():
             counts = shapely.get_num_coordinates(self.geometry)
             owner = np.repeat(np.arange(len(self.geometry)), counts)
             lost = np.zeros(len(self.geometry), np.bool_)
-            lost[owner[~finite]] = True
+            lost[owner[~there]] = True
             self._lose(lost, "outside")
             moved = moved[~lost[owner]]
             self.coordinates = self.coordinates[~lost[owner]]
-            if measured is not None:
-                measured[lost] = np.nan
+        measured = None if crs.is_geographic(source) else _areas(self.geometry)
         geometry = self.geometry
         if not np.array_equal(moved, self.coordinates):  # most are on the grid, in its system
             geometry = shapely.set_coordinates(geometry, moved)
