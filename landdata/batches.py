@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import math
 import os
 import queue
 import shutil
@@ -72,12 +71,12 @@ _TOGETHER = 200  # states that are sent at once
 _AHEAD = 16  # blocks of them that are there before they are sent: neither session waits for long
 _TAKEN_IN = 0.8  # the share of an acceptance that is over when all states are in their table
 
-MARGIN = 2.0  # metres around a survey in which what becomes official must wait
 _NEAR = 50.0  # metres around a few parcels in which an official one is their neighbour
 _SQUARE = 500.0  # metres; few parcels are looked at square by square
 _LITTLE = 2e6  # m²; on so little ground there are not many parcels anyway
 _MANY = 10_000  # rows; so many are whole sheets
 _CELL = 10_000.0  # metres; transactions whose cells differ can't touch each other's parcels
+_MOST_CELLS = 1000  # that one transaction locks; the server has room for some thousand locks in all
 
 
 def receive(
@@ -310,7 +309,7 @@ def accept(
     around = summary["around"]
     if progress:
         progress("accept", 0.0)
-    _lock_ground(session, batch.commune, around["box"])
+    _lock_ground(session, batch.commune, around["windows"])
     started = time.monotonic()
     if around["official"] != _neighbourhood(session, settings, batch.commune, around):
         before = _verdict(session, number)
@@ -462,7 +461,6 @@ def neighbours(
 
     def fetch(survey: Survey) -> Neighbours:
         ground = {} if around is None else around
-        ground["box"] = _box(survey)
         ground["sheets"] = sorted(survey.attributes["sheet"].unique().drop_null().to_pylist())
         ground["windows"] = _windows(survey, Limits.load(settings.rules).island)
         ground["official"] = _neighbourhood(session, settings, commune, ground)
@@ -687,14 +685,6 @@ def _ahead(blocks: Iterator[bytes]) -> Generator[bytes]:
 # -- the ground ----------------------------------------------------------------------------
 
 
-def _box(survey: Survey) -> list[float]:
-    """Return the bounds of a survey with the margin, [xmin, ymin, xmax, ymax], metres."""
-    bounds = shapely.total_bounds(survey.geometry)
-    if not np.isfinite(bounds).all():
-        return [0.0, 0.0, 0.0, 0.0]
-    return [float(v) for v in (*np.floor(bounds[:2] - MARGIN), *np.ceil(bounds[2:] + MARGIN))]
-
-
 def _windows(survey: Survey, island: float) -> list[list[float]]:
     """Return the boxes in which official parcels are looked for, [xmin, ymin, xmax, ymax], metres.
 
@@ -731,7 +721,7 @@ def _numbers(survey: Survey, sheets: list[str]) -> dict[str, Any]:
 
 
 def _ground(settings: Settings, commune: str | None, around: dict[str, Any]) -> dict[str, Any]:
-    windows = zip(*around.get("windows", [around["box"]]), strict=True)
+    windows = zip(*around["windows"], strict=True)
     corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(list, windows), strict=True))
     return {**corners, "srid": settings.srid, "commune": commune, "sheets": around["sheets"]}
 
@@ -742,20 +732,45 @@ def _neighbourhood(
     return str(session.scalar(sql("neighbourhood"), _ground(settings, commune, around)))
 
 
-def _lock_ground(session: Session, commune: str, box: list[float]) -> None:
+def _lock_ground(session: Session, commune: str, windows: list[list[float]]) -> None:
     """Take the commune's lock and those of the ground, until the transaction ends.
 
     Two writers that each check and then insert would both find no overlap and store one. The
     locks are of cells of the ground, because two communes' batches may meet where neither has
-    a parcel or a boundary yet. All take them in the same order, so none waits in a circle.
+    a parcel or a boundary yet. `windows` hold all parcels, with more around them than parcels
+    that touch are apart. All take the locks in the same order, so none waits in a circle.
     """
-    xs = range(math.floor(box[0] / _CELL), math.floor(box[2] / _CELL) + 1)
-    ys = range(math.floor(box[1] / _CELL), math.floor(box[3] / _CELL) + 1)
-    cells = sorted((x & 0x7FFF) << 16 | y & 0xFFFF for x, y in product(xs, ys))
+    cells = _cells(windows)
     lock = sa.text("SELECT pg_advisory_xact_lock(:kind, :key)")
     session.execute(lock, {"kind": 1, "key": int(commune)})
+    if cells is None:
+        session.execute(lock, {"kind": 2, "key": _ALL})
+        return
+    shared = sa.text("SELECT pg_advisory_xact_lock_shared(:kind, :key)")
+    session.execute(shared, {"kind": 2, "key": _ALL})
     for cell in cells:
         session.execute(lock, {"kind": 2, "key": cell})
+
+
+_ALL = -1  # the key of all ground; that of a cell is never negative
+
+
+def _cells(windows: list[list[float]]) -> list[int] | None:
+    """Number the cells that boxes touch, in order; null: too many, so it is all the ground.
+
+    A parcel that was drawn across the globe is rejected, but not before the ground is locked.
+    """
+    corners = np.unique(np.floor(np.array(windows, np.float64) / _CELL), axis=0)
+    sides = corners[:, 2:] - corners[:, :2] + 1
+    if sides.prod(axis=1).sum() > _MOST_CELLS:
+        return None
+    return sorted(
+        {
+            (x & 0x7FFF) << 16 | y & 0xFFFF
+            for left, low, right, top in corners.astype(np.int64).tolist()
+            for x, y in product(range(left, right + 1), range(low, top + 1))
+        }
+    )
 
 
 def _verdict(session: Session, number: int) -> str:

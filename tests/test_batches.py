@@ -237,6 +237,18 @@ def test_a_scattered_batch_is_checked_against_what_is_official_around_each_parce
         accept(engine, settings, number)
 
 
+@pytest.mark.parametrize("far", [9e7, 1e38, 3e160])
+def test_a_parcel_with_a_stray_vertex_does_not_hinder_the_others(
+    engine: sa.Engine, settings: Settings, tmp_path: Path, far: float
+) -> None:
+    x, y = plot(0, 50).centroid.coords[0]
+    bow = shapely.Polygon([(x, y), (far, far), (x, y + 20), (far, y)])
+    rows = [parcel(n, plot(n % 20, n // 20)) for n in range(1, 300)]
+    path = write(tmp_path / "a.zip", [*rows, parcel(999, bow, DIENTICH=1.0)])
+    summary = submit(engine, settings, path)
+    assert (summary["read"], summary["accepted"], summary["rejected"]) == (300, 299, 1)
+
+
 def test_a_new_survey_replaces_and_the_past_can_be_asked(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
