@@ -489,7 +489,17 @@ def _judge(
     fetch = neighbours(session, settings, batch.commune, around)
     boundary = communes.border(session, batch.commune)
     read: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+    in_vain = threading.Event()
     turn = threading.Lock()  # the connection is one for both
+
+    def coming() -> Iterator[Part]:
+        while (part := read.get()) is not None and not in_vain.is_set():
+            yield part
+
+    def hand_on(part: Part) -> None:
+        if staging_rows.done():  # it failed, so there is no use in reading on
+            staging_rows.result()
+        read.put(part)
 
     def surveyed(survey: Survey) -> Neighbours:
         read.put(None)
@@ -501,7 +511,7 @@ def _judge(
     with session.begin_nested(), ThreadPoolExecutor(1) as aside:
         cursor = session.connection().connection.cursor()
         staging_rows = aside.submit(
-            staging.stage, cursor, batch.id, iter(read.get, None), status=ACCEPTABLE, turn=turn
+            staging.stage, cursor, batch.id, coming(), status=ACCEPTABLE, turn=turn
         )
         try:
             report = check_file(
@@ -511,13 +521,14 @@ def _judge(
                 commune=batch.commune,
                 neighbours=surveyed,
                 boundary=boundary,
-                each=read.put,
+                each=hand_on,
                 progress=progress,
             )
-        except BaseException:
-            while not read.empty():  # it is in vain
-                read.get()
+        except BaseException as error:
+            in_vain.set()
             read.put(None)
+            if isinstance(error, sa.exc.DBAPIError) and (cause := staging_rows.exception()):
+                raise cause from None  # the transaction was broken by it
             raise
         started = time.monotonic()
         if progress:

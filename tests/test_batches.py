@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 import shapely
 import sqlalchemy as sa
@@ -401,6 +402,18 @@ def test_what_was_staged_of_a_file_that_is_refused_in_the_end_is_taken_out(
             batches.check(session, settings, number)
         assert batches.get(session, number).state == "checked"
     assert staged(engine) == before
+
+
+def test_why_rows_cannot_be_staged_is_told_and_not_what_follows_from_it(
+    engine: sa.Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    with engine.begin() as connection:
+        connection.execute(sa.text("ALTER TABLE staged_parcels ADD CHECK (row > 0)"))
+    for size in (1, reader.BLOCK):
+        monkeypatch.setattr(reader, "BLOCK", size)
+        with pytest.raises(psycopg.errors.CheckViolation):
+            check(engine, settings, number)
 
 
 @pytest.mark.parametrize("codes", [(COMMUNE, COMMUNE), (COMMUNE, "99902")])
