@@ -43,7 +43,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from psycopg.abc import Buffer
 from psycopg.types.json import Jsonb
-from sqlalchemy.dialects.postgresql import ARRAY, aggregate_order_by, insert
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
 from landdata import communes, publications, staging
@@ -52,7 +52,7 @@ from landdata.check import check as check_file
 from landdata.db import sql
 from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError, NotFound
 from landdata.findings import Finding
-from landdata.models import Batch, StagedParcel, StoredFinding, SurveyPoint
+from landdata.models import Batch, StoredFinding, SurveyPoint
 from landdata.settings import Settings
 from landdata.survey import Part, Survey
 from landdata.survey.archive import bundle
@@ -312,9 +312,8 @@ def accept(
     _lock_ground(session, batch.commune, around["windows"])
     started = time.monotonic()
     if around["official"] != _neighbourhood(session, settings, batch.commune, around):
-        before = _verdict(session, number)
         _judge(session, settings, batch, progress)
-        if reviewed and _verdict(session, number) != before:
+        if reviewed and _summary(batch)["around"]["verdict"] != around.get("verdict"):
             raise Conflict(
                 f"What is official around batch {number} has changed since its check,"
                 " and with it the verdict on its parcels.",
@@ -456,7 +455,8 @@ def neighbours(
 ) -> Callable[[Survey], Neighbours]:
     """Return what fetches the official parcels around a survey.
 
-    Into `around` go the ground that was asked for and what was official on it.
+    Into `around` go the ground that was asked for, what was official on it, as one value, and the
+    numbers of the `states` that were fetched.
     """
 
     def fetch(survey: Survey) -> Neighbours:
@@ -466,6 +466,7 @@ def neighbours(
         ground["official"] = _neighbourhood(session, settings, commune, ground)
         asked = {**_ground(settings, commune, ground), **_numbers(survey, ground["sheets"])}
         found = session.execute(sql("neighbours"), asked).all()
+        ground["states"] = [row.id for row in found]
         return Neighbours(
             parcels=np.array([row.parcel for row in found], dtype=object),
             geometry=shapely.from_wkb(np.array([row.geom for row in found], dtype=object)),
@@ -549,6 +550,7 @@ def _judge(
         "may_correct": _may_correct(session, batch, around["sheets"]),
         "compared": _compare(session, batch),
     }
+    around["verdict"] = _verdict(report, around.pop("states"))
     batch.summary = summary | {"around": around}
     batch.state, batch.refusal = "checked", None
     batch.checked_at = dt.datetime.now(dt.UTC)
@@ -582,6 +584,18 @@ def _stage(session: Session, batch: Batch, report: Report) -> Report:
                  Jsonb(finding.as_dict()))
             )  # fmt: skip
     return report
+
+
+def _verdict(report: Report, states: list[int]) -> str:
+    """Return as one value what becomes of each row, and which official state it replaces.
+
+    `states` number the neighbours' states. A row that is acceptable before and after is another
+    matter where a parcel has got its number meanwhile, which it would replace unseen.
+    """
+    status, replaces = report.checked.status, report.checked.replaces
+    replaced = np.array([*states, 0])[np.where(status == ACCEPTABLE, replaces, -1)]
+    told = np.column_stack([report.survey.rows, status, replaced])
+    return hashlib.sha256(told.astype(np.int64).tobytes()).hexdigest()
 
 
 def _as_duplicates(report: Report, rows: NDArray[np.int64]) -> Report:
@@ -782,15 +796,6 @@ def _cells(windows: list[list[float]]) -> list[int] | None:
             for x, y in product(range(left, right + 1), range(low, top + 1))
         }
     )
-
-
-def _verdict(session: Session, number: int) -> str:
-    """Return the verdict on a batch's rows as one value."""
-    rows = sa.func.string_agg(
-        sa.func.concat(StagedParcel.row, ":", StagedParcel.status),
-        aggregate_order_by(sa.literal(","), StagedParcel.row),
-    )
-    return str(session.scalar(sa.select(sa.func.md5(rows)).where(StagedParcel.batch_id == number)))
 
 
 # -- small things --------------------------------------------------------------------------

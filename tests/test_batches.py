@@ -304,6 +304,19 @@ def test_a_verdict_that_has_changed_is_not_accepted_unseen(
     assert accept(engine, settings, late)["accepted"] == 0
 
 
+def test_a_parcel_that_got_the_number_meanwhile_is_not_replaced_unseen(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    # two crews number their parcels alike, far apart: neither overlaps the other
+    late = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
+    check(engine, settings, late)
+    submit(engine, settings, write(tmp_path / "b.zip", [parcel(1, plot(40, 40))]))
+    with pytest.raises(Conflict, match="has changed since its check"):
+        accept(engine, settings, late)
+    assert rules(check(engine, settings, late)) == {"replaces-official"}
+    assert accept(engine, settings, late)["accepted"] == 1
+
+
 def test_a_neighbour_that_changes_nothing_does_not_stop_a_batch(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
