@@ -283,10 +283,11 @@ class Service:
         known = exports.FORMATS[name]
         headers = {
             "Content-Type": known.media,
-            "Content-Crs": f"<{query.crs.uri}>",
             "Content-Disposition": f'attachment; filename="{exports.filename(of, name)}"',
             "Cache-Control": "no-store",
         }
+        if name == "jsonfg" or not query.crs.north_first:  # else its axes are not in that order
+            headers["Content-Crs"] = f"<{query.crs.uri}>"
         if request.method == "HEAD":
             return Response(iter(()), headers=headers)  # how long it is nobody knows yet
         if _wants_a_job():

@@ -26,7 +26,7 @@ _TYPES = {
     "integer": pa.int32(),
     "number": pa.float64(),
     "date": pa.date32(),
-    "time": pa.timestamp("ms", "UTC"),
+    "time": pa.timestamp("us", "UTC"),
     "geometry": pa.large_string(),
 }
 

@@ -379,6 +379,8 @@ class _GaveUp(Exception):
 
 
 def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
+    if name != "jsonfg":
+        query = _east_first(query)
     if name == "csv":
         names = ", ".join(f'{sql} AS "{column}"' for column, _, sql in _columns(query, name))
         statement, parameters = _all(query, names)
@@ -398,9 +400,9 @@ def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
             '"conformsTo":["http://www.opengis.net/spec/json-fg-1/1.0/conf/core"],'
             f'"featureType":"{kind}","coordRefSys":"{query.crs.uri}",'
         )
-    elif not query.crs.geographic:
+    elif query.crs.srid != 4326:
         # RFC 7946 knows WGS 84 alone; GDAL and QGIS read what GeoJSON had before it, and would
-        # else take metres for degrees
+        # else take metres for degrees, and VN-2000 for WGS 84
         urn = f"urn:ogc:def:crs:EPSG::{query.crs.srid}"
         head += f'"crs":{{"type":"name","properties":{{"name":"{urn}"}}}},'
     sink.write((head + '"features":[\n').encode())
@@ -437,6 +439,14 @@ def _jsonfg(query: Query) -> str:
         until = f"replace({known['valid_to']}, 'null', '\"..\"')"
         time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
     return f"left({queries.feature_text(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
+
+
+def _east_first(query: Query) -> Query:
+    """What is asked for with longitude or easting first, as who opens a file expects it.
+
+    Only JSON-FG names a system whose axes a reader must look up.
+    """
+    return replace(query, crs=replace(query.crs, north_first=False))
 
 
 def _all(query: Query, columns: str) -> tuple[str, dict[str, Any]]:
@@ -482,7 +492,9 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
             utc = f"({of.column} AT TIME ZONE 'UTC')"
             if name in ("csv", "shp"):  # a dbf has no times
                 return "string", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
-            return "time", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"\')'
+            # GDAL has no finer times; the end of a state is cut off as the next one's beginning is
+            digits = "US" if name == "parquet" else "MS"
+            return "time", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.{digits}"Z"\')'
         case "codes" if name == "shp":
             codes = f"jsonb_path_query_array({of.column}, '$[*].code')::text"
             return "string", f"replace(translate({codes}, '[]\" ', ''), ',', '+')"
@@ -497,8 +509,7 @@ def _write_file(
     """Feed the child that writes a file."""
     known = FORMATS[name]
     of = query.collection
-    # files have easting or longitude first, whatever the authority says
-    query = replace(query, crs=replace(query.crs, north_first=False))
+    query = _east_first(query)
     columns = _columns(query, name)
     listed = ", ".join(f'{sql} AS "{column}"' for column, _, sql in columns)
     statement, parameters = _all(query, listed)

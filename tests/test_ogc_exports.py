@@ -14,6 +14,7 @@ import zipfile
 
 import numpy as np
 import pyarrow.parquet as pq
+import pyproj
 import pytest
 import served
 import shapely
@@ -132,6 +133,51 @@ def test_gdal_reads_every_parcel_as_it_is(still, tmp_path, name):
                 shapes[number].normalize(), shape.normalize(), 0.00011
             ) or shapes[number].equals(shape), number
         assert "VN-2000" in told["crs"] or "9212" in told["crs"]
+
+
+@pytest.mark.parametrize("name", ["geojson", "geojsonl", "csv", "gpkg", "fgb", "shp"])
+@pytest.mark.parametrize("code", [4326, 4756])
+def test_longitude_comes_first_whatever_the_system_says(still, tmp_path, name, code):
+    system = f"http://www.opengis.net/def/crs/EPSG/0/{code}"
+    answer = export(still, f=name, crs=system, number="4")
+    assert "Content-Crs" not in answer.headers  # its axes are in another order
+    assert export(still, f="jsonfg", crs=system).headers["Content-Crs"] == f"<{system}>"
+    known = exports.FORMATS[name]
+    path = tmp_path / f"x.{known.extension}"
+    if known.zipped:
+        with zipfile.ZipFile(io.BytesIO(answer.data)) as archive:
+            archive.extractall(tmp_path)
+        path = tmp_path / f"parcels.{known.extension}"
+    else:
+        path.write_bytes(answer.data)
+    feature = wanted(still, crs=system)["4"]
+    shape = shapely.transform(
+        shapely.geometry.shape(feature["geometry"]), lambda points: points[:, ::-1]
+    )
+    if name == "csv":
+        (row,) = csv.DictReader(io.StringIO(answer.text))
+        assert shapely.from_wkt(row["geometry"]).equals(shape)
+        return
+    told = read(path)
+    if name != "geojsonl" or code == 4326:
+        assert pyproj.CRS.from_user_input(told["crs"]).to_epsg(min_confidence=20) == code
+    assert shapely.hausdorff_distance(shapely.from_wkt(told["wkt"][0]), shape) < 0.0001
+
+
+def test_times_are_as_fine_as_a_format_has_them(settings, engine):
+    stored.lattice(engine)
+    finer = "2025-07-01T01:00:00.123987"
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE parcel_versions SET valid_from = :time WHERE number = '4'"),
+            {"time": f"{finer}Z"},
+        )
+    with served.client(settings, engine) as client:
+        table = pq.read_table(io.BytesIO(export(client, f="parquet", number="4").data))
+        assert table["valid_from"][0].as_py().isoformat() == f"{finer}+00:00"
+        (row,) = csv.DictReader(io.StringIO(export(client, f="csv", number="4").text))
+        assert row["valid_from"] == f"{finer}Z"
+        assert finer[:-3].encode() + b"Z" in export(client, f="gpkg", number="4").data
 
 
 def test_geojson_is_what_items_say(still):
