@@ -128,7 +128,7 @@ class Batch(Base):
             "uq_batches_same_file",
             "sha256",
             "commune",
-            "options",
+            text("md5(options::text)"),  # a profile may be longer than what an index takes
             unique=True,
             postgresql_where=text("state NOT IN ('withdrawn', 'superseded')"),
         ),

@@ -52,6 +52,18 @@ def official(engine):
         )
 
 
+def test_a_file_with_a_long_profile_is_one_batch(engine, settings, tmp_path):
+    drawn = random.Random(1)
+    names = ["".join(drawn.choices(string.ascii_uppercase, k=25)) for _ in range(200)]
+    said = {"name": "x", "version": 1, "fields": {"address": names, "owner": ["TENCHU"]}}
+    path = write(tmp_path / "thua.gpkg", ROWS)
+    assert take(engine, settings, path, profile=said)["accepted"] == 3
+    assert take(engine, settings, path, profile=said)["accepted"] == 3
+    assert take(engine, settings, path)["duplicate"] == 3
+    with db.session(engine) as session:
+        assert len(batches.everything(session)) == 2
+
+
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".gml"])
 def test_a_survey_of_another_format_becomes_official(engine, settings, tmp_path, suffix):
     summary = take(engine, settings, write(tmp_path / f"thua{suffix}", ROWS))
