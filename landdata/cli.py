@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import wraps
@@ -22,7 +21,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
 
-from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError
+from landdata.errors import (
+    BadRequest,
+    BadSurvey,
+    Conflict,
+    LandDataError,
+    of_the_machine,
+    where,
+)
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -54,9 +60,24 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # whoever read our output has left: nothing to tell
         sys.exit(0)
+    except OSError as error:
+        _say(of_the_machine(error), as_json)
     except Exception as error:
-        traceback.print_exc()
-        _say(LandDataError(f"This is our fault: {error!r}.", hint="Please report it."), as_json)
+        _say(_of_the_database(error) or _ours(error), as_json)
+
+
+def _of_the_database(error: Exception) -> LandDataError | None:
+    if "psycopg" not in sys.modules:
+        return None
+    from landdata.db import broken_off
+
+    return broken_off(error)
+
+
+def _ours(error: Exception) -> LandDataError:
+    return LandDataError(
+        f"This is our fault: {type(error).__name__}.", hint=f"Please report it: {where(error)}"
+    )
 
 
 def _say(error: LandDataError, as_json: bool) -> None:
@@ -168,8 +189,12 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+    console = Console(stderr=True)
+    if not console.is_interactive:  # it would end each command with an empty line
+        yield lambda *_: None
+        return
     columns = (TextColumn("{task.description:>10}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("", total=1.0)
 
         def report(stage: str, share: float) -> None:
@@ -475,8 +500,11 @@ def submit(
 
 
 def _who() -> str:
-    """The operator, for the record of who did what."""
-    return getpass.getuser()
+    """The operator, for the record of who did what; a number where the system has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container that is run under any number
+        return f"uid {os.getuid()}"
 
 
 @cli.group()

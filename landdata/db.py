@@ -8,6 +8,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -155,10 +156,31 @@ def _agree(connection: sa.Connection, settings: Settings) -> None:
         )
 
 
-def _unavailable(error: sa.exc.OperationalError) -> Unavailable:
-    lines = str(error.orig).strip().splitlines() or ["no answer"]
+def broken_off(error: Exception) -> Unavailable | None:
+    """Return the sentence for a database that went away, or can do no more, amid its work.
+
+    Null for any other error: what a statement did wrong is no fault of the database's.
+    """
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
+    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
+        return None
     return Unavailable(
-        f"The database can't be reached: {lines[0]}",
+        f"The database broke off: {_said(cause)}.",
+        hint="See that it runs (`landdata doctor`), and try again; what was not finished is not"
+        " stored.",
+        code="database-broke-off",
+    )
+
+
+def _unavailable(error: sa.exc.OperationalError) -> Unavailable:
+    return Unavailable(
+        f"The database can't be reached: {_said(error.orig)}.",
         hint="Start it (`landdata up`), or correct LANDDATA_DATABASE_URL.",
         code="database-down",
     )
+
+
+def _said(error: BaseException | None) -> str:
+    """Return what the database says first; what follows may quote a row."""
+    lines = str(error or "").strip().splitlines() or ["no answer"]
+    return lines[0].rstrip(".")

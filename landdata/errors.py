@@ -15,6 +15,8 @@ error; a bad parcel is never one: it is a `landdata.findings.Finding`.
 
 from __future__ import annotations
 
+import traceback
+
 
 class LandDataError(Exception):
     """The base of all errors raised on purpose.
@@ -90,3 +92,21 @@ class Unavailable(LandDataError):
     status = 503
     exit_code = 70
     code = "unavailable"
+
+
+def of_the_machine(error: OSError) -> Unavailable:
+    """Return the sentence for what the operating system refused: a full disk, a folder."""
+    what = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return Unavailable(
+        f"The machine does not let us go on: {what}{error.strerror or type(error).__name__}.",
+        hint="Free some room, or mend the permissions (`landdata doctor`), and try again;"
+        " what was not finished is not stored.",
+        code="machine",
+    )
+
+
+def where(error: BaseException) -> str:
+    """Say where an error of ours broke out; not its message, which may hold a row's values."""
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
+    return f"{type(error).__name__} at {places}"

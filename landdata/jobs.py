@@ -28,7 +28,6 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -41,7 +40,7 @@ from sqlalchemy.orm import Session
 from landdata import batches, db, webhooks
 from landdata.check import ReadOptions, too_slow
 from landdata.db import sql
-from landdata.errors import BadSurvey, LandDataError, Unavailable
+from landdata.errors import BadSurvey, LandDataError, Unavailable, where
 from landdata.models import Batch, BatchProgress
 from landdata.settings import Settings
 
@@ -499,10 +498,7 @@ def _print(**told: Any) -> None:
 
 
 def _trace(error: Exception) -> None:
-    """Say where it broke; not the message, because a database's may hold a row's values."""
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
-    sys.stderr.write(f"landdata: {type(error).__name__} at {places}\n")
+    sys.stderr.write(f"landdata: {where(error)}\n")
 
 
 if __name__ == "__main__":

@@ -492,3 +492,53 @@ def test_a_check_that_takes_too_long_ends_with_one_sentence(tmp_path: Path) -> N
         "landdata: Checking the file took over 1 s."
         " Split the survey, or raise LANDDATA_JOB_SECONDS."
     )
+
+
+def test_a_disk_that_is_full_is_one_sentence(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.zip", [parcel(n, plot(n, 0)) for n in range(1, 100)])
+    landdata = Path(sys.executable).with_name("landdata")
+    command = f"ulimit -f 1; exec {landdata} check {path} --commune 99901"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == 70
+    assert done.stderr.startswith("landdata: The machine does not let us go on: ")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("does", "said"),
+    [
+        ("PERFORM pg_terminate_backend(pg_backend_pid());", "The database broke off: "),
+        ("RAISE '%%', NEW.owner;", "This is our fault: RaiseException. Please"),
+    ],
+)
+def test_a_database_that_breaks_off_is_one_sentence_and_names_nobody(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path, does: str, said: str
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu", "--valid-from", "2025-07-01")
+    with store.begin() as connection:
+        body = f"CREATE FUNCTION fail() RETURNS trigger AS $$ BEGIN {does} RETURN NEW; END $$"
+        connection.exec_driver_sql(f"{body} LANGUAGE plpgsql")
+        connection.exec_driver_sql(
+            "CREATE TRIGGER fail BEFORE INSERT ON staged_parcels"
+            " FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    result = landdata("import", path, "--commune", "99901")
+    assert (result.code, result.out) == (70, "")
+    assert result.err.startswith(f"landdata: {said}")
+    assert result.err.count("\n") == 1
+    assert "Chủ" not in result.err
+    assert stored(store)["batches"] == 0
+
+
+def test_an_operator_without_a_name_is_a_number(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54_321)  # whom no system knows
+    landdata("communes", "add", "99901", "Xã Suối Mẫu", "--valid-from", "2025-07-01")
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    result = landdata("import", path, "--commune", "99901", "--json")
+    assert result.json["batch"]["received_by"] == "uid 54321"

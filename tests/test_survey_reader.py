@@ -12,7 +12,7 @@ import shapely
 from shapefiles import NULL, ORIGIN, parts, polygon, sound, square, wkt, zipped
 
 from landdata import doctor, survey
-from landdata.errors import BadSurvey, LandDataError
+from landdata.errors import BadSurvey, LandDataError, Unavailable
 from landdata.settings import Settings
 from landdata.survey import archive, formats, reader
 
@@ -44,6 +44,16 @@ def test_arrays(tmp_path):
         "unpack", "read", "decode", "shapes", "attributes", "transform",
     }  # fmt: skip
     assert (read.crs.epsg, read.srid) == (9212, 9212)
+
+
+@pytest.mark.parametrize("engine", [None, *reader.ENGINES])
+def test_a_disk_that_is_full_is_no_fault_of_the_file(tmp_path, engine):
+    many = [polygon([square(i % 100, i // 100)]) for i in range(3000)]
+    dataset = archive.unpack(written(tmp_path, many), tmp_path, SETTINGS)
+    for name in reader.ENGINES:
+        (dataset.folder / f"survey.{name}").symlink_to("/dev/full")
+    with pytest.raises(Unavailable, match="No space left on device"):
+        reader.read(dataset, SETTINGS, engine=engine)
 
 
 def test_progress_tells_each_block(tmp_path, monkeypatch):

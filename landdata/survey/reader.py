@@ -6,6 +6,7 @@ the next is read, and all can be gone through again.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -24,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from landdata.errors import BadRequest, BadSurvey, LandDataError
+from landdata.errors import BadRequest, BadSurvey, LandDataError, of_the_machine
 from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import formats
@@ -39,6 +40,7 @@ _CHILD = Path(__file__).with_name("child.py")
 _MB = 1 << 20
 _MAX_ID = 2**31 - 1
 _OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"failed to map segment")
+_DISK_FULL = os.strerror(errno.ENOSPC).encode()
 _RETRIED = frozenset({"unreadable", "rows-lost"})  # what the second engine may do better
 
 
@@ -451,6 +453,8 @@ def _judge_end(code: int, late: bool, said: bytes, dataset: Dataset, settings: S
             hint="Split the survey, or raise LANDDATA_READ_SECONDS or LANDDATA_READ_MEMORY_MB.",
             code="too-slow",
         )
+    if _DISK_FULL in said:
+        raise of_the_machine(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     if any(word in said for word in _OUT_OF_MEMORY):
         raise BadSurvey(
             f"Reading {dataset.layer} took more memory than is allowed.",
