@@ -24,14 +24,13 @@ import datetime as dt
 import hashlib
 import os
 import queue
-import shutil
 import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from itertools import islice, product
 from pathlib import Path
@@ -50,12 +49,12 @@ from landdata import communes, publications, staging
 from landdata.check import Progress, ReadOptions, Report, summarise
 from landdata.check import check as check_file
 from landdata.db import sql
-from landdata.errors import BadRequest, BadSurvey, Conflict, LandDataError, NotFound
+from landdata.errors import BadRequest, Conflict, LandDataError, NotFound
 from landdata.findings import Finding
 from landdata.models import Batch, StoredFinding, SurveyPoint
 from landdata.settings import Settings
 from landdata.survey import Part, Survey
-from landdata.survey.archive import bundle
+from landdata.survey.archive import bundle, called
 from landdata.topology import ACCEPTABLE, DUPLICATE, Limits, Neighbours
 
 DECIDED = ("accepted", "rejected", "withdrawn", "superseded")  # states that a batch stays in
@@ -104,10 +103,8 @@ def receive(
         )
     with tempfile.TemporaryDirectory() as scratch:
         bundled = bundle(path, Path(scratch))
-        with bundled.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        _keep(bundled, _place(settings, sha256, bundled.name))
-        source = bundled.name
+        source = called(bundled)
+        sha256 = _keep(session, settings, bundled, source)
     given = (options or ReadOptions()).as_dict()
     same = sa.select(Batch).where(
         Batch.sha256 == sha256,
@@ -162,9 +159,9 @@ def take(
         return batch
     try:
         check(session, settings, batch.id, progress=progress)
-    except BadSurvey:
-        if new and not _others(session, batch):
-            kept_file(settings, batch).unlink(missing_ok=True)
+    except BaseException:
+        if new:
+            _let_go(session, settings, batch)
         raise
     return batch
 
@@ -805,29 +802,65 @@ def _place(settings: Settings, sha256: str, name: str) -> Path:
     return settings.home / "surveys" / sha256[:2] / sha256 / name
 
 
-def _keep(file: Path, place: Path) -> None:
-    """Copy a file to where it is kept: whole or not at all, even if the power fails."""
-    if place.exists():
-        return
-    place.parents[2].mkdir(parents=True, exist_ok=True)
-    place.parents[2].chmod(0o700)  # survey files name people
-    place.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=place.parent)
+def _keep(session: Session, settings: Settings, file: Path, name: str) -> str:
+    """Copy a file to where it is kept, and return its SHA-256, which is that of the copy.
+
+    Whole or not at all, even if the power fails. Until the transaction ends nobody lets go of it.
+    """
+    surveys = settings.home / "surveys"
+    surveys.mkdir(parents=True, exist_ok=True)
+    surveys.chmod(0o700)  # survey files name people
+    handle, new = tempfile.mkstemp(dir=surveys)
     try:
+        digest = hashlib.sha256()
         with os.fdopen(handle, "wb") as out, file.open("rb") as source:
-            shutil.copyfileobj(source, out, 1 << 20)
+            while chunk := source.read(1 << 20):
+                digest.update(chunk)
+                out.write(chunk)
             out.flush()
             os.fsync(out.fileno())
-        Path(name).replace(place)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+        place = _place(settings, digest.hexdigest(), name)
+        hold = sa.text("SELECT pg_advisory_xact_lock_shared(:kind, :key)")
+        session.execute(hold, _lock_of(digest.hexdigest()))
+        if not place.exists():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Path(new).replace(place)
+            for folder in place.parents[:3]:
+                _sync(folder)
+    finally:
+        Path(new).unlink(missing_ok=True)
+    return digest.hexdigest()
 
 
-def _others(session: Session, batch: Batch) -> int:
-    """Count the other batches of the same file: for another commune, or read otherwise."""
+def _let_go(session: Session, settings: Settings, batch: Batch) -> None:
+    """Keep the file of a batch that will not be no longer, unless it is another's too.
+
+    Another may be receiving it at this moment: then it stays. It stays, too, where the database
+    is gone and can't be asked.
+    """
+    alone = sa.text("SELECT pg_try_advisory_xact_lock(:kind, :key)")
     same = sa.select(sa.func.count()).where(Batch.sha256 == batch.sha256, Batch.id != batch.id)
-    return session.scalar(same) or 0
+    with suppress(sa.exc.SQLAlchemyError, OSError):
+        if session.scalar(alone, _lock_of(batch.sha256)) and not session.scalar(same):
+            place = kept_file(settings, batch)
+            place.unlink(missing_ok=True)
+            place.parent.rmdir()
+
+
+def _lock_of(sha256: str) -> dict[str, int]:
+    """Return the kind and key of the advisory lock of a file."""
+    return {"kind": _FILE, "key": int(sha256[:8], 16) - (1 << 31)}
+
+
+_FILE = 4  # the kind of advisory lock; 1 to 3 are of communes, of the ground and of publications
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _options(batch: Batch) -> ReadOptions:

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session
 
 from landdata.db import sql
 
-_LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `batches`
+_LOCK = 3  # the kind of advisory lock; 1, 2 and 4 are those of `batches`
 
 _GROUND = "commune text, sheet text, x0 integer, x1 integer, y0 integer, y1 integer"
 _SHEETS = "commune text, sheet text, parcels integer, hull geometry"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +18,8 @@ from shapely.geometry.base import BaseGeometry
 from surveys import parcel, plot, write
 
 from landdata import batches, communes, db, parcels
+from landdata.check import ReadOptions
+from landdata.check import check as check_file
 from landdata.errors import BadRequest, BadSurvey, Conflict, NotFound
 from landdata.settings import Settings
 from landdata.survey import reader
@@ -427,6 +430,44 @@ def test_why_rows_cannot_be_staged_is_told_and_not_what_follows_from_it(
         monkeypatch.setattr(reader, "BLOCK", size)
         with pytest.raises(psycopg.errors.CheckViolation):
             check(engine, settings, number)
+
+
+def test_nothing_is_kept_of_a_check_that_is_broken_off(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    def stop(stage: str, _: float) -> None:
+        if stage == "coverage":
+            raise KeyboardInterrupt
+
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    with pytest.raises(KeyboardInterrupt), db.session(engine) as session:
+        batches.take(session, settings, path, commune=COMMUNE, by="x", progress=stop)
+    assert not [each for each in settings.home.rglob("*") if each.is_file()]
+    assert submit(engine, settings, path)["accepted"] == 1
+
+
+def test_a_file_is_kept_for_whoever_receives_it_while_another_fails(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
+    with db.session(engine) as session:
+        ours, new = batches.receive(session, settings, path, commune=COMMUNE, by="us")
+        assert new
+        degrees = ReadOptions(crs=4326)
+        with pytest.raises(BadSurvey), db.session(engine) as other:
+            batches.take(other, settings, path, commune=COMMUNE, by="them", options=degrees)
+    assert check(engine, settings, ours.id)["summary"]["acceptable"] == 1
+
+
+def test_a_file_whose_name_is_no_unicode_is_received(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe1n.zip"))
+    write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]).rename(named)
+    number = receive(engine, settings, named)
+    shown = check(engine, settings, number)
+    assert (shown["summary"]["acceptable"], shown["batch"]["source"]) == (1, "b�n.zip")
+    assert check_file(named, settings, commune=COMMUNE).summary["source"] == "b�n.zip"
 
 
 @pytest.mark.parametrize("codes", [(COMMUNE, COMMUNE), (COMMUNE, "99902")])

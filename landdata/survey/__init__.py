@@ -87,7 +87,7 @@ def read(
         (finding for part in kept for finding in part.findings), key=lambda each: each.row or 0
     )
     return Survey(
-        source=path.name,
+        source=archive.called(path),
         layer=made.dataset.layer,
         rows=np.concatenate([part.rows for part in kept]),
         geometry=np.concatenate([part.geometry for part in kept]),
@@ -136,7 +136,7 @@ def inspect(
     profile, decision = options.get("profile"), looked.decision
     refusal = decision.refusal
     return Inspection(
-        source=path.name,
+        source=archive.called(path),
         layers=looked.dataset.layers,
         layer=looked.dataset.layer,
         fields=decision.matches,

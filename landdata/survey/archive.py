@@ -9,6 +9,7 @@ make it read other files of this machine, or the network.
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import stat
 import struct
@@ -78,16 +79,17 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
     """
     path = Path(path)
     _there(path)
+    name = called(path)
     if path.stat().st_size > settings.max_file_mb << 20:
-        raise _too_large(path.name, settings)
+        raise _too_large(name, settings)
     with path.open("rb") as file:
         magic = file.read(4)
     if magic[:2] == b"PK":
         layers = _unzip(path, into, settings)
     elif path.suffix.lower() == ".shp":
-        layers = {path.stem: _gather(path, into)}
+        layers = {Path(name).stem: _gather(path, into)}
     else:
-        found = formats.recognise(path, path.name)
+        found = formats.recognise(path, name)
         folder = into / "0"
         folder.mkdir()
         target = folder / f"survey{found.suffix}"
@@ -95,13 +97,18 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
             shutil.copyfile(path, target)
         else:
             target.symlink_to(path.resolve())
-        layers = {path.stem: folder}
+        layers = {Path(name).stem: folder}
     names = tuple(sorted(layers))
-    chosen, inner = _pick(names, layers, layer, path.name)
+    chosen, inner = _pick(names, layers, layer, name)
     folder = layers[chosen]
     if (folder / "survey.shp").is_file():
         return _sound(chosen, names, folder, settings)
     return _bare(chosen, names, folder, inner)
+
+
+def called(path: Path) -> str:
+    """Return a file's name as text; what is no UTF-8 in it, as in older archives, is marked."""
+    return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def bundle(path: Path, into: Path) -> Path:
@@ -115,10 +122,11 @@ def bundle(path: Path, into: Path) -> Path:
     _there(path)
     if path.suffix.lower() != ".shp":
         return path
-    target = into / f"{path.stem}.zip"
+    stem = Path(called(path)).stem
+    target = into / f"{stem}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for suffix, part in sorted(_siblings(path).items()):
-            entry = zipfile.ZipInfo(path.stem + suffix, date_time=(1980, 1, 1, 0, 0, 0))
+            entry = zipfile.ZipInfo(stem + suffix, date_time=(1980, 1, 1, 0, 0, 0))
             entry.external_attr = 0o644 << 16
             with part.open("rb") as source, archive.open(entry, "w", force_zip64=True) as copy:
                 shutil.copyfileobj(source, copy, _CHUNK)
@@ -128,12 +136,12 @@ def bundle(path: Path, into: Path) -> Path:
 def _there(path: Path) -> None:
     if path.is_dir():
         raise BadSurvey(
-            f"{path.name} is a folder, not a file.",
+            f"{called(path)} is a folder, not a file.",
             hint="Give one survey file of it, or zip its files.",
             code="folder",
         )
     if not path.is_file():
-        raise NotFound(f"There is no file {path.name}.", hint="Check the path.", code="no-file")
+        raise NotFound(f"There is no file {called(path)}.", hint="Check the path.", code="no-file")
 
 
 # -- plain shapefiles
@@ -163,11 +171,12 @@ def _gather(path: Path, into: Path) -> Path:
 
 def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
     """Unpack the datasets of a zip; return layer → folder."""
+    name = called(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            _check_members(members, path.name, settings)
-            return _extract(archive, members, into, settings, path.name)
+            _check_members(members, name, settings)
+            return _extract(archive, members, into, settings, name)
     except (
         zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error,
         UnicodeError, ValueError, OSError, RuntimeError,
@@ -175,7 +184,7 @@ def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # a full disk is no fault of the file; a place before its beginning is
         raise BadSurvey(
-            f"{path.name} is not a whole zip: it cannot be unpacked.",
+            f"{name} is not a whole zip: it cannot be unpacked.",
             hint="Make the zip again and check that it was sent completely.",
             code="corrupt-zip",
         ) from None
