@@ -10,7 +10,10 @@ import datetime as dt
 import getpass
 import json
 import os
+import shutil
+import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -204,6 +207,25 @@ def _progress() -> Iterator[Callable[[str, float], None]]:
 
 
 @contextmanager
+def _scratch() -> Iterator[str]:
+    """Have all that is unpacked in one folder, which goes however the command ends.
+
+    A survey names people, so SIGTERM and a terminal that closes end a command as Ctrl-C does. Of
+    `kill -9` the folder stays.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
+    before = tempfile.tempdir
+    with tempfile.TemporaryDirectory(prefix="landdata-") as folder:
+        tempfile.tempdir = folder
+        try:
+            yield folder
+        finally:
+            tempfile.tempdir = before
+
+
+@contextmanager
 def _in_time(settings: Settings, *, as_json: bool) -> Iterator[None]:
     """End the command with its sentence where a check takes longer than one in the queue may.
 
@@ -212,18 +234,21 @@ def _in_time(settings: Settings, *, as_json: bool) -> Iterator[None]:
     """
     from landdata.check import too_slow
 
-    def end() -> None:
-        with suppress(SystemExit):
-            _say(too_slow(settings), as_json)
-        os._exit(BadSurvey.exit_code)
+    with _scratch() as folder:
 
-    timer = threading.Timer(settings.job_seconds, end)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+        def end() -> None:
+            with suppress(SystemExit):
+                _say(too_slow(settings), as_json)
+            shutil.rmtree(folder, ignore_errors=True)
+            os._exit(BadSurvey.exit_code)
+
+        timer = threading.Timer(settings.job_seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
 
 def _report(result: dict[str, Any], *, as_json: bool, language: str) -> int:
@@ -350,18 +375,19 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
         with _store() as (_, session):
             boundary = communes.border(session, commune)
             ground = boundary.bounds if boundary else None
-    found = survey.inspect(
-        file,
-        Settings.load(),
-        layer=options.layer,
-        encoding=options.encoding,
-        crs=options.crs,
-        fields=options.fields,
-        engine=options.engine,
-        mend_text=options.mend_text,
-        profile=profiles.of(options.profile) if options.profile else None,
-        commune=ground,
-    )
+    with _scratch():
+        found = survey.inspect(
+            file,
+            Settings.load(),
+            layer=options.layer,
+            encoding=options.encoding,
+            crs=options.crs,
+            fields=options.fields,
+            engine=options.engine,
+            mend_text=options.mend_text,
+            profile=profiles.of(options.profile) if options.profile else None,
+            commune=ground,
+        )
     if as_json:
         _print(found.as_dict())
     else:
@@ -460,7 +486,7 @@ def import_(
                     progress=progress,
                 )
             if accept and batch.state == "checked":
-                with db.session(engine) as session:
+                with _scratch(), db.session(engine) as session:
                     batches.accept(
                         session, settings, batch.id, by=by, reviewed=False, progress=progress
                     )
@@ -610,7 +636,12 @@ def batch_check(number: int, as_json: bool) -> int:
     """Check batch NUMBER again, against what is official now."""
     from landdata import batches as store
 
-    with _progress() as progress, _store() as (settings, session):
+    settings = Settings.load()
+    with (
+        _progress() as progress,
+        _in_time(settings, as_json=as_json),
+        _store() as (settings, session),
+    ):
         store.check(session, settings, number, progress=progress)
         result = store.show(session, number)
     return _report(result, as_json=as_json, language=settings.language)
@@ -624,7 +655,12 @@ def batch_propose(number: int, as_json: bool) -> None:
     from landdata import batches as store
     from landdata.documents.terminal import print_proposals
 
-    with _progress() as progress, _store() as (settings, session):
+    settings = Settings.load()
+    with (
+        _progress() as progress,
+        _in_time(settings, as_json=as_json),
+        _store() as (settings, session),
+    ):
         result = store.propose(session, settings, number, progress=progress).as_dict()
     if as_json:
         _print({"proposals": result["proposals"]})
@@ -643,7 +679,7 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     """Make the acceptable rows of batch NUMBER official."""
     from landdata import batches as store
 
-    with _progress() as progress, _store() as (settings, session):
+    with _progress() as progress, _scratch(), _store() as (settings, session):
         summary = store.accept(
             session, settings, number, by=_who(), reason=reason, progress=progress
         )

@@ -6,9 +6,11 @@ import datetime as dt
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -542,3 +544,24 @@ def test_an_operator_without_a_name_is_a_number(
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
     result = landdata("import", path, "--commune", "99901", "--json")
     assert result.json["batch"]["received_by"] == "uid 54321"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_nothing_that_was_unpacked_stays_when_a_command_is_ended(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    path = write(tmp_path / "a.zip", [parcel(n, plot(n % 100, n // 100)) for n in range(1, 20_000)])
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("landdata"), "check", path, "--commune", "99901"],
+        env={**os.environ, "TMPDIR": str(scratch), "LANDDATA_HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    while not list(scratch.rglob("survey.dbf")) and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(number)
+    out, _ = process.communicate()
+    assert (process.returncode, out) == (130, b"")
+    assert list(scratch.iterdir()) == []
