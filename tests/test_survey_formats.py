@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pyogrio
+import pyproj
 import pytest
 import shapely
 from surveys import parcel, plot
@@ -88,6 +89,26 @@ def test_a_zip_and_any_name(tmp_path, suffix):
     # The stored file of a batch has no suffix: the bytes tell what it is.
     path.rename(tmp_path / "x")
     same(survey.read(tmp_path / "a.zip", SETTINGS), survey.read(tmp_path / "x", SETTINGS))
+
+
+@pytest.mark.parametrize("epsg", [2227, 3857, 26910])
+def test_areas_are_square_metres_whatever_the_crs(tmp_path, epsg):
+    to_file = pyproj.Transformer.from_crs(26910, epsg, always_xy=True)
+    plots = [shapely.box(582400 + 20 * n, 4196000, 582420 + 20 * n, 4196020) for n in range(3)]
+    moved = [
+        shapely.transform(each, lambda xy: np.column_stack(to_file.transform(*xy.T)))
+        for each in plots
+    ]
+    rows = [parcel(n, each, DIENTICH=400.0) for n, each in enumerate(moved, 1)]
+    made = survey.read(write(tmp_path / "a.gpkg", rows, srid=epsg), Settings(srid=26910))
+    assert made.measured_area == pytest.approx([400.0] * 3, rel=2e-3)  # scales of two projections
+
+
+@pytest.mark.parametrize("srid", [2227, 3857, 4326])
+def test_a_storage_crs_that_is_not_in_metres_is_refused(tmp_path, srid):
+    with pytest.raises(BadRequest, match=f"LANDDATA_SRID={srid} ") as caught:
+        survey.read(write(tmp_path / "a.gpkg"), Settings(srid=srid))
+    assert caught.value.code == "bad-storage-crs"
 
 
 def test_text_ends_at_a_nul(tmp_path):

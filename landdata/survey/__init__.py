@@ -153,6 +153,7 @@ def inspect(
 
 def _open(path: Path, scratch: Path, settings: Settings, options: Options, clock: Clock) -> Stream:
     """Make a file safe, and open it: in blocks, but for what parcels must be made of first."""
+    crs.check_storage(settings.srid)
     clock.tell("unpack", 0.0)
     with clock.stage("unpack"):
         dataset = archive.unpack(path, scratch, settings, layer=options.get("layer"))

@@ -170,7 +170,8 @@ class Survey:
     """A survey file, read and understood. All arrays have one entry per row of the file.
 
     `geometry` is as surveyed, never repaired, in the storage CRS on the 1 mm grid.
-    `measured_area` is of the polygon in the source's own projected CRS, before reprojection.
+    `measured_area` is of the polygon in the source's own projected CRS, before reprojection; in
+    the storage CRS where the source's does not measure (`landdata.survey.crs.unit`).
     """
 
     source: str  # file name, without folders

@@ -73,7 +73,8 @@ class Shapes:
             self._lose(lost, "outside")
             moved = moved[~lost[owner]]
             self.coordinates = self.coordinates[~lost[owner]]
-        measured = None if crs.is_geographic(source) else _areas(self.geometry)
+        unit = crs.unit(source)
+        measured = None if unit is None else _areas(self.geometry) * unit**2
         geometry = self.geometry
         if not np.array_equal(moved, self.coordinates):  # most are on the grid, in its system
             geometry = shapely.set_coordinates(geometry, moved)

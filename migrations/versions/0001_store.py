@@ -5,6 +5,8 @@ from alembic import context, op
 from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql
 
+from landdata.survey.crs import check_storage
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -63,6 +65,7 @@ def _reference_systems() -> None:
 
 def upgrade() -> None:
     srid = context.config.attributes["srid"]
+    check_storage(srid)
     op.execute("CREATE EXTENSION IF NOT EXISTS postgis")
     op.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
     _reference_systems()
