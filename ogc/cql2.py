@@ -595,6 +595,12 @@ def _geometry(node: dict[str, Any], asked: crs.Crs, storage: int) -> BaseGeometr
         raise _bad(f"{_shown(node)} is no geometry of GeoJSON") from None
     if made is None or made.is_empty or not np.isfinite(shapely.get_coordinates(made)).all():
         raise _bad("a geometry in it is empty")
+    most = (90.0, 180.0) if asked.north_first else (180.0, 90.0)
+    if asked.geographic and (np.abs(shapely.get_coordinates(made)) > most).any():
+        raise _bad(
+            "a geometry in it is not on the globe: in the axis order of filter-crs (CRS84:"
+            " longitude first) longitudes are from -180 to 180, latitudes from -90 to 90"
+        )
     why = shapely.is_valid_reason(made)
     if why != "Valid Geometry":
         raise _bad(f"a geometry in it is not valid: {why.partition('[')[0].lower()}")

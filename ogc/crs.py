@@ -36,6 +36,9 @@ _POLAR_METRES = 9_300_000.0
 
 _SMALL_METRES = 1000.0
 
+# A position that was read here, moved back, is less than that from the grid of the store (1 mm).
+_READ_METRES = 0.0001
+
 
 @dataclass(frozen=True, slots=True)
 class Crs:
@@ -268,7 +271,8 @@ def moved(geometry: BaseGeometry, asked: Crs, storage: int) -> BaseGeometry:
     """Return a geometry given in `asked`, axes in its order, in the storage CRS.
 
     Its edges, straight in `asked`, are cut as those of a box are. What lies too far away for
-    the storage CRS is drawn to the edge of its reach, where no parcel is.
+    the storage CRS is drawn to the edge of its reach, where no parcel is. A vertex that was read
+    from here comes back to where it is stored, so what touched or was equal does so again.
     """
     if asked.north_first:
         geometry = shapely.transform(geometry, lambda points: points[:, ::-1])
@@ -290,7 +294,11 @@ def moved(geometry: BaseGeometry, asked: Crs, storage: int) -> BaseGeometry:
     move = transformer(asked.srid, storage).transform
 
     def place(points: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.column_stack(move(*np.clip(points, low, high).T))
+        made = np.column_stack(move(*np.clip(points, low, high).T))
+        stored = np.round(made, 3)
+        return np.where(
+            (np.abs(made - stored) < _READ_METRES).all(axis=1, keepdims=True), stored, made
+        )
 
     return _valid(shapely.transform(geometry, place))
 

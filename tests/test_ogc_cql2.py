@@ -224,6 +224,23 @@ def test_a_place_is_given_in_any_system_on_offer(client, uri, srid, flip):
         assert chosen(client, json.dumps(tree), "cql2-json") == [6]
 
 
+@pytest.mark.parametrize("uri", [*crs.offered(9212)])
+def test_a_parcel_that_was_read_is_itself_and_touches_its_neighbours(client, uri):
+    """Whatever the system: rounded to 0.1 mm it would overlap some of them and miss others."""
+    for number, around in (("6", [1, 2, 3, 5, 7, 9, 10, 11]), ("12", [7, 8, 11, 15, 16])):
+        (feature,) = client.get(ITEMS, query_string={"number": number, "crs": uri}).json["features"]
+        for op, expected in (
+            ("s_equals", [int(number)]),
+            ("s_within", [int(number)]),
+            ("s_touches", around),
+            ("s_overlaps", []),
+            ("s_intersects", sorted([*around, int(number)])),
+        ):
+            tree = {"op": op, "args": [{"property": "geometry"}, feature["geometry"]]}
+            found = chosen(client, json.dumps(tree), "cql2-json", **{"filter-crs": uri})
+            assert found == expected, (uri, op)
+
+
 def test_the_whole_world_and_far_places_are_asked_for(client):
     every = [*ALL, 17]
     world = "POLYGON((-180 -90, 180 -90, 180 90, -180 90, -180 -90))"
@@ -303,6 +320,9 @@ def test_a_filter_goes_with_all_else(client):
         ("S_INTERSECTS(geometry, POLYGON((0 0, 1 1, 1 0, 0 1, 0 0)))", "not valid"),
         ("S_INTERSECTS(geometry, POINT(1))", "filter"),
         ("S_WITHIN(geometry, GEOMETRYCOLLECTION(POINT(1 2), LINESTRING(1 2, 3 4)))", "kinds"),
+        ("S_INTERSECTS(geometry, POINT(90 180))", "not on the globe"),
+        ("S_DISJOINT(geometry, LINESTRING(11.5 106.7, 11.6 106.7))", "longitude first"),
+        ("S_INTERSECTS(geometry, POINT(180.1 11))", "not on the globe"),
         ("S_INTERSECTS(geometry, POINT EMPTY)", "no CQL2 text"),
         ("S_INTERSECTS(geometry, POLYGON EMPTY)", "empty"),
         ("S_INTERSECTS(geometry, BBOX(106, 11, 107, 95))", "BBOX: latitudes are from -90"),
@@ -438,7 +458,7 @@ def test_a_filter_that_comes_again_is_that_of_its_collection_and_reference_syste
     known = config.collections(Settings())
     parcels, communes = known["parcels"], known["communes"]
     offered = crs.offered(9212)
-    text = "S_INTERSECTS(geometry, POINT(11.5 106.7))"
+    text = "S_INTERSECTS(geometry, POINT(11.5 16.7))"
 
     def read(of, uri):
         return cql2.read(text, "cql2-text", of, asked=offered[uri], storage=9212)
