@@ -137,10 +137,14 @@ def import_file(
         return _import_recodings(session, path, valid_from)
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         dataset = archive.unpack(path, Path(scratch), settings)
+        if dataset.format.kind != "polygons":
+            raise _bad(path, f"is a {dataset.format.name}, which holds no polygons")
         layer, raw, wkb = reader.read(dataset, settings)
         columns = {name.lower(): column.to_pylist() for name, column in raw.items()}
         shapes = shapely.from_wkb(np.array(wkb.to_pylist(), dtype=object))
-    epsg = identify(layer.crs or dataset.prj or "") or 4326
+    epsg = identify(layer.crs or dataset.prj or "")
+    if epsg is None:
+        raise _bad(path, "does not say its CRS in a way that is known; the map would be guessed")
     to_storage = transformer(epsg, settings.srid)
     codes = _column(columns, path, "code", "maxa", "xaid")
     names = _column(columns, path, "name", "fullname", "tenxa")
@@ -153,6 +157,10 @@ def import_file(
             shapely.multipolygons(shapely.get_parts(shape)),
             lambda xy: np.column_stack(to_storage.transform(*xy.T)),
         )
+        # each later survey is held to it, so it has to be one that can be worked with
+        if shapely.is_empty(boundary) or not shapely.is_valid(boundary):
+            why = "" if shapely.is_empty(boundary) else f" ({shapely.is_valid_reason(boundary)})"
+            raise _bad(path, f"has no usable polygon of commune {code}{why}")
         add(
             session,
             str(code).zfill(5),
@@ -210,9 +218,13 @@ def _column(columns: dict[str, list[Any]], path: Path, *names: str) -> list[Any]
     for name in names:
         if name in columns:
             return columns[name]
-    raise BadRequest(
-        f"{path.name} has no field {names[0]}; it has {', '.join(columns) or 'none'}.",
-        hint="Each commune needs a polygon and the fields code and name.",
+    raise _bad(path, f"has no field {names[0]}; it has {', '.join(columns) or 'none'}")
+
+
+def _bad(path: Path, why: str) -> BadRequest:
+    return BadRequest(
+        f"{path.name} {why}.",
+        hint="Each commune needs a valid polygon in a known CRS and the fields code and name.",
         code="bad-communes",
     )
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from pathlib import Path
 
+import numpy as np
+import pyogrio
 import pytest
+import shapely
 import sqlalchemy as sa
 
 from landdata import communes, db
@@ -64,8 +67,47 @@ def test_what_is_no_file_of_communes_is_told(
     with db.session(engine) as session:
         with pytest.raises(BadRequest, match="no table of recodings"):
             communes.import_file(session, settings, path, valid_from=MERGER)
+        points = tmp_path / "points.txt"
+        points.write_text("a,b,c,d\n1,2,3,4\n", "utf-8")
+        with pytest.raises(BadRequest, match="holds no polygons"):
+            communes.import_file(session, settings, points, valid_from=MERGER)
         with pytest.raises(NotFound):
             communes.import_file(session, settings, tmp_path / "none.gpkg")
+
+
+BOX = shapely.box(548_000, 1_281_000, 549_000, 1_282_000)
+BOW = shapely.Polygon([(548_000, 1_281_000), (9e5, 2e6), (9e5, 1_281_000), (548_000, 2e6)])
+
+
+@pytest.mark.filterwarnings("ignore:'crs' was not provided")
+@pytest.mark.parametrize(
+    ("shapes", "crs", "why"),
+    [
+        ([BOX], None, "does not say its CRS"),
+        ([BOX], 'LOCAL_CS["x",UNIT["metre",1]]', "does not say its CRS"),
+        ([BOX, None], "EPSG:9212", "no usable polygon of commune 99902"),
+        ([BOW], "EPSG:9212", "no usable polygon of commune 99901 .Self-intersection"),
+    ],
+)
+def test_a_boundary_that_nothing_could_be_held_to_is_refused(
+    engine: sa.Engine,
+    settings: Settings,
+    tmp_path: Path,
+    shapes: list[shapely.Polygon | None],
+    crs: str | None,
+    why: str,
+) -> None:
+    path = tmp_path / "xa.gpkg"
+    pyogrio.raw.write(
+        path,
+        geometry=shapely.to_wkb(np.array(shapes, object)),
+        field_data=[np.array(["99901", "99902"][: len(shapes)]), np.array(["Xã"] * len(shapes))],
+        fields=["code", "name"],
+        geometry_type="Polygon",
+        crs=crs,
+    )
+    with db.session(engine) as session, pytest.raises(BadRequest, match=why):
+        communes.import_file(session, settings, path, valid_from=MERGER)
 
 
 def test_a_province_of_real_communes(engine: sa.Engine, settings: Settings, shared: Path) -> None:
