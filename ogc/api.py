@@ -533,8 +533,19 @@ class Service:
                 part["links"] = [each for each in part["links"] if _is_ours(each)]
             if part.get("id") in self.offer:
                 part["links"] += tiles.links(told.base_url, part["id"])
-                part["links"] += exports.links(f"{told.base_url}/collections/{part['id']}")
-                href = f"{told.base_url}/collections/{part['id']}/sortables"
+                here = f"{told.base_url}/collections/{part['id']}"
+                part["links"] += exports.links(here)
+                if part["id"] == "parcels":
+                    history = "Thay đổi" if language == "vi" else "Changes"
+                    part["links"].append(
+                        {
+                            "type": JSON,
+                            "rel": "version-history",
+                            "title": history,
+                            "href": f"{here}/changes",
+                        }
+                    )
+                href = f"{here}/sortables"
                 title = "Sắp xếp được theo" if language == "vi" else "Sortables"
                 for form, media in (("json", SCHEMA), ("html", HTML)):
                     part["links"].append(

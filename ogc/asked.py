@@ -38,7 +38,9 @@ TILEJSON = "application/vnd.mapbox.tilejson+json"
 #: What every answer of the OGC API carries. Pages of any origin may read: what is here is public.
 OPEN = {
     "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": "Content-Crs, ETag, Link, Location, Retry-After",
+    "Access-Control-Expose-Headers": (
+        "Content-Crs, Content-Disposition, ETag, Location, Preference-Applied, Retry-After"
+    ),
     "X-Content-Type-Options": "nosniff",
 }
 VARY = "Accept", "Accept-Language", "Accept-Encoding"

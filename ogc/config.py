@@ -59,7 +59,13 @@ CONFORMANCE = (
     *(
         f"http://www.opengis.net/spec/{family}/1.0/conf/{part}"
         for family in ("ogcapi-common-3", "ogcapi-features-5")
-        for part in ("queryables", "returnables-and-receivables", "schemas", "sortables")
+        for part in (
+            "advanced-property-roles",
+            "queryables",
+            "returnables-and-receivables",
+            "schemas",
+            "sortables",
+        )
     ),
     "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/core",
     "http://www.opengis.net/spec/ogcapi-tiles-1/1.0/conf/dataset-tilesets",

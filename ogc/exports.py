@@ -120,10 +120,8 @@ def links(collection: str) -> list[dict[str, str]]:
 def form(name: str | None) -> str:
     """Return a format's name as it was asked for. Raises `BadRequest` for one there is not."""
     if name is None or name not in FORMATS:
-        raise BadRequest(
-            f"There is no format {(name or '')[:100]!r} to export to.",
-            hint=f"Give one of {', '.join(FORMATS)}.",
-        )
+        why = "is missing" if name is None else f"is not usable: there is no format {name[:100]!r}"
+        raise BadRequest(f"Parameter f {why}.", hint=f"Give one of {', '.join(FORMATS)}.")
     return name
 
 

@@ -12,7 +12,7 @@ from ogc.config import Collection, Property
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
-_GEOMETRY = {"format": "geometry-any", "x-ogc-role": "primary-geometry"}
+_ROLES = {"valid_from": "primary-interval-start", "valid_to": "primary-interval-end"}
 
 
 def schema(of: Collection, language: str, url: str) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def schema(of: Collection, language: str, url: str) -> dict[str, Any]:
         described = known[each.name] = _described(of, each, language)
         if each.nullable:  # in what is sent; a value that is asked for is none
             described["type"] = [described["type"], "null"]
-    return _whole(of, language, url, {"geometry": _geometry(language), **known})
+    return _whole(of, language, url, {"geometry": _geometry(of, language), **known})
 
 
 def queryables(of: Collection, language: str, url: str) -> dict[str, Any]:
@@ -30,7 +30,7 @@ def queryables(of: Collection, language: str, url: str) -> dict[str, Any]:
     known = {
         name: _described(of, each, language, asked=True) for name, each in of.queryables.items()
     }
-    made = _whole(of, language, url, {"geometry": _geometry(language), **known})
+    made = _whole(of, language, url, {"geometry": _geometry(of, language), **known})
     return made | {"additionalProperties": False}
 
 
@@ -52,8 +52,12 @@ def _whole(of: Collection, language: str, url: str, known: dict[str, Any]) -> di
     }
 
 
-def _geometry(language: str) -> dict[str, Any]:
-    return {"title": "Hình thể" if language == "vi" else "Geometry", **_GEOMETRY}
+def _geometry(of: Collection, language: str) -> dict[str, Any]:
+    return {
+        "title": "Hình thể" if language == "vi" else "Geometry",
+        "format": f"geometry-{'any' if of.geometry == 'Unknown' else of.geometry.lower()}",
+        "x-ogc-role": "primary-geometry",
+    }
 
 
 def _described(
@@ -67,9 +71,10 @@ def _described(
         made["x-ogc-unitLang"] = "UCUM"
     if each.column == of.key:
         made["x-ogc-role"] = "id"
-    roles = {"valid_from": "primary-interval-start", "valid_to": "primary-interval-end"}
-    if each.name in roles:
-        made["x-ogc-role"] = roles[each.name]
+    # a table of the deployment may call anything so; both ends must be times, or both dates
+    ends = {end.kind for end in of.properties if end.name in _ROLES}
+    if each.name in _ROLES and ends in ({"time"}, {"date"}):
+        made["x-ogc-role"] = _ROLES[each.name]
     return made
 
 

@@ -187,6 +187,14 @@ def test_changes_come_in_the_reference_system_asked_for(client, engine):
     assert "Thôn" not in answer.text
 
 
+def test_the_collection_links_its_changes(client):
+    for collection in client.get("/ogc/collections").json["collections"]:
+        found = [each for each in collection["links"] if each["rel"] == "version-history"]
+        assert len(found) == (collection["id"] == "parcels")
+        for each in found:
+            assert client.get(each["href"]).mimetype == each["type"]
+
+
 @pytest.mark.parametrize(("path", "status"), [
     (f"{CHANGES}?since=x", 400),
     (f"{CHANGES}?since=WzEsMl0", 400),  # [1,2]
