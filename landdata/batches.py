@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import os
 import queue
 import tempfile
 import threading
@@ -30,14 +29,13 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import replace
-from itertools import islice, product
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import shapely
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from psycopg.abc import Buffer
@@ -45,7 +43,7 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.orm import Session
 
-from landdata import communes, publications, staging
+from landdata import communes, ground, originals, publications, staging
 from landdata.check import Progress, ReadOptions, Report, summarise
 from landdata.check import check as check_file
 from landdata.db import sql
@@ -55,7 +53,7 @@ from landdata.models import Batch, StoredFinding, SurveyPoint
 from landdata.settings import Settings
 from landdata.survey import Part, Survey
 from landdata.survey.archive import bundle, called
-from landdata.topology import ACCEPTABLE, DUPLICATE, Limits, Neighbours
+from landdata.topology import ACCEPTABLE, DUPLICATE, Neighbours
 
 DECIDED = ("accepted", "rejected", "withdrawn", "superseded")  # states that a batch stays in
 _UNCHECKED = ("received", "checking", "refused")
@@ -69,13 +67,6 @@ _STATE = (
 _TOGETHER = 200  # states that are sent at once
 _AHEAD = 16  # blocks of them that are there before they are sent: neither session waits for long
 _TAKEN_IN = 0.8  # the share of an acceptance that is over when all states are in their table
-
-_NEAR = 50.0  # metres around a few parcels in which an official one is their neighbour
-_SQUARE = 500.0  # metres; few parcels are looked at square by square
-_LITTLE = 2e6  # m²; on so little ground there are not many parcels anyway
-_MANY = 10_000  # rows; so many are whole sheets
-_CELL = 10_000.0  # metres; transactions whose cells differ can't touch each other's parcels
-_MOST_CELLS = 1000  # that one transaction locks; the server has room for some thousand locks in all
 
 
 def receive(
@@ -104,7 +95,7 @@ def receive(
     with tempfile.TemporaryDirectory() as scratch:
         bundled = bundle(path, Path(scratch))
         source = called(bundled)
-        sha256 = _keep(session, settings, bundled, source)
+        sha256 = originals.keep(session, settings, bundled, source)
     given = (options or ReadOptions()).as_dict()
     same = sa.select(Batch).where(
         Batch.sha256 == sha256,
@@ -161,14 +152,9 @@ def take(
         check(session, settings, batch.id, progress=progress)
     except BaseException:
         if new:
-            _let_go(session, settings, batch)
+            originals.let_go(session, settings, batch)
         raise
     return batch
-
-
-def kept_file(settings: Settings, batch: Batch) -> Path:
-    """Return where a batch's file is kept for ever: under its SHA-256, as a zip."""
-    return _place(settings, batch.sha256, batch.source)
 
 
 def get(session: Session, number: int, *, lock: bool = False) -> Batch:
@@ -264,11 +250,11 @@ def propose(
     """
     batch = get(session, number)
     return check_file(
-        kept_file(settings, batch),
+        originals.path_of(settings, batch),
         settings,
         options=_options(batch),
         commune=batch.commune,
-        neighbours=neighbours(session, settings, batch.commune),
+        neighbours=ground.neighbours(session, settings, batch.commune),
         boundary=communes.border(session, batch.commune),
         propose=True,
         progress=progress,
@@ -306,9 +292,9 @@ def accept(
     around = summary["around"]
     if progress:
         progress("accept", 0.0)
-    _lock_ground(session, batch.commune, around["windows"])
+    ground.lock(session, batch.commune, around["windows"])
     started = time.monotonic()
-    if around["official"] != _neighbourhood(session, settings, batch.commune, around):
+    if around["official"] != ground.fingerprint(session, settings, batch.commune, around):
         _judge(session, settings, batch, progress)
         if reviewed and _summary(batch)["around"]["verdict"] != around.get("verdict"):
             raise Conflict(
@@ -447,32 +433,6 @@ def _may_correct(session: Session, batch: Batch, sheets: list[str]) -> list[int]
 # -- checking ------------------------------------------------------------------------------
 
 
-def neighbours(
-    session: Session, settings: Settings, commune: str | None, around: dict[str, Any] | None = None
-) -> Callable[[Survey], Neighbours]:
-    """Return what fetches the official parcels around a survey.
-
-    Into `around` go the ground that was asked for, what was official on it, as one value, and the
-    numbers of the `states` that were fetched.
-    """
-
-    def fetch(survey: Survey) -> Neighbours:
-        ground = {} if around is None else around
-        ground["sheets"] = sorted(survey.attributes["sheet"].unique().drop_null().to_pylist())
-        ground["windows"] = _windows(survey, Limits.load(settings.rules).island)
-        ground["official"] = _neighbourhood(session, settings, commune, ground)
-        asked = {**_ground(settings, commune, ground), **_numbers(survey, ground["sheets"])}
-        found = session.execute(sql("neighbours"), asked).all()
-        ground["states"] = [row.id for row in found]
-        return Neighbours(
-            parcels=np.array([row.parcel for row in found], dtype=object),
-            geometry=shapely.from_wkb(np.array([row.geom for row in found], dtype=object)),
-            seen=shapely.union_all(shapely.box(*np.array(ground["windows"]).T)),
-        )
-
-    return fetch
-
-
 def _judge(
     session: Session,
     settings: Settings,
@@ -484,7 +444,7 @@ def _judge(
     left then beside the rules, which leave the server idle.
     """
     around: dict[str, Any] = {}
-    fetch = neighbours(session, settings, batch.commune, around)
+    fetch = ground.neighbours(session, settings, batch.commune, around)
     boundary = communes.border(session, batch.commune)
     read: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
     in_vain = threading.Event()
@@ -513,7 +473,7 @@ def _judge(
         )
         try:
             report = check_file(
-                kept_file(settings, batch),
+                originals.path_of(settings, batch),
                 settings,
                 options=_options(batch),
                 commune=batch.commune,
@@ -704,163 +664,7 @@ def _ahead(blocks: Iterator[bytes]) -> Generator[bytes]:
             yield block
 
 
-# -- the ground ----------------------------------------------------------------------------
-
-
-def _windows(survey: Survey, island: float) -> list[list[float]]:
-    """Return the boxes in which official parcels are looked for, [xmin, ymin, xmax, ymax], metres.
-
-    One around all that is surveyed, so far that an island is known for one. Where that is far
-    more than what lies near the parcels, since they are few and scattered, one around those of
-    each square of half a kilometre.
-    """
-    bounds = shapely.bounds(survey.geometry)
-    bounds = bounds[np.isfinite(bounds).all(axis=1)]
-    if not len(bounds):
-        return [[0.0, 0.0, 0.0, 0.0]]
-    square = np.floor((bounds[:, :2] + bounds[:, 2:]) / 2 / _SQUARE).astype(np.int64)
-    # as one number each: to sort a million of them takes a tenth of sorting pairs
-    _, of = np.unique(square[:, 0] << 32 | square[:, 1] & 0xFFFFFFFF, return_inverse=True)
-    low = np.full((of.max() + 1, 2), np.inf)
-    np.minimum.at(low, of, bounds[:, :2])
-    high = np.full((of.max() + 1, 2), -np.inf)
-    np.maximum.at(high, of, bounds[:, 2:])
-    few = np.hstack([np.floor(low - _NEAR), np.ceil(high + _NEAR)])
-    far = max(island, _NEAR)
-    one = np.hstack([np.floor(low.min(axis=0) - far), np.ceil(high.max(axis=0) + far)])[None]
-    size, little = (float(np.prod(each[:, 2:] - each[:, :2], axis=1).sum()) for each in (one, few))
-    windows: list[list[float]] = (one if size < max(_LITTLE, 4 * little) else few).tolist()
-    return windows
-
-
-def _numbers(survey: Survey, sheets: list[str]) -> dict[str, Any]:
-    """Return the sheets and numbers of a survey, side by side; of a large one the sheets alone."""
-    if len(survey) > _MANY:
-        return {"sheets": sheets, "numbers": [None] * len(sheets)}
-    pairs = zip(*(survey.attributes[name].to_pylist() for name in ("sheet", "number")), strict=True)
-    known = sorted({(sheet, number) for sheet, number in pairs if sheet and number})
-    return {"sheets": [sheet for sheet, _ in known], "numbers": [number for _, number in known]}
-
-
-def _ground(settings: Settings, commune: str | None, around: dict[str, Any]) -> dict[str, Any]:
-    windows = zip(*around["windows"], strict=True)
-    corners = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(list, windows), strict=True))
-    return {**corners, "srid": settings.srid, "commune": commune, "sheets": around["sheets"]}
-
-
-def _neighbourhood(
-    session: Session, settings: Settings, commune: str | None, around: dict[str, Any]
-) -> str:
-    return str(session.scalar(sql("neighbourhood"), _ground(settings, commune, around)))
-
-
-def _lock_ground(session: Session, commune: str, windows: list[list[float]]) -> None:
-    """Take the commune's lock and those of the ground, until the transaction ends.
-
-    Two writers that each check and then insert would both find no overlap and store one. The
-    locks are of cells of the ground, because two communes' batches may meet where neither has
-    a parcel or a boundary yet. `windows` hold all parcels, with more around them than parcels
-    that touch are apart. All take the locks in the same order, so none waits in a circle.
-    """
-    cells = _cells(windows)
-    lock = sa.text("SELECT pg_advisory_xact_lock(:kind, :key)")
-    session.execute(lock, {"kind": 1, "key": int(commune)})
-    if cells is None:
-        session.execute(lock, {"kind": 2, "key": _ALL})
-        return
-    shared = sa.text("SELECT pg_advisory_xact_lock_shared(:kind, :key)")
-    session.execute(shared, {"kind": 2, "key": _ALL})
-    for cell in cells:
-        session.execute(lock, {"kind": 2, "key": cell})
-
-
-_ALL = -1  # the key of all ground; that of a cell is never negative
-
-
-def _cells(windows: list[list[float]]) -> list[int] | None:
-    """Number the cells that boxes touch, in order; null: too many, so it is all the ground.
-
-    A parcel that was drawn across the globe is rejected, but not before the ground is locked.
-    """
-    corners = np.unique(np.floor(np.array(windows, np.float64) / _CELL), axis=0)
-    sides = corners[:, 2:] - corners[:, :2] + 1
-    if sides.prod(axis=1).sum() > _MOST_CELLS:
-        return None
-    return sorted(
-        {
-            (x & 0x7FFF) << 16 | y & 0xFFFF
-            for left, low, right, top in corners.astype(np.int64).tolist()
-            for x, y in product(range(left, right + 1), range(low, top + 1))
-        }
-    )
-
-
 # -- small things --------------------------------------------------------------------------
-
-
-def _place(settings: Settings, sha256: str, name: str) -> Path:
-    return settings.home / "surveys" / sha256[:2] / sha256 / name
-
-
-def _keep(session: Session, settings: Settings, file: Path, name: str) -> str:
-    """Copy a file to where it is kept, and return its SHA-256, which is that of the copy.
-
-    Whole or not at all, even if the power fails. Until the transaction ends nobody lets go of it.
-    """
-    surveys = settings.home / "surveys"
-    surveys.mkdir(parents=True, exist_ok=True)
-    surveys.chmod(0o700)  # survey files name people
-    handle, new = tempfile.mkstemp(dir=surveys)
-    try:
-        digest = hashlib.sha256()
-        with os.fdopen(handle, "wb") as out, file.open("rb") as source:
-            while chunk := source.read(1 << 20):
-                digest.update(chunk)
-                out.write(chunk)
-            out.flush()
-            os.fsync(out.fileno())
-        place = _place(settings, digest.hexdigest(), name)
-        hold = sa.text("SELECT pg_advisory_xact_lock_shared(:kind, :key)")
-        session.execute(hold, _lock_of(digest.hexdigest()))
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
-            Path(new).replace(place)
-            for folder in place.parents[:3]:
-                _sync(folder)
-    finally:
-        Path(new).unlink(missing_ok=True)
-    return digest.hexdigest()
-
-
-def _let_go(session: Session, settings: Settings, batch: Batch) -> None:
-    """Keep the file of a batch that will not be no longer, unless it is another's too.
-
-    Another may be receiving it at this moment: then it stays. It stays, too, where the database
-    is gone and can't be asked.
-    """
-    alone = sa.text("SELECT pg_try_advisory_xact_lock(:kind, :key)")
-    same = sa.select(sa.func.count()).where(Batch.sha256 == batch.sha256, Batch.id != batch.id)
-    with suppress(sa.exc.SQLAlchemyError, OSError):
-        if session.scalar(alone, _lock_of(batch.sha256)) and not session.scalar(same):
-            place = kept_file(settings, batch)
-            place.unlink(missing_ok=True)
-            place.parent.rmdir()
-
-
-def _lock_of(sha256: str) -> dict[str, int]:
-    """Return the kind and key of the advisory lock of a file."""
-    return {"kind": _FILE, "key": int(sha256[:8], 16) - (1 << 31)}
-
-
-_FILE = 4  # the kind of advisory lock; 1 to 3 are of communes, of the ground and of publications
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _options(batch: Batch) -> ReadOptions:

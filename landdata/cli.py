@@ -416,7 +416,7 @@ def check(
     as_json: bool,
 ) -> int:
     """Run the rules on FILE before submitting it; needs no store."""
-    from landdata import batches, communes
+    from landdata import communes, ground
     from landdata.check import check as check_file
     from landdata.documents.report import report_format, write_report
 
@@ -431,7 +431,7 @@ def check(
                     settings,
                     options=options,
                     commune=commune,
-                    neighbours=batches.neighbours(session, settings, commune),
+                    neighbours=ground.neighbours(session, settings, commune),
                     boundary=communes.border(session, commune),
                     propose=propose,
                     progress=progress,

@@ -99,6 +99,12 @@ def sql(name: str) -> sa.TextClause:
     return sa.text(files("landdata").joinpath("sql", f"{name}.sql").read_text("utf-8"))
 
 
+def composed(name: str, **parts: str) -> sa.TextClause:
+    """Return the statement `name` on others: alias → name of the statement that it stands for."""
+    given = ", ".join(f"{alias} AS ({sql(part).text})" for alias, part in parts.items())
+    return sa.text(f"WITH {given} {sql(name).text}")
+
+
 def migrate(settings: Settings, revision: str = "head") -> None:
     """Bring the schema to `revision`; many callers at once wait for one another.
 

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from landdata.db import sql
+from landdata.db import composed, sql
 
-_LOCK = 3  # the kind of advisory lock; 1, 2 and 4 are those of `batches`
+_LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `ground`, 4 of `originals`
 
 _GROUND = "commune text, sheet text, x0 integer, x1 integer, y0 integer, y1 integer"
 _SHEETS = "commune text, sheet text, parcels integer, hull geometry"
@@ -102,7 +102,7 @@ def foresee(
     cursor = connection.connection.cursor()
 
     def rows(rule: str, states: str) -> bytes:
-        query = sa.text(_of(rule, states)).compile(dialect=connection.dialect)
+        query = composed(rule, states=states).compile(dialect=connection.dialect)
         with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", values) as found:
             return b"".join(found)
 
@@ -139,8 +139,8 @@ def publish(
             with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)") as into:
                 into.write(rows)
     else:
-        ground = _of("publish_ground", "changed_published")
-        sheets = _of("publish_hulls", "current_published")
+        ground = composed("publish_ground", states="changed_published")
+        sheets = composed("publish_hulls", states="current_published")
         session.execute(sa.text(f"INSERT INTO published_ground {ground}").bindparams(ended), values)
         session.execute(sa.text(f"INSERT INTO published_sheets {sheets}"))
     if session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
@@ -150,8 +150,3 @@ def publish(
         stamp = session.scalar(sql("publish").bindparams(ended), told)
         session.execute(sql("publish_cells"), {"stamp": stamp})
     session.execute(sa.text("DROP TABLE published_ground, published_sheets"))
-
-
-def _of(rule: str, states: str) -> str:
-    """Return the statement of a rule on some states; both name a file of SQL."""
-    return f"WITH states AS ({sql(states).text}) {sql(rule).text}"

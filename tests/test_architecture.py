@@ -27,6 +27,8 @@ ALLOWED = {
         "landdata.models",
         "landdata.webhooks",
     },
+    "landdata.ground": GROUND | {"landdata.db", "landdata.survey", "landdata.topology"},
+    "landdata.originals": GROUND | {"landdata.models"},
     "landdata.publications": {"landdata.db"},
     "landdata.webhooks": {
         "landdata.db",

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from shapely.geometry.base import BaseGeometry
 from surveys import parcel, plot, write
 
-from landdata import batches, communes, db, parcels
+from landdata import batches, communes, db, originals, parcels
 from landdata.check import ReadOptions
 from landdata.check import check as check_file
 from landdata.errors import BadRequest, BadSurvey, Conflict, NotFound
@@ -179,7 +179,7 @@ def test_the_same_file_is_the_same_batch(
     assert receive(engine, settings, path) == first
     assert receive(engine, settings, path, "99902") != first
     with db.session(engine) as session:
-        kept = batches.kept_file(settings, batches.get(session, first))
+        kept = originals.path_of(settings, batches.get(session, first))
     assert kept.read_bytes() == path.read_bytes()
     assert (settings.home / "surveys").stat().st_mode & 0o077 == 0  # it names people
     check(engine, settings, first)

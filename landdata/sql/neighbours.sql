@@ -1,16 +1,9 @@
--- The official parcels around a survey: in its windows, or of a number of its own (of any
--- number of a sheet where the number is null), in a stable order.
+-- The official parcels around a survey: in its boxes, or of a number of its own (of any number of
+-- a sheet where the number is null), in a stable order.
 SELECT v.id, concat_ws('/', v.commune, v.sheet, v.number) AS parcel, ST_AsBinary(v.geom) AS geom
 FROM parcel_versions AS v
 WHERE v.id IN (
-    SELECT n.id
-    FROM unnest(
-        CAST(:xmin AS float8[]), CAST(:ymin AS float8[]),
-        CAST(:xmax AS float8[]), CAST(:ymax AS float8[])
-      ) AS w(xmin, ymin, xmax, ymax)
-      JOIN parcel_versions AS n
-        ON n.geom && ST_MakeEnvelope(w.xmin, w.ymin, w.xmax, w.ymax, :srid)
-        AND n.valid_to IS NULL
+    SELECT id FROM near
     UNION
     SELECT n.id
     FROM unnest(CAST(:sheets AS text[]), CAST(:numbers AS text[])) AS k(sheet, number)
