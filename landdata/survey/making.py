@@ -19,7 +19,7 @@ from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import linework, points, reader
-from landdata.survey.archive import Dataset
+from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block, Layer
 
 _WKB = "\0wkb"  # no field of a file is called so

@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from landdata.errors import BadSurvey, LandDataError
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import archive, crs, fields, formats, profiles, shapes, texts
+from landdata.survey import crs, fields, formats, profiles, shapefile, shapes, texts
+from landdata.survey.dataset import Dataset
 from landdata.survey.model import CrsChoice, EncodingChoice, FieldMatch, Part
 from landdata.survey.reader import Block, Layer
 from landdata.survey.shapes import Shapes
@@ -121,9 +122,7 @@ class Evidence:
     What it keeps does not grow with them, but for 8 bytes a distinct text with accents.
     """
 
-    def __init__(
-        self, first: Block, source: Source, dataset: archive.Dataset, options: Options
-    ) -> None:
+    def __init__(self, first: Block, source: Source, dataset: Dataset, options: Options) -> None:
         self._source, self._dataset, self._options = source, dataset, options
         self._texts = texts.Evidence(first.columns, unicode=source.layer.unicode)
         self._filled = dict.fromkeys(first.columns, 0)
@@ -201,14 +200,14 @@ class Stream:
     (`dataset`, `layer`) and by the `decision`.
     """
 
-    dataset: archive.Dataset
+    dataset: Dataset
     decision: Decision
     _evidence: Evidence
 
     def __init__(
         self,
         source: Source,
-        dataset: archive.Dataset,
+        dataset: Dataset,
         settings: Settings,
         options: Options,
         clock: Clock,
@@ -330,7 +329,7 @@ class Stream:
         )
 
 
-def _described(dataset: archive.Dataset, layer: Layer) -> archive.Dataset:
+def _described(dataset: Dataset, layer: Layer) -> Dataset:
     """Fill in what only reading tells of a format."""
     if dataset.format is formats.SHAPEFILE:
         return dataset
@@ -348,7 +347,7 @@ def _described(dataset: archive.Dataset, layer: Layer) -> archive.Dataset:
 
 
 def _attributes(
-    dataset: archive.Dataset,
+    dataset: Dataset,
     matches: Sequence[FieldMatch],
     text: Text,
     ids: NDArray[np.int64],
@@ -359,7 +358,7 @@ def _attributes(
     no_numbers: list[Finding] = []
     for match in matches:
         name = match.source
-        if match.attribute is None or not (bad := archive.garbage(dataset, name, ids)):
+        if match.attribute is None or not (bad := shapefile.garbage(dataset, name, ids)):
             continue
         lost = np.zeros(len(rows), np.bool_)
         lost[list(bad)] = True

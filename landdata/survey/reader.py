@@ -29,7 +29,7 @@ from landdata.errors import BadRequest, BadSurvey, LandDataError, of_the_machine
 from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import formats
-from landdata.survey.archive import Dataset
+from landdata.survey.dataset import Dataset
 
 #: In the order in which they are tried: in bulk, and row by row.
 ENGINES = ("pyogrio", "fiona")

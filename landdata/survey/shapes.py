@@ -9,7 +9,8 @@ import shapely
 from numpy.typing import NDArray
 
 from landdata.findings import Finding
-from landdata.survey import archive, crs, formats
+from landdata.survey import crs, formats, shapefile
+from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block
 
 _POLYGONAL = (int(shapely.GeometryType.POLYGON), int(shapely.GeometryType.MULTIPOLYGON))
@@ -81,7 +82,7 @@ class Shapes:
         return geometry, _areas(geometry) if measured is None else measured
 
 
-def build(block: Block, dataset: archive.Dataset, max_vertices: int) -> Shapes:
+def build(block: Block, dataset: Dataset, max_vertices: int) -> Shapes:
     """Build the polygons of a block; a row without a usable one is lost, never an error."""
     wkb = block.wkb.to_numpy(zero_copy_only=False) if len(block.wkb) else np.empty(0, object)
     with np.errstate(invalid="ignore"):  # a NaN in the file is a finding, below, no warning
@@ -93,7 +94,7 @@ def build(block: Block, dataset: archive.Dataset, max_vertices: int) -> Shapes:
     empty = shapely.is_missing(geometry) | shapely.is_empty(geometry)
     null, damaged = np.zeros_like(absent), np.zeros_like(absent)
     if absent.any():
-        declared = archive.null_shapes(dataset, block.ids[absent])
+        declared = shapefile.null_shapes(dataset, block.ids[absent])
         null[absent] = declared
         damaged[absent] = ~declared
         # those have a finding already
