@@ -16,7 +16,7 @@ from landdata import land_use
 from landdata.settings import Settings
 from ogc import crs
 
-Kind = Literal["string", "integer", "number", "date", "time", "uuid", "codes"]
+Kind = Literal["string", "integer", "number", "boolean", "date", "time", "uuid", "codes"]
 
 #: What a language is called where it is the default: first vi or first en.
 LANGUAGES = ("vi", "en")
@@ -81,16 +81,22 @@ CONFORMANCE = (
 )
 
 
+#: SQL that a date or time is one that RFC 3339 and files can write.
+YEARS = "{} >= '0001-01-02' AND {} < '9999-12-31'"
+
 #: SQL that writes a column of each kind as JSON text.
 _JSON: dict[Kind, str] = {
     "string": "coalesce(to_json({})::text, 'null')",
     "integer": "coalesce({}::text, 'null')",
     # JSON has no NaN and no infinity
     "number": "coalesce((CASE WHEN {} BETWEEN -1e15 AND 1e15 THEN {} END)::text, 'null')",
-    "uuid": "'\"' || {} || '\"'",
+    "boolean": "coalesce({}::text, 'null')",
+    "uuid": "coalesce('\"' || {} || '\"', 'null')",
     "codes": "coalesce({}::text, '[]')",
-    "date": "coalesce(to_json({})::text, 'null')",
-    "time": "coalesce(replace(to_json({})::text, '+00:00', 'Z'), 'null')",
+    # nor has RFC 3339 years of five digits
+    "date": f"coalesce(CASE WHEN {YEARS} THEN to_json({{}})::text END, 'null')",
+    "time": f"coalesce(CASE WHEN {YEARS} THEN replace(to_json({{}})::text, '+00:00', 'Z') END,"
+    " 'null')",
 }
 
 
@@ -110,6 +116,7 @@ class Property:
     unit: str | None = None
     queryable: bool = True
     always: bool = False  # never null: pages sorted by it are cut by its index
+    bits: int = 32  # of an integer
 
     @property
     def sortable(self) -> bool:
@@ -130,7 +137,7 @@ class Property:
         """Return the JSON Schema of the value."""
         made: dict[str, Any] = {"title": self.vi if language == "vi" else self.en}
         match self.kind:
-            case "string" | "integer" | "number":
+            case "string" | "integer" | "number" | "boolean":
                 made["type"] = self.kind
             case "uuid":
                 made |= {"type": "string", "format": "uuid"}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from landdata.errors import BadRequest
-from ogc import crs
+from ogc import crs, parameters
 from ogc.config import TIMELESS, Collection, Kind, Property
 from ogc.reader import Reader
 
@@ -27,6 +27,10 @@ _OURS = {"batches", "findings", "holders", "staged_parcels", "survey_points"}
 _KEYS = {"key", "table", "geometry", "title", "description", "widest", "properties"}
 _PROPERTY_KEYS = {"column", "title", "unit", "queryable"}
 
+#: Names that mean something else in a request or in a feature.
+_TAKEN = {*parameters.PARAMETERS, "geometry"}
+_KEY_KINDS = ("integer", "uuid", "string")
+
 _KINDS: dict[str, Kind] = {
     "int2": "integer",
     "int4": "integer",
@@ -34,6 +38,8 @@ _KINDS: dict[str, Kind] = {
     "float4": "number",
     "float8": "number",
     "numeric": "number",
+    "bool": "boolean",
+    "uuid": "uuid",
     "date": "date",
     "timestamptz": "time",
     "timestamp": "time",
@@ -142,8 +148,8 @@ class Configured:
         key_type = kind_of(key)
         if kind_of(shape) != "geometry":
             raise _bad(f"[{name}]: the column {shape!r} of {table} is no geometry")
-        selected = [f"t.{_quote(key)}{'' if key_type in _KINDS or key_type == 'uuid' else '::text'}"
-                    " AS k"]  # fmt: skip
+        integer, unique = _KINDS.get(key_type) == "integer", key_type == "uuid"
+        selected = [f"t.{_quote(key)}{'' if integer or unique else '::text'} AS k"]
         properties = []
         given = told.get("properties") or {
             each: {} for each, kind in columns.items() if kind != "geometry"
@@ -151,16 +157,20 @@ class Configured:
         for place, (each, about) in enumerate(given.items()):
             _only(about, _PROPERTY_KEYS, f"{name}.properties.{each}")
             column = str(about.get("column", each))
-            if not _NAME.fullmatch(each):
-                raise _bad(f"[{name}]: {each!r} can't be a property's name")
+            if not _NAME.fullmatch(each) or each in _TAKEN:
+                raise _bad(
+                    f"[{name}]: {each!r} can't be a property's name; give the column another one"
+                    " under properties"
+                )
             kind, sql = _typed(f"t.{_quote(column)}", kind_of(column))
             selected.append(f"{sql} AS c{place:d}")
             title = _titles(about.get("title", each))
             properties.append(
                 Property(
                     name=each,
-                    column="k" if column == key and kind == "integer" else f"c{place:d}",
+                    column="k" if column == key and kind in _KEY_KINDS else f"c{place:d}",
                     kind=kind,
+                    bits=64 if columns[column] == "int8" else 32,
                     vi=title["vi"],
                     en=title["en"],
                     unit=about.get("unit"),
@@ -169,13 +179,12 @@ class Configured:
             )
         moved, type_name = self._geometry(reader, name, quoted, shape)
         title = _titles(told.get("title", name))
-        integer = _KINDS.get(key_type) == "integer"
         return Collection(
             id=name,
             table=f"(SELECT {', '.join(selected)}, {moved} AS geom, {TIMELESS}"  # noqa: S608
-            f" FROM {quoted} AS t) AS t",
+            f" FROM {quoted} AS t WHERE t.{_quote(key)} IS NOT NULL) AS t",
             key="k",
-            key_kind="integer" if integer else "uuid" if key_type == "uuid" else "string",
+            key_kind="integer" if integer else "uuid" if unique else "string",
             order="version",
             order_kind="integer",
             valid="time",

@@ -40,6 +40,7 @@ _SORTS: dict[Kind, _Sort] = {
     "string": "text",
     "integer": "number",
     "number": "number",
+    "boolean": "boolean",
     "date": "date",
     "time": "time",
     "uuid": "uuid",

@@ -24,6 +24,8 @@ _BLOCK = 48 << 20
 _TYPES = {
     "string": pa.string(),
     "integer": pa.int32(),
+    "long": pa.int64(),
+    "boolean": pa.bool_(),
     "number": pa.float64(),
     "date": pa.date32(),
     "time": pa.timestamp("us", "UTC"),

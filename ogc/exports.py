@@ -481,13 +481,16 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
     """Kind and SQL of a property."""
     match of.kind:
         case "integer":
-            return "integer", of.column
+            return "integer" if of.bits == 32 else "long", of.column
+        case "boolean":
+            return "boolean", f"({of.column})::text"
         case "number":
             return "number", f"CASE WHEN {of.column} BETWEEN -1e15 AND 1e15 THEN {of.column} END"
         case "date":
-            return "date", of.column
+            return "date", f"CASE WHEN {config.YEARS} THEN {{}} END".replace("{}", of.column)
         case "time":
-            utc = f"({of.column} AT TIME ZONE 'UTC')"
+            known = f"CASE WHEN {config.YEARS} THEN {{}} END".replace("{}", of.column)
+            utc = f"(({known}) AT TIME ZONE 'UTC')"
             if name in ("csv", "shp"):  # a dbf has no times
                 return "string", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
             # GDAL has no finer times; the end of a state is cut off as the next one's beginning is

@@ -51,7 +51,8 @@ _LOST_PLUS = re.compile(r":[0-9]{2}(\.[0-9]+)? [0-9]{2}:[0-9]{2}\b")
 
 #: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
 _FORMS = {
-    "integer": re.compile(r"[+-]?[0-9]{1,18}"),
+    "integer": re.compile(r"[+-]?[0-9]{1,19}"),
+    "boolean": re.compile("true|false"),
     "number": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
     "date": re.compile(_DATE),
     "time": re.compile(_TIME),
@@ -62,13 +63,15 @@ _READERS: dict[Kind, Callable[[str], Any]] = {
     "string": str,
     "integer": int,
     "number": float,
+    "boolean": lambda text: text == "true",
     "date": dt.date.fromisoformat,
     "time": lambda text: dt.datetime.fromisoformat(text.upper()),
     "uuid": uuid.UUID,
     "codes": lambda text: json.dumps([{"code": text}]),
 }
 _WANTED: dict[Kind, str] = {
-    "integer": "a whole number of 32 bits",
+    "integer": "a whole number of {bits} bits",
+    "boolean": "true or false",
     "number": "a number",
     "date": "a date (2026-01-31)",
     "time": "a time with its offset (2026-01-31T08:00:00+07:00)",
@@ -268,12 +271,14 @@ def _value(known: Property, text: str) -> Any:
         if known.kind in _FORMS and not _FORMS[known.kind].fullmatch(text):
             raise ValueError(text)
         value = _READERS[known.kind](text)
-        if known.kind == "integer" and not -_INT32 <= value < _INT32:
+        if known.kind == "integer" and not -(1 << known.bits - 1) <= value < 1 << known.bits - 1:
             raise ValueError(text)
         if known.kind == "number" and not math.isfinite(value):
             raise ValueError(text)
     except ValueError:
-        raise _bad(known.name, f"it must be {_WANTED[known.kind]}", text) from None
+        raise _bad(
+            known.name, f"it must be {_WANTED[known.kind].format(bits=known.bits)}", text
+        ) from None
     return value
 
 

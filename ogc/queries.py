@@ -24,8 +24,9 @@ MAX_LIMIT = 10_000
 
 _TYPES = {
     "string": "text",
-    "integer": "integer",
+    "integer": "bigint",
     "number": "double precision",
+    "boolean": "boolean",
     "date": "date",
     "time": "timestamptz",
     "uuid": "uuid",

@@ -48,6 +48,7 @@ _WEB_NORTH = 85.05112877980659  # degrees: where web Mercator ends
 
 _PLACE = re.compile(r"0|[1-9][0-9]{0,8}")
 _BENEATH = {"parcels": ("communes", "sheets")}
+_FIELDS = {"integer": "Number", "number": "Number", "boolean": "Boolean"}  # of TileJSON
 #: What a tile tells of a feature; the rest is one request away, by its id.
 _TOLD = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "label")}
 
@@ -390,7 +391,7 @@ def _scalar(kind: str, column: str) -> str:
     """SQL of a value as MVT can have it."""
     if kind == "codes":  # 'ONT,CLN'
         return f"translate(jsonb_path_query_array({column}, '$[*].code')::text, '[]\" ', '')"
-    return column if kind in ("integer", "number", "string") else f"({column})::text"
+    return column if kind in ("integer", "number", "string", "boolean") else f"({column})::text"
 
 
 def _texts(result: PGresult) -> list[bytes | None]:
@@ -567,7 +568,7 @@ def tilejson(
                 "minzoom": least,
                 "maxzoom": min(most, deepest),
                 "fields": {
-                    known.name: "Number" if known.kind in ("integer", "number") else "String"
+                    known.name: _FIELDS.get(known.kind, "String")
                     for known in told(each)
                 },
             }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+from urllib.parse import quote
 
 import mvt
+import pyarrow.parquet as pq
 import pytest
 import served
 import shapely
@@ -16,6 +19,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 from landdata import db
 from landdata.errors import BadRequest
 from landdata.survey.crs import transformer
+from ogc import exports
 
 FILE = """
 [zones]
@@ -144,7 +148,7 @@ def test_a_view_in_another_crs_is_served_where_it_is(client):
     lon, lat = told[0]["geometry"]["coordinates"]
     assert (lon, lat) == pytest.approx((106.69, 11.58), abs=2e-9)
     assert told[0]["properties"] == {
-        "code": "A/1", "name": "Trạm 1", "level": 2.5, "tested": "true",
+        "code": "A/1", "name": "Trạm 1", "level": 2.5, "tested": True,
     }  # fmt: skip
     assert told[1]["geometry"] is None
     assert client.get("/ogc/collections/stations/items/A%2F1").json["id"] == "A/1"
@@ -236,6 +240,121 @@ def test_a_box_uses_the_index_of_the_table(client, engine):
         )
     assert "zones_hình_idx" in plan
     assert "valid_to" not in plan
+
+
+@pytest.fixture
+def odd(make_store, tmp_path):
+    """A table of all that a deployment may have, and one whose keys are not all there."""
+    path = tmp_path / "collections.toml"
+    path.write_text(ODD, "utf-8")
+    settings = make_store(collections=path)
+    engine = db.engine(settings)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(ODD_TABLES)
+    with served.client(settings, None) as opened:
+        opened.file = path
+        yield opened
+    engine.dispose()
+
+
+ODD = """
+[odd]
+table = "odd"
+key = "id"
+geometry = "geom"
+[texts]
+table = "texts"
+key = "code"
+geometry = "geom"
+"""
+ODD_TABLES = """
+CREATE TABLE odd (id bigint PRIMARY KEY, big bigint, small smallint, exact numeric, flag boolean,
+  day date, at timestamptz, local timestamp, uid uuid, list text[], doc jsonb,
+  geom geometry(Geometry, 9212));
+INSERT INTO odd VALUES
+  (-5, -9223372036854775808, 1, 1.5, true, '2026-01-01', '2026-01-01T00:00:00Z', '2026-01-01',
+   '3ca94dc8-3e70-49c7-841d-87bffbadeb39', '{a}', '[]', 'SRID=9212;POINT(548000 1281000)'),
+  (9007199254740993, 5000000000, NULL, 'NaN', NULL, 'infinity', '-infinity', 'infinity', NULL,
+   NULL, NULL, NULL),
+  (7, 1, 0, 1e20, false, '4713-01-01 BC', '12345-01-01Z', '0001-01-01', NULL, '{}', '{}',
+   'SRID=9212;GEOMETRYCOLLECTION(POINT(548000 1281000), LINESTRING(0 0, 548010 1281000))');
+CREATE TABLE texts (code text, geom geometry(Point, 9212));
+INSERT INTO texts VALUES ('a/b', NULL), ('ế?#&', NULL), (NULL, NULL);
+"""
+
+
+def test_types_are_those_of_the_table(odd):
+    items = "/ogc/collections/odd/items"
+    told = {each["id"]: each["properties"] for each in odd.get(items).json["features"]}
+    assert [*told] == [-5, 7, 9007199254740993]
+    assert told[-5] == {
+        "id": -5, "big": -9223372036854775808, "small": 1, "exact": 1.5, "flag": True,
+        "day": "2026-01-01", "at": "2026-01-01T00:00:00Z", "local": "2025-12-31T17:00:00Z",
+        "uid": "3ca94dc8-3e70-49c7-841d-87bffbadeb39", "list": "{a}", "doc": "[]",
+    }  # fmt: skip
+    for key in (7, 9007199254740993):  # what JSON and RFC 3339 have no way to write
+        assert [told[key][name] for name in ("exact", "day", "at", "local")] == [None] * 4
+    schema = odd.get("/ogc/collections/odd/schema").json["properties"]
+    assert {n: each.get("type") or each["format"] for n, each in schema.items()} == {
+        "geometry": "geometry-any", "id": ["integer", "null"], "big": ["integer", "null"],
+        "small": ["integer", "null"], "exact": ["number", "null"], "flag": ["boolean", "null"],
+        **{n: ["string", "null"] for n in ("day", "at", "local", "uid", "list", "doc")},
+    }  # fmt: skip
+    assert schema["uid"]["format"] == "uuid"
+    assert schema["id"]["x-ogc-role"] == "id"
+    for query, ids in (
+        ("big=5000000000", [9007199254740993]), ("id=9007199254740993", [9007199254740993]),
+        ("big=-9223372036854775808", [-5]), ("flag=true", [-5]), ("filter=flag = FALSE", [7]),
+        ("filter=NOT flag = TRUE", [7]), ("filter=flag IS NULL", [9007199254740993]),
+        ("filter=big > 4999999999", [9007199254740993]),
+        ("sortby=-big&limit=1", [9007199254740993]),
+        ("uid=3ca94dc8-3e70-49c7-841d-87bffbadeb39", [-5]),
+        ("filter=uid = '3CA94DC8-3e70-49c7-841d-87bffbadeb39'", [-5]),
+    ):  # fmt: skip
+        page = odd.get(f"{items}?{query}")
+        assert [each["id"] for each in page.json["features"]] == ids, (query, page.text)
+    assert odd.get(f"{items}?big=9223372036854775808").status_code == 400
+    assert odd.get(f"{items}?small=32768").json["features"] == []
+    assert odd.get(f"{items}?flag=1").status_code == 400
+    for name in exports.FORMATS:
+        if name != "shp":  # it has one kind of geometry in a file
+            assert odd.get(f"/ogc/collections/odd/export?f={name}").status_code == 200, name
+    table = pq.read_table(io.BytesIO(odd.get("/ogc/collections/odd/export?f=parquet").data))
+    assert sorted(table["big"].to_pylist()) == [-9223372036854775808, 1, 5000000000]
+    assert {*table["flag"].to_pylist()} == {True, False, None}
+    assert table["day"].null_count == table["at"].null_count == 2
+
+
+def test_a_row_without_a_key_is_left_out_and_any_other_has_an_address(odd):
+    items = "/ogc/collections/texts/items"
+    found = odd.get(f"{items}?count=exact").json
+    assert [each["id"] for each in found["features"]] == ["a/b", "ế?#&"]
+    assert found["numberMatched"] == 2
+    for each in found["features"]:
+        one = odd.get(f"{items}/{quote(each['id'], safe='')}")
+        assert one.json["id"] == each["id"]
+        link = next(link["href"] for link in one.json["links"] if link["rel"] == "self")
+        assert odd.get(link).json["id"] == each["id"]
+
+
+@pytest.mark.parametrize("column", ["limit", "filter", "f", "bbox", "geometry"])
+def test_a_name_that_means_something_else_is_refused(store, engine, tmp_path, column):
+    """`filter=TRUE` would ask for rows in whose column of that name stands TRUE."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            f'CREATE TABLE taken_{column} (id int PRIMARY KEY, "{column}" text,'
+            " shape geometry(Point, 9212))"
+        )
+        connection.exec_driver_sql(f"GRANT SELECT ON taken_{column} TO PUBLIC")
+    path = tmp_path / "x.toml"
+    settings = store.model_copy(update={"collections": path})
+    file = f'[x]\ntable = "taken_{column}"\nkey = "id"\ngeometry = "shape"\n'
+    path.write_text(file)
+    with pytest.raises(BadRequest, match=f"{column}.*another one"), served.client(settings, None):
+        pass
+    path.write_text(f'{file}[x.properties]\nnamed = {{column = "{column}"}}\n')
+    with served.client(settings, None) as client:
+        assert client.get("/ogc/collections/x/items?named=a&limit=3").status_code == 200
 
 
 def test_sheets_tell_of_their_parcels(make_store):
