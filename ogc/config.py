@@ -186,7 +186,8 @@ class Collection:
     now is the row without an end (else the one whose dates hold today). `by_time`: whether an
     index leads through the states of any time in the order of the key. `published`: whether it
     changes by publications alone. `counted`: the properties by whose values it is counted as it
-    is published. `few`: so few features that they are counted each time.
+    is published. `few`: so few features that they are counted each time. `telling`: properties
+    by whose values an index leads to few features.
     """
 
     id: str
@@ -209,6 +210,7 @@ class Collection:
     counted: tuple[str, ...] | None = None
     numbered: tuple[str, str] | None = None  # the columns that its index of numbers begins with
     few: bool = False
+    telling: tuple[str, ...] = ()
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @cached_property
@@ -240,6 +242,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         published=True,
         counted=("commune", "sheet"),
         numbered=("commune", "sheet"),
+        telling=("id", "national_id", "sheet"),
         title={"vi": "Thửa đất", "en": "Parcels"},
         item={"vi": "thửa đất", "en": "parcel"},
         # the stored text leaves addresses out

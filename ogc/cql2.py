@@ -116,10 +116,14 @@ _OFFERED = (
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A filter as SQL over a row of its collection's table, and what it binds."""
+    """A filter as SQL over a row of its collection's table, and what it binds.
+
+    `small`: whether it holds on a small ground alone, so its index is always the way to it.
+    """
 
     sql: str
     parameters: Mapping[str, Any]
+    small: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +165,8 @@ def _compile(
     tree = _from_json(text) if language == LANGUAGES[1] else _from_text(text)
     _measure(tree)
     made = _Compiler(collection, asked, storage)
-    return Condition(f"({made.condition(tree)})", made.parameters)
+    sql = made.condition(tree, required=True)
+    return Condition(f"({sql})", made.parameters, made.small)
 
 
 #: Who pages, or looks at a map through a filter, asks with the same one again and again.
@@ -238,6 +243,7 @@ class _Compiler:
         self.asked = asked
         self.storage = storage
         self.parameters: dict[str, Any] = {}
+        self.small = False
 
     def bind(self, value: Any, sql_type: str) -> str:
         """Bind a value; return its mark."""
@@ -247,8 +253,11 @@ class _Compiler:
 
     # -- conditions --
 
-    def condition(self, node: Any) -> str:
-        """Return a node that is true or false as SQL."""
+    def condition(self, node: Any, *, required: bool = False) -> str:
+        """Return a node that is true or false as SQL.
+
+        `required`: whether the filter holds only where it does.
+        """
         if isinstance(node, bool):
             return "true" if node else "false"
         if not isinstance(node, dict) or not isinstance(node.get("op"), str):
@@ -260,7 +269,9 @@ class _Compiler:
         if low in ("and", "or"):
             if len(arguments) < 2:
                 raise _bad(f"{low!r} takes two or more conditions")
-            return "(" + f" {low.upper()} ".join(map(self.condition, arguments)) + ")"
+            required = required and low == "and"
+            made = [self.condition(each, required=required) for each in arguments]
+            return "(" + f" {low.upper()} ".join(made) + ")"
         makers: dict[str, tuple[int, Callable[..., str]]] = {
             "not": (1, self._not),
             "isnull": (1, self._is_null),
@@ -268,7 +279,7 @@ class _Compiler:
             "in": (2, self._in),
             "between": (3, self._between),
             **dict.fromkeys(_COMPARISONS, (2, partial(self._compare, low))),
-            **dict.fromkeys(_SPATIAL, (2, partial(self._spatial, low))),
+            **dict.fromkeys(_SPATIAL, (2, partial(self._spatial, low, required))),
             **dict.fromkeys(_TEMPORAL, (2, partial(self._temporal, low))),
             **dict.fromkeys(_ARRAY, (2, partial(self._array, low))),
         }
@@ -414,8 +425,8 @@ class _Compiler:
 
     # -- space --
 
-    def _spatial(self, op: str, left: Any, right: Any) -> str:
-        shapes = []
+    def _spatial(self, op: str, required: bool, left: Any, right: Any) -> str:
+        shapes, grounds = [], []
         for node in (left, right):
             if _property(node) == "geometry":
                 shapes.append("geom")
@@ -425,13 +436,15 @@ class _Compiler:
                 mixed = made.geom_type == "GeometryCollection"
                 if mixed and op not in ("s_intersects", "s_disjoint"):
                     raise _bad(f"{op!r} takes no collection of geometries of different kinds")
-                mark = self.bind(shapely.to_wkb(made), "bytea")
-                shapes.append(f"ST_GeomFromWKB({mark}, {self.storage:d})")
+                shapes.append(self.bind(crs.ewkb(made, self.storage), "geometry"))
+                grounds.append(made.bounds)
             else:
                 if (name := _property(node)) is not None:
                     self._known(name)
                     raise _bad(f"{name} is no geometry")
                 raise _bad(f"{_shown(node)} stands where a geometry belongs")
+        if required and op != "s_disjoint" and len(grounds) == 1 and crs.small(grounds[0]):
+            self.small = True
         return "(" + _SPATIAL[op].format(*shapes) + ")"
 
     # -- time --

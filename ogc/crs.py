@@ -151,15 +151,13 @@ def plane(
 
 @dataclass(frozen=True, slots=True)
 class Area:
-    """Some ground in the storage CRS: as WKB, and its bounds (min E, min N, max E, max N).
+    """Some ground in the storage CRS: as hexadecimal EWKB, and its bounds.
 
-    The bounds of no ground at all are no numbers. `inner` is a box of which all, and a metre
-    around it, is in the area; or nothing.
+    The bounds (min E, min N, max E, max N) of no ground at all are no numbers.
     """
 
-    wkb: bytes
+    ewkb: str
     bounds: tuple[float, float, float, float]
-    inner: tuple[float, float, float, float] | None = None
 
     @property
     def empty(self) -> bool:
@@ -169,8 +167,21 @@ class Area:
     @property
     def small(self) -> bool:
         """Whether so few parcels are there that its index is always the way to them."""
-        west, south, east, north = self.bounds
-        return east - west <= _SMALL_METRES and north - south <= _SMALL_METRES
+        return small(self.bounds)
+
+
+def small(bounds: tuple[float, float, float, float]) -> bool:
+    """Whether few parcels are within bounds in the storage CRS."""
+    west, south, east, north = bounds
+    return east - west <= _SMALL_METRES and north - south <= _SMALL_METRES
+
+
+def ewkb(geometry: BaseGeometry, storage: int) -> str:
+    """Return a geometry in the storage CRS as PostGIS reads it: hexadecimal EWKB.
+
+    Bound as `geometry` it is read once; a function of WKB would be called again for each row.
+    """
+    return str(shapely.to_wkb(shapely.set_srid(geometry, storage), hex=True, include_srid=True))
 
 
 def area(text: str, asked: Crs, storage: int) -> Area:
@@ -187,25 +198,22 @@ def area(text: str, asked: Crs, storage: int) -> Area:
             and -85 < south < 84
         ):
             made = _shape(numbers, asked, storage)
-            return Area(shapely.to_wkb(made), made.bounds)
+            return Area(ewkb(made, storage), made.bounds)
         # as `_moved` would, whose edges in one piece these are
         source = asked.srid if asked.geographic else 4326
         x, y = transformer(source, storage).transform(array("d", x), array("d", y))
     elif not (west < east and south < north):
         made = _shape(numbers, asked, storage)
-        return Area(shapely.to_wkb(made), made.bounds)
-    wkb = _QUADRANGLE.pack(
-        1, 3, 1, 5, x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3], x[0], y[0]
+        return Area(ewkb(made, storage), made.bounds)
+    packed = _QUADRANGLE.pack(
+        1, _POLYGON, storage, 1, 5, x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3], x[0], y[0]
     )  # fmt: skip
-    west, east = max(x[0], x[3]) + _MARGIN, min(x[1], x[2]) - _MARGIN
-    south, north = max(y[0], y[1]) + _MARGIN, min(y[2], y[3]) - _MARGIN
-    inner = (west, south, east, north) if west < east and south < north else None
-    return Area(wkb, (min(x), min(y), max(x), max(y)), inner)
+    return Area(packed.hex(), (min(x), min(y), max(x), max(y)))
 
 
-_QUADRANGLE = struct.Struct("<BIII10d")  # a polygon of one ring of five points, as WKB
+_QUADRANGLE = struct.Struct("<BIIII10d")  # a polygon of one ring of five points, as EWKB
+_POLYGON = 0x20000003  # with an SRID
 _STEP = 0.004  # degrees: a parallel that long bends by far less than 1 mm
-_MARGIN = 1.0  # metres: PostGIS keeps boxes in numbers of 32 bits, which are wider by 0.25 at most
 _SMALLEST = 1e-7  # degrees: what is smaller may not be a polygon any more
 
 

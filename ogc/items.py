@@ -50,12 +50,7 @@ class Page:
 def page(query: Query) -> Steps[Page]:
     """Return a page of features."""
     statement, bound = page_statement(query)
-    # What may be long is planned for what it is, and keeps out of the way of what is quick: a
-    # plan made for any box is wrong for large ones, an order or offset may lead through all.
-    quick = not (query.filter or query.sort or query.offset) and (
-        query.area is None or query.area.small
-    )
-    found = yield Question(statement, bound, quick)
+    found = yield Question(statement, bound, query.quick)
     backwards = query.cursor is not None and query.cursor.direction == "prev"
     more = found.ntuples > query.limit
     rows: Sequence[int] = range(min(found.ntuples, query.limit))

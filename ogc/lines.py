@@ -14,6 +14,7 @@ from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -89,7 +90,7 @@ class Lines:
             if self._quick is None or not self._quick.good:
                 if self._quick is not None:
                     self._quick.retire()
-                self._quick = await self._connected()
+                self._quick = await self._connected(one_plan=True)
         return self._quick
 
     async def _apart(self, question: Question, leaving: Leaving) -> PGresult:
@@ -132,9 +133,10 @@ class Lines:
             else:
                 line.close()
 
-    async def _connected(self) -> _Line:
+    async def _connected(self, *, one_plan: bool = False) -> _Line:
         loop = asyncio.get_running_loop()
-        made = await loop.run_in_executor(None, connect, self._url, self._seconds)
+        connected = partial(connect, self._url, self._seconds, one_plan=one_plan)
+        made = await loop.run_in_executor(None, connected)
         return _Line(made, loop, self._seconds)
 
     def _forget(self) -> None:

@@ -36,8 +36,8 @@ T = TypeVar("T")
 class Question:
     """A statement, with `%(name)s` for each parameter; its rows come as PostgreSQL writes them.
 
-    One that is `quick` by nature is prepared, and may wait for others that are. What may be long
-    is planned for these very values, and nobody waits for it.
+    One that is `quick` by nature is prepared with one plan for all values, and may wait for
+    others that are. What may be long is planned for these very values, and nobody waits for it.
     """
 
     statement: str
@@ -88,8 +88,14 @@ def stale(error: psycopg.Error) -> bool:
     ) and not isinstance(error, psycopg.errors.QueryCanceled)
 
 
-def connect(url: sa.URL, seconds: int = STATEMENT_SECONDS) -> psycopg.Connection[Any]:
-    """Return a connection that only reads, and gives up a statement after `seconds`."""
+def connect(
+    url: sa.URL, seconds: int = STATEMENT_SECONDS, *, one_plan: bool = False
+) -> psycopg.Connection[Any]:
+    """Return a connection that only reads, and gives up a statement after `seconds`.
+
+    With `one_plan` what is prepared is planned once. Left to itself, PostgreSQL plans a box anew
+    each time, which takes longer than to find what is in it.
+    """
     return psycopg.connect(
         url.set(drivername="postgresql").render_as_string(hide_password=False),
         autocommit=True,
@@ -98,7 +104,8 @@ def connect(url: sa.URL, seconds: int = STATEMENT_SECONDS) -> psycopg.Connection
         connect_timeout=10,
         # compiling a statement takes longer than any that is meant here
         options="-c timezone=UTC -c jit=off -c default_transaction_read_only=on"
-        f" -c statement_timeout={seconds * 1000}",
+        f" -c statement_timeout={seconds * 1000}"
+        + (" -c plan_cache_mode=force_generic_plan" if one_plan else ""),
     )
 
 

@@ -30,6 +30,7 @@ from ogc.reader import Reader
 
 ITEMS = "/ogc/collections/parcels/items"
 BETWEEN = "2025-08-01T00:00:00Z"
+SMALL = "POLYGON((106.4 11.5,106.401 11.5,106.401 11.501,106.4 11.5))"
 
 
 @pytest.fixture
@@ -639,18 +640,45 @@ def test_a_box_has_what_intersects_it_and_no_other(client, engine):
         west, south, east, north = connection.exec_driver_sql(
             f"{extent} (SELECT ST_Extent({moved}) AS e FROM parcel_versions) AS b"
         ).one()
-        sizes = set()
         for n in range(60):
             shares = [(n * step % 61) / 60 for step in (7, 11, 17, 23)]
             x, y = west + (east - west) * shares[0], south + (north - south) * shares[1]
             wide, high = (east - west) * shares[2], (north - south) * shares[3]
             text = f"{x:.8f},{y:.8f},{x + wide + 1e-6:.8f},{y + high + 1e-6:.8f}"
             found = client.get(f"{ITEMS}?limit=100&bbox={text}").json["features"]
-            area = crs.area(text, crs.offered(9212)[crs.CRS84], 9212)
-            sizes.add(area.inner is not None)
-            there = connection.execute(exact, {"area": area.wkb}).scalars()
+            area = crs.box(text, crs.offered(9212)[crs.CRS84], 9212)
+            there = connection.execute(exact, {"area": shapely.to_wkb(area)}).scalars()
             assert sorted(each["id"] for each in found) == sorted(there), text
-    assert sizes == {True, False}
+
+
+@pytest.mark.parametrize(
+    ("asked", "quick"),
+    [
+        ("", True),
+        ("limit=1000&datetime=2026-03-01T00:00:00Z", True),
+        ("bbox=106.4,11.5,106.401,11.501", True),
+        ("bbox=106.4,11.5,106.401,11.501&land_use=ONT", True),
+        ("bbox=106,11,107,12", False),
+        ("sheet=1", True),
+        ("commune=99901&sheet=1&number=1", True),
+        ("commune=99901", False),  # a rare one may be behind all others
+        ("land_use=ONT", False),
+        ("sortby=area", False),
+        ("offset=10", False),
+        (f"filter=S_INTERSECTS(geometry,{SMALL})", True),
+        (f"filter=area > 1 AND (sheet='1' AND S_WITHIN(geometry,{SMALL}))", True),
+        (f"filter=S_DISJOINT(geometry,{SMALL})", False),
+        (f"filter=NOT S_INTERSECTS(geometry,{SMALL})", False),
+        (f"filter=area > 1 OR S_INTERSECTS(geometry,{SMALL})", False),
+        (f"filter=S_INTERSECTS({SMALL},{SMALL})", False),
+        ("filter=S_INTERSECTS(geometry,BBOX(106,11,107,12))", False),
+        ("filter=area > 1", False),
+    ],
+)
+def test_what_may_be_long_keeps_out_of_the_way(client, asked, quick):
+    made = served.questions(client)
+    assert client.get(f"{ITEMS}?{asked}").status_code == 200
+    assert made[0].quick is quick
 
 
 def test_a_database_that_is_gone_is_503(settings, engine):

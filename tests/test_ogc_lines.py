@@ -77,6 +77,18 @@ def test_what_fails_is_told_to_who_asked_it_alone(with_lines):
     assert len(with_lines(use)) == 2
 
 
+def test_what_is_asked_often_is_planned_once(with_lines):
+    async def go(lines):
+        for n in range(12):
+            await ask(lines, "SELECT %(n)s::int", n=n)
+        plans = "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements"
+        return await ask(lines, plans)
+
+    [(generic, custom)] = with_lines(go)
+    assert int(generic) >= 9
+    assert int(custom) == 0
+
+
 def test_old_statements_are_forgotten(with_lines):
     async def use(lines):
         for n in (*range(110), 1, 2):
