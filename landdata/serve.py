@@ -23,7 +23,9 @@ from landdata import db
 from landdata.errors import Unavailable
 from landdata.settings import Settings
 
-APPLICATION = "portal.gateway:create"  # named, not imported: landdata knows no HTTP
+# named, not imported: landdata knows no HTTP
+APPLICATION = "portal.gateway:create"
+CHECK = "portal.app:check"
 
 WORKERS = 2
 
@@ -33,9 +35,12 @@ _PR_SET_PDEATHSIG = 1
 def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    Raises `Unavailable` where the store can't be opened or the port is taken.
+    Raises `Unavailable` where the store can't be opened or the port is taken, `BadRequest` where
+    the file of more collections makes no sense.
     """
     db.engine(settings).dispose()
+    if settings.collections is not None:  # workers that can't begin would be begun for ever
+        _named(CHECK)(settings)
     _bindable(settings.host, settings.port)
     base = f"http://{settings.host}:{settings.port}"
     print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201  # for who started it
@@ -60,8 +65,12 @@ def _application() -> Any:
     started_by = multiprocessing.parent_process()
     if started_by is not None and started_by.pid != os.getppid():
         sys.exit(1)  # it had ended before we asked
-    module, _, name = APPLICATION.partition(":")
-    return getattr(importlib.import_module(module), name)()
+    return _named(APPLICATION)()
+
+
+def _named(what: str) -> Any:
+    module, _, name = what.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def _bindable(host: str, port: int) -> None:

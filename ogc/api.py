@@ -77,14 +77,17 @@ _EXTENT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
-def create_blueprint(settings: Settings) -> Blueprint:
+def create_blueprint(settings: Settings, *, strict: bool = True) -> Blueprint:
     """Return the blueprint, to be registered as it is; it answers below `/ogc`.
+
+    `strict` raises `BadRequest` where the file of more collections makes no sense; else that is
+    told in the log, and the others are served.
 
     It reads through connections of its own, read-only and with a time limit, to
     `db.reading_url`. `blueprint.service.close()` ends them.
     """
     url = db.reading_url(settings)
-    service = Service(settings, url)
+    service = Service(settings, url, strict=strict)
     made = Blueprint(
         "ogc",
         __name__,
@@ -137,7 +140,7 @@ def create_blueprint(settings: Settings) -> Blueprint:
 class Service:
     """What the views share: settings, collections, the reader, pygeoapi's object."""
 
-    def __init__(self, settings: Settings, url: sa.URL) -> None:
+    def __init__(self, settings: Settings, url: sa.URL, *, strict: bool) -> None:
         self.settings = settings
         self.reader = reader = Reader(url.set(drivername="postgresql+psycopg"))
         self._own = config.collections(settings)
@@ -145,7 +148,7 @@ class Service:
             settings.collections, settings.srid, frozenset(self._own)
         )
         try:
-            self._configured.collections(reader, strict=True)
+            self._configured.collections(reader, strict=strict)
         except BaseException:
             reader.close()
             raise

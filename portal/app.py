@@ -39,17 +39,25 @@ ALWAYS = {
 log = logging.getLogger(__name__)
 
 
-def create_app(settings: Settings | None = None, engine: sa.Engine | None = None) -> Flask:
+def check(settings: Settings) -> None:
+    """Raise what would keep `create_app` from a strict beginning but the store itself."""
+    ogc.api.create_blueprint(settings).service.close()  # type: ignore[attr-defined]
+
+
+def create_app(
+    settings: Settings | None = None, engine: sa.Engine | None = None, *, strict: bool = True
+) -> Flask:
     """Return the application over the store; settings are read from the environment if not given.
 
-    Raises `Unavailable` or `Conflict` where no engine is given and the store can't be opened.
+    Raises `Unavailable` or `Conflict` where no engine is given and the store can't be opened, and
+    where `strict`, `BadRequest` for a file of more collections that makes no sense.
     """
     settings = settings or Settings.load()
     engine = engine or db.engine(settings)
     app = Flask(__name__)
     app.extensions["landdata"] = parcels.Store(settings, engine)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    blueprint = ogc.api.create_blueprint(settings)
+    blueprint = ogc.api.create_blueprint(settings, strict=strict)
     app.register_blueprint(blueprint)
     app.extensions["ogc"] = blueprint.service  # type: ignore[attr-defined]  # it hangs there
     app.register_blueprint(parcels.pages)

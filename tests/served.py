@@ -59,27 +59,46 @@ def questions(client: FlaskClient) -> list[Question]:
 @contextmanager
 def server(settings: Settings) -> Iterator[str]:
     """The address of the landing page of `landdata serve`, on a port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [Path(sys.executable).parent / "landdata", "serve"],
-        env={
-            **os.environ,
-            "LANDDATA_HOME": str(settings.home),
-            "LANDDATA_DATABASE_URL": str(settings.database_url),
-            "LANDDATA_PORT": str(port),
-            "LANDDATA_LANGUAGE": settings.language,
-            **({"LANDDATA_COLLECTIONS": str(settings.collections)} if settings.collections else {}),
-        },
-        stdout=subprocess.DEVNULL,
-    )
+    port = _free()
+    process = subprocess.Popen(_SERVE, env=_environment(settings, port), stdout=subprocess.DEVNULL)
     try:
         _answered(process, f"http://127.0.0.1:{port}/healthz")
         yield f"http://127.0.0.1:{port}/ogc"
     finally:
         process.terminate()
         process.wait(20)
+
+
+def refused(settings: Settings) -> subprocess.CompletedProcess[str]:
+    """How `landdata serve` ends that does not begin."""
+    return subprocess.run(
+        _SERVE,
+        env=_environment(settings, _free()),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def _free() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+_SERVE = [Path(sys.executable).parent / "landdata", "serve"]
+
+
+def _environment(settings: Settings, port: int) -> dict[str, str]:
+    return {
+        **os.environ,
+        "LANDDATA_HOME": str(settings.home),
+        "LANDDATA_DATABASE_URL": str(settings.database_url),
+        "LANDDATA_PORT": str(port),
+        "LANDDATA_LANGUAGE": settings.language,
+        **({"LANDDATA_COLLECTIONS": str(settings.collections)} if settings.collections else {}),
+    }
 
 
 def _answered(process: subprocess.Popen[bytes], url: str) -> None:

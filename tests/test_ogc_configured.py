@@ -20,6 +20,7 @@ from landdata import db
 from landdata.errors import BadRequest
 from landdata.survey.crs import transformer
 from ogc import exports
+from portal.app import create_app
 
 FILE = """
 [zones]
@@ -217,6 +218,33 @@ def test_a_file_that_makes_no_sense_is_told_at_the_start(store, tmp_path, told, 
     settings = store.model_copy(update={"collections": path})
     with pytest.raises(BadRequest, match=reason), served.client(settings, None):
         pass
+
+
+def test_the_server_does_not_begin_with_a_file_that_makes_no_sense(store, tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text("x = 3", "utf-8")
+    done = served.refused(store.model_copy(update={"collections": path}))
+    assert done.returncode == 2
+    assert "LANDDATA_COLLECTIONS is not usable: [x]" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_worker_that_begins_later_serves_what_it_can(store, engine, tmp_path, caplog):
+    path = tmp_path / "x.toml"
+    path.write_text("x = 3", "utf-8")
+    settings = store.model_copy(update={"collections": path})
+    with caplog.at_level(logging.ERROR):
+        app = create_app(settings, engine, strict=False)
+    try:
+        assert "LANDDATA_COLLECTIONS" in caplog.text
+        client = app.test_client()
+        told = client.get("/ogc/collections").json["collections"]
+        assert [each["id"] for each in told] == ["parcels", "communes", "sheets"]
+        path.write_text(FILE, "utf-8")
+        assert client.get("/ogc/collections/zones/items").status_code == 200
+    finally:
+        app.extensions["ogc"].close()
 
 
 def test_a_file_that_is_not_there_is_told(store, tmp_path):
