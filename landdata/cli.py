@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
+import logging
 import os
 import shutil
 import signal
@@ -48,6 +49,7 @@ R = TypeVar("R")
 def main() -> None:
     """Run a command; an error of ours is one sentence on standard error, never a trace."""
     as_json = "--json" in sys.argv
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it ignores is no line of ours
     try:
         sys.exit(cli.main(standalone_mode=False) or 0)
     except LandDataError as error:
@@ -485,7 +487,7 @@ def import_(
                     corrects=corrects,
                     progress=progress,
                 )
-            if accept and batch.state == "checked":
+            if accept:  # of a batch that was rejected it says so, and fails
                 with _scratch(), db.session(engine) as session:
                     batches.accept(
                         session, settings, batch.id, by=by, reviewed=False, progress=progress

@@ -315,7 +315,7 @@ class Cluster:
                 why = next((line for line in said.splitlines() if "FATAL" in line), "")
                 raise Unavailable(
                     f"PostgreSQL in {self.data} did not start:"
-                    f" {why.partition('FATAL:')[2].strip() or _last_line(done.stderr)}",
+                    f" {_last_line(why.partition('FATAL:')[2] or done.stderr)}",
                     hint=f"See {self.log}.",
                     code="cluster",
                 )
@@ -728,7 +728,7 @@ def _user_name(uid: int) -> str:
 
 def _last_line(text: str) -> str:
     lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1].strip() if lines else "no reason given."
+    return (lines[-1].strip() if lines else "no reason given").rstrip(".") + "."
 
 
 def _tail(path: Path, start: int) -> str:

@@ -565,3 +565,17 @@ def test_nothing_that_was_unpacked_stays_when_a_command_is_ended(
     out, _ = process.communicate()
     assert (process.returncode, out) == (130, b"")
     assert list(scratch.iterdir()) == []
+
+
+def test_a_rejected_file_is_not_accepted_by_sending_it_again(
+    landdata: Callable[..., Result], store: sa.Engine, tmp_path: Path
+) -> None:
+    landdata("communes", "add", "99901", "Xã Suối Mẫu", "--valid-from", "2025-07-01")
+    words = ["import", write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]), "--commune", "99901"]
+    number = landdata(*words, "--json").json["batch"]["id"]
+    assert landdata("batch", "reject", number).code == 0
+    assert landdata(*words).code == 0
+    result = landdata(*words, "--accept")
+    assert (result.code, result.out) == (2, "")
+    assert f"Batch {number} is rejected already" in result.err
+    assert stored(store)["parcel_versions"] == 0
