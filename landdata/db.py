@@ -79,10 +79,13 @@ def engine(settings: Settings) -> sa.Engine:
 
 def bare_engine(settings: Settings) -> sa.Engine:
     """Return an engine to whatever is there: for migrations and health checks."""
+    address = url(settings)
+    given = address.query.get("options", ())  # such as a search_path; ours come last
+    options = " ".join([*([given] if isinstance(given, str) else given), _OPTIONS])
     return sa.create_engine(
-        url(settings),
+        address,
         pool_pre_ping=True,
-        connect_args={"application_name": "landdata", "options": _OPTIONS},
+        connect_args={"application_name": "landdata", "options": options},
     )
 
 
@@ -108,8 +111,8 @@ def composed(name: str, **parts: str) -> sa.TextClause:
 def migrate(settings: Settings, revision: str = "head") -> None:
     """Bring the schema to `revision`; many callers at once wait for one another.
 
-    Raises `Unavailable` where the database can't be reached, `Conflict` where the store was
-    made for another storage CRS.
+    Raises `Unavailable` where the database can't be reached or its role may not do it,
+    `Conflict` where the store was made for another storage CRS.
     """
     made = bare_engine(settings)
     try:
@@ -125,6 +128,14 @@ def migrate(settings: Settings, revision: str = "head") -> None:
                 _let_read(connection)
     except sa.exc.OperationalError as error:
         raise _unavailable(error) from None
+    except sa.exc.ProgrammingError as error:
+        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise
+        raise Unavailable(
+            f"The database's role may not do what a store needs: {_said(error.orig)}.",
+            hint="docs/operating.md says what has to be there, and how an administrator makes it.",
+            code="no-rights",
+        ) from None
     finally:
         made.dispose()
 

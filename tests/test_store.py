@@ -13,6 +13,7 @@ from alembic import command
 from sqlalchemy.exc import IntegrityError
 
 from landdata import db
+from landdata.cluster import Cluster
 from landdata.errors import Conflict, Unavailable
 from landdata.settings import Settings
 from landdata.survey.crs import transformer
@@ -74,6 +75,30 @@ def test_a_database_that_is_not_there_is_told(settings: Settings) -> None:
     )
     with pytest.raises(Unavailable, match="can't be reached"):
         db.engine(gone)
+
+
+def test_a_role_that_may_not_make_what_a_store_needs_is_told(
+    settings: Settings, cluster: Cluster
+) -> None:
+    bare = sa.create_engine(cluster.url("postgres"), isolation_level="AUTOCOMMIT")
+    with bare.connect() as connection:
+        connection.execute(sa.text("CREATE DATABASE no_extensions"))
+    bare.dispose()
+    url = cluster.url("no_extensions").render_as_string(hide_password=False)
+    with pytest.raises(Unavailable, match="permission denied to create extension") as told:
+        db.migrate(settings.model_copy(update={"database_url": url}))
+    assert told.value.code == "no-rights"
+
+
+def test_options_of_the_url_count(settings: Settings) -> None:
+    url = sa.make_url(settings.database_url or "")
+    of = url.update_query_dict({"options": "-csearch_path=app,public"})
+    text = of.render_as_string(hide_password=False)
+    made = db.bare_engine(settings.model_copy(update={"database_url": text}))
+    with made.connect() as connection:
+        assert connection.scalar(sa.text("SHOW search_path")) == "app,public"
+        assert connection.scalar(sa.text("SHOW timezone")) == "UTC"
+    made.dispose()
 
 
 def test_two_communes_never_bear_one_code_at_a_time(engine: sa.Engine) -> None:
