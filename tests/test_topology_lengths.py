@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tracemalloc
 from pathlib import Path
 
 import coverages
@@ -55,6 +56,23 @@ def test_lengths_that_are_not_stated_are_not_held_to():
         [cell(0), cell(20), cell(40), None], [None, [20, None, 20, None, None], None, [3]]
     )
     assert rules_told(checked) == ["missing-geometry"]
+
+
+def test_a_parcel_without_an_edge_is_no_fault_of_ours():
+    point = shapely.Polygon([(0, 0)] * 5)
+    checked = told([cell(0), point], [[20, 20, 20, 20], [1, 1, 1, 1]])
+    assert rules_told(checked) == ["invalid-ring"]
+
+
+def test_a_ring_of_very_many_edges_takes_little_memory():
+    shape = shapely.Point(0, 0).buffer(900, quad_segs=3_000)
+    edges = len(shape.exterior.coords) - 1
+    tracemalloc.start()
+    checked = told([shape], [[9.0] * edges])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rules_told(checked).count("edge-differs") == edges
+    assert peak < 200e6  # a try from each beginning would take gigabytes
 
 
 def test_lengths_may_begin_anywhere_and_run_either_way():

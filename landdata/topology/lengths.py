@@ -8,7 +8,8 @@ one. One finding for each edge.
 Lengths stand in the order of the vertices, the first from the first vertex to the second, ring by
 ring, the outer first; those of the outer ring alone will do. Surveyors' lists, and programs that
 write files, begin rings elsewhere and turn them round: where the lengths as they stand do not all
-fit, the beginning and direction count in which the fewest are off.
+fit, the beginning and direction count in which the fewest are off. (Not of a ring of more than a
+thousand edges, which no list of lengths has.)
 
 Measured is in the source's projected CRS, as areas are: both CRSs are conformal, so what a
 reprojection did to the parcel's area it did to its lengths by the root.
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 #: Surveys state lengths to 1 cm.
 _WRITING = 0.005
+#: Edges of a ring that is tried from each beginning; a thousand of them are a million tries.
+_TURNED = 1000
 #: On the grid, what is shorter is no edge but a repeated point.
 _NOTHING = 0.0005
 
@@ -51,6 +54,8 @@ def check(
             continue
         rings = _rings(survey, at)
         count = sum(len(length) for _, length in rings)
+        if not count:  # all in one point: `invalid-ring` tells of it
+            continue
         told = list(said)
         while len(told) > count and told[-1] is None:
             told.pop()
@@ -128,9 +133,9 @@ def _rings(survey: Survey, at: int) -> list[tuple[Floats, Floats]]:
 
 def _turned(stated: Floats, measured: Floats, limit: Floats) -> Floats:
     """Return the stated lengths from the beginning and in the direction that fit best."""
-    if not (np.abs(stated - measured) > limit + _WRITING).any():
-        return stated
     n = len(stated)
+    if n > _TURNED or not (np.abs(stated - measured) > limit + _WRITING).any():
+        return stated
     shift = (np.arange(n)[:, None] + np.arange(n)) % n
     ways = np.concatenate([stated[shift], stated[::-1][shift]])
     off = np.abs(ways - measured)
