@@ -1,7 +1,8 @@
 """A Survey and its neighbours become Findings. Pure: arrays in, arrays out.
 
 Each room's docstring defines its rules: `record` and `lengths` (what a parcel says of itself),
-`shape` (one parcel alone), `coverage` (a parcel and its neighbours); `rules` holds the limits.
+`shape` (one parcel alone), `coverage` (a parcel and its neighbours), `border` (a parcel and its
+commune); `rules` holds the limits, and `seam` names the polygons of a coverage.
 
 What is official already takes part in the coverage rules, except the state that a row
 replaces. A rejected row replaces nothing, so its official state stays and the other rows must
@@ -19,15 +20,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import RULES, Finding
-from landdata.topology import coverage, lengths, record, rules, shape
+from landdata.topology import border, coverage, lengths, record, rules, seam, shape
 from landdata.topology.rules import Limits
+from landdata.topology.seam import Neighbours
 from landdata.topology.tolerances import Ground
 
 if TYPE_CHECKING:
@@ -43,15 +43,6 @@ REJECTED = 1
 DUPLICATE = 2
 
 Progress = Callable[[str, float], None]  # stage, and which share of it is done
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """Official parcels in and around a survey, in the storage CRS."""
-
-    parcels: NDArray[np.object_]  # (m,) keys commune/sheet/number
-    geometry: NDArray[np.object_]  # (m,)
-    seen: BaseGeometry | None = None  # where they are all that there are; everywhere if None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +92,7 @@ def check(
         now = time.perf_counter()
         seconds[stage], started = seconds.get(stage, 0.0) + now - started, now
 
-    official = _Official.of(neighbours)
+    official = seam.Official.of(neighbours)
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
     found, repeats = record.check(survey, parcels, commune, limits, ground, from_wgs84)
@@ -114,7 +105,7 @@ def check(
     lap("shape")
     tell("shape", 1 / 1)
 
-    findings += _beyond(survey, parcels, usable, boundary, commune or "?", limits)
+    findings += border.check(survey, parcels, usable, boundary, commune or "?", limits)
     replaces = official.of_keys(parcels)
     within = np.flatnonzero(usable & ~repeats)
     # In the first round each usable row counts as replacing its official state.
@@ -123,7 +114,7 @@ def check(
     around = np.flatnonzero(stays & official.usable)
     # By key, so that findings do not depend on the order in which the neighbours came.
     around = around[np.argsort(official.parcels[around], kind="stable")]
-    who = _Who(survey, parcels, official, np.concatenate([within, -1 - around]))
+    who = seam.Who(survey, parcels, official, np.concatenate([within, -1 - around]))
     findings += _alone_and_together(who, usable, neighbours, limits, tell)
     lap("coverage")
 
@@ -139,8 +130,8 @@ def check(
         back = np.union1d(back, fresh)
         left = np.flatnonzero((status == ACCEPTABLE) & usable)
         overlaps = coverage.between(survey.geometry[left], official.geometry[fresh], limits)
-        who = _Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
-        findings += [_overlap(each, who, limits) for each in overlaps]
+        who = seam.Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
+        findings += [seam.overlap(each, who, limits) for each in overlaps]
 
     unchanged = _unchanged(survey, official, replaces, usable)
     findings += _replaced(
@@ -182,222 +173,8 @@ def _nothing_to_go_by(
     return frozenset(rule for rule, there in needs.items() if not there)
 
 
-@dataclass(frozen=True, slots=True)
-class _Official:
-    """The neighbours, and which of them are fit for the coverage rules."""
-
-    parcels: NDArray[np.object_]
-    geometry: NDArray[np.object_]
-    usable: NDArray[np.bool_]
-
-    @classmethod
-    def of(cls, neighbours: Neighbours | None) -> _Official:
-        if neighbours is None:
-            none = np.empty(0, dtype=object)
-            return cls(none, none, np.empty(0, dtype=np.bool_))
-        geometry = neighbours.geometry
-        usable = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
-        usable &= shapely.is_valid(geometry)
-        return cls(neighbours.parcels, geometry, usable)
-
-    def of_keys(self, parcels: NDArray[np.object_]) -> NDArray[np.int64]:
-        """Return the index of each key among the official parcels, or -1."""
-        if not len(self.parcels):
-            return np.full(len(parcels), -1, dtype=np.int64)
-        index = pc.index_in(
-            pa.array(parcels, pa.string()), value_set=pa.array(self.parcels, pa.string())
-        )
-        result: NDArray[np.int64] = (
-            index.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-        )
-        result[pa.array(parcels, pa.string()).is_null().to_numpy(False)] = -1
-        return result
-
-
-@dataclass(frozen=True, slots=True)
-class _Who:
-    """Names the polygons of a coverage: rows (index ≥ 0) and official parcels (-1 - index)."""
-
-    survey: Survey
-    parcels: NDArray[np.object_]
-    official: _Official
-    index: NDArray[np.int64]
-
-    def row(self, polygon: int) -> int | None:
-        at = int(self.index[polygon])
-        return int(self.survey.rows[at]) if at >= 0 else None
-
-    def shape(self, polygon: int) -> BaseGeometry:
-        at = int(self.index[polygon])
-        shape: BaseGeometry = (
-            self.survey.geometry[at] if at >= 0 else self.official.geometry[-1 - at]
-        )
-        return shape
-
-    def parcel(self, polygon: int) -> str | None:
-        at = int(self.index[polygon])
-        key: str | None = self.parcels[at] if at >= 0 else self.official.parcels[-1 - at]
-        return key
-
-
-def _seen(
-    defects: coverage.Defects, who: _Who, neighbours: Neighbours | None, limits: Limits
-) -> coverage.Defects:
-    """Drop islands and enclosed areas where an official parcel that was not given may lie."""
-    if neighbours is None or neighbours.seen is None:
-        return defects
-    seen = neighbours.seen
-    shapely.prepare(seen)
-    islands = np.array([who.shape(each) for each in defects.islands], dtype=object)
-    around = shapely.box(*(shapely.bounds(islands) + np.array([-1, -1, 1, 1]) * limits.island).T)
-    regions = np.array([each.region for each in defects.enclosed], dtype=object)
-    return replace(
-        defects,
-        islands=[defects.islands[k] for k in np.flatnonzero(shapely.covers(seen, around))],
-        enclosed=[defects.enclosed[k] for k in np.flatnonzero(shapely.covers(seen, regions))],
-    )
-
-
-def _coverage_findings(defects: coverage.Defects, who: _Who, limits: Limits) -> list[Finding]:
-    findings = [_overlap(each, who, limits) for each in defects.overlaps]
-    findings += [
-        Finding(
-            rule="island",
-            row=who.row(each),
-            parcel=who.parcel(each),
-            limit=limits.island,
-            point=_inside(who.shape(each)),
-        )
-        for each in defects.islands
-    ]
-    own = int(np.count_nonzero(who.index >= 0))
-    for gap in defects.gaps:
-        first, other = _first_two(gap.parcels, own)
-        findings.append(
-            Finding(
-                rule="gap",
-                row=who.row(first),
-                other_row=who.row(other),
-                parcel=who.parcel(first),
-                other_parcel=who.parcel(other),
-                measured=round(gap.width, 4),
-                limit=limits.gap,
-                point=_inside(gap.region),
-                geometry=gap.region,
-                detail={"area": f"{gap.area:.3g}" if gap.area < 1 else f"{gap.area:.2f}"},
-            )
-        )
-    findings += [
-        Finding(
-            rule="unparcelled-area",
-            row=who.row(first),
-            other_row=None if other == first else who.row(other),
-            parcel=who.parcel(first),
-            other_parcel=None if other == first else who.parcel(other),
-            measured=round(each.area, 2),
-            point=_inside(each.region),
-            geometry=each.region,
-        )
-        for each in defects.enclosed
-        for first, other in [_first_two(each.parcels, own)]
-    ]
-    findings += [
-        Finding(
-            rule="unmatched-vertex",
-            row=who.row(first),
-            other_row=who.row(other),
-            parcel=who.parcel(first),
-            other_parcel=who.parcel(other),
-            measured=round(each.distance, 4),
-            limit=limits.snap,
-            point=each.point,
-            geometry=shapely.Point(each.point),
-        )
-        for each in defects.unmatched
-        # A finding is a row's; where the vertex is an official parcel's, the row comes first.
-        for first, other in [
-            (each.parcel, each.other) if each.parcel < own else (each.other, each.parcel)
-        ]
-    ]
-    return findings
-
-
-def _first_two(parcels: tuple[int, ...], own: int) -> tuple[int, int]:
-    """Return the row that has most of a border, and of all others the one that has most."""
-    first = next(each for each in parcels if each < own)
-    return first, next((each for each in parcels if each != first), first)
-
-
-def _overlap(overlap: coverage.Overlap, who: _Who, limits: Limits) -> Finding:
-    first, second = overlap.first, overlap.second
-    rule = "overlap"
-    if overlap.equal:
-        rule = "duplicate-geometry"
-    elif overlap.share >= limits.same:
-        rule = "near-duplicate"
-    elif overlap.inner is not None:
-        rule = "containment"
-        if overlap.inner == second:
-            first, second = second, first
-    if rule != "containment":
-        rows = who.row(first), who.row(second)
-        if rows[0] is not None and rows[1] is not None and rows[1] < rows[0]:
-            first, second = second, first
-    return Finding(
-        rule=rule,
-        row=who.row(first),
-        other_row=who.row(second),
-        parcel=who.parcel(first),
-        other_parcel=who.parcel(second),
-        measured=round(overlap.area, 4),
-        limit=0.0,  # m²; what is thinner than the rounding limit never gets here
-        point=_inside(overlap.region),
-        geometry=overlap.region,
-        detail={"width": f"{overlap.width:.3f}", "share": f"{100 * overlap.share:.1f}"},
-    )
-
-
-def _beyond(
-    survey: Survey,
-    parcels: NDArray[np.object_],
-    usable: NDArray[np.bool_],
-    boundary: BaseGeometry | None,
-    commune: str,
-    limits: Limits,
-) -> list[Finding]:
-    """Tell of parcels that lie outside their commune, wholly or in a part.
-
-    A part counts that reaches further than `Limits.border` beyond the border.
-    """
-    if boundary is None:
-        return []
-    room = shapely.buffer(boundary, limits.border)
-    shapely.prepare(room)
-    out = np.flatnonzero(usable)
-    out = out[~shapely.covers(room, survey.geometry[out])]
-    shapes = survey.geometry[out]
-    away = shapely.distance(shapes, boundary)
-    apart = shapely.difference(shapes, boundary)
-    findings = []
-    for at, far, part in zip(out.tolist(), away.tolist(), apart, strict=True):
-        wholly = far > 0 or shapely.area(part) >= shapely.area(survey.geometry[at])
-        findings.append(
-            Finding(
-                rule="outside-commune" if wholly else "across-communes",
-                row=int(survey.rows[at]),
-                parcel=parcels[at],
-                measured=round(far if wholly else shapely.area(part), 3),
-                limit=limits.border if wholly else 0.0,
-                point=_inside(part),
-                geometry=part,
-                detail={"commune": commune},
-            )
-        )
-    return findings
-
-
 def _alone_and_together(
-    who: _Who,
+    who: seam.Who,
     usable: NDArray[np.bool_],
     neighbours: Neighbours | None,
     limits: Limits,
@@ -415,8 +192,8 @@ def _alone_and_together(
             shape.odd, survey.rows[alone], who.parcels[alone], survey.geometry[alone], limits
         )
         defects = coverage.find(polygons, limits, own=len(own), progress=tell)
-        defects = _seen(defects, who, neighbours, limits)
-        return odd.result() + _coverage_findings(defects, who, limits)
+        defects = seam.seen(defects, who, neighbours, limits)
+        return odd.result() + seam.findings(defects, who, limits)
 
 
 def _missing(
@@ -482,7 +259,7 @@ def _with_parcels(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]
 
 def _unchanged(
     survey: Survey,
-    official: _Official,
+    official: seam.Official,
     replaces: NDArray[np.int64],
     usable: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
@@ -499,7 +276,7 @@ def _unchanged(
 def _replaced(
     survey: Survey,
     parcels: NDArray[np.object_],
-    official: _Official,
+    official: seam.Official,
     replaces: NDArray[np.int64],
     which: NDArray[np.bool_],
 ) -> list[Finding]:
@@ -517,7 +294,7 @@ def _replaced(
                 ),
                 3,
             ),
-            point=_inside(survey.geometry[at]),
+            point=shape.inside(survey.geometry[at]),
         )
         for at in np.flatnonzero(which & (replaces >= 0)).tolist()
     ]
@@ -536,11 +313,6 @@ def _status(
     status = np.where(np.isin(survey.rows, list(named)), REJECTED, ACCEPTABLE).astype(np.int8)
     status[repeats] = DUPLICATE
     return status
-
-
-def _inside(geometry: shapely.Geometry) -> tuple[float, float]:
-    point = shapely.point_on_surface(geometry)
-    return (round(shapely.get_x(point), 4), round(shapely.get_y(point), 4))
 
 
 _PLACE_OF_RULE = {rule: place for place, rule in enumerate(RULES)}

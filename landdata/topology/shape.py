@@ -138,7 +138,7 @@ def _told(
             at[k],
             {
                 "rule": "multipart",
-                "point": _within(shapes[k]),
+                "point": inside(shapes[k]),
                 "detail": {"count": str(count[k])},
             },
         )
@@ -154,7 +154,7 @@ def _told(
                     "rule": "sliver",
                     "measured": round(width, 4),
                     "limit": limits.sliver,
-                    "point": _within(shapes[k]),
+                    "point": inside(shapes[k]),
                     "geometry": shapes[k],
                     "detail": {"area": f"{area[k]:.3g}"},
                 },
@@ -167,7 +167,7 @@ def _told(
                 "rule": "dense-vertices",
                 "measured": round(float(vertices[k] / around[k]), 1),
                 "limit": limits.density,
-                "point": _within(shapes[k]),
+                "point": inside(shapes[k]),
                 "detail": {"count": str(vertices[k])},
             },
         )
@@ -241,6 +241,7 @@ def _at(xy: NDArray[np.float64]) -> tuple[float, float]:
     return (round(float(xy[0]), 4), round(float(xy[1]), 4))
 
 
-def _within(shape: shapely.Geometry) -> tuple[float, float]:
+def inside(shape: shapely.Geometry) -> tuple[float, float]:
+    """Return a point in a shape, by which to find it."""
     point = shapely.point_on_surface(shape)
     return (round(shapely.get_x(point), 4), round(shapely.get_y(point), 4))

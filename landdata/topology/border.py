@@ -1,0 +1,60 @@
+"""Rules on the commune that a parcel is of: whether it lies in it.
+
+`outside-commune`: no part of the parcel lies in the commune. `across-communes`: a part lies
+outside, further than `Limits.border` beyond the border; borders are drawn at small scales.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
+
+from landdata.findings import Finding
+from landdata.topology.rules import Limits
+from landdata.topology.shape import inside
+
+if TYPE_CHECKING:
+    from landdata.survey import Survey
+
+
+def check(
+    survey: Survey,
+    parcels: NDArray[np.object_],
+    usable: NDArray[np.bool_],
+    boundary: BaseGeometry | None,
+    commune: str,
+    limits: Limits,
+) -> list[Finding]:
+    """Return the findings on the (n,) `usable` rows; none where the boundary is not known.
+
+    `boundary` is in the storage CRS, `commune` its code.
+    """
+    if boundary is None:
+        return []
+    room = shapely.buffer(boundary, limits.border)
+    shapely.prepare(room)
+    out = np.flatnonzero(usable)
+    out = out[~shapely.covers(room, survey.geometry[out])]
+    shapes = survey.geometry[out]
+    away = shapely.distance(shapes, boundary)
+    apart = shapely.difference(shapes, boundary)
+    findings = []
+    for at, far, part in zip(out.tolist(), away.tolist(), apart, strict=True):
+        wholly = far > 0 or shapely.area(part) >= shapely.area(survey.geometry[at])
+        findings.append(
+            Finding(
+                rule="outside-commune" if wholly else "across-communes",
+                row=int(survey.rows[at]),
+                parcel=parcels[at],
+                measured=round(far if wholly else shapely.area(part), 3),
+                limit=limits.border if wholly else 0.0,
+                point=inside(part),
+                geometry=part,
+                detail={"commune": commune},
+            )
+        )
+    return findings
