@@ -1,13 +1,12 @@
-"""The OGC API as a Flask blueprint at `/ogc`.
+"""The OGC API as a Flask blueprint at `/ogc`: which address is answered by what, and errors.
 
-pygeoapi's `API` object tells of the service: landing page, collections, schemas. Items and single
-features are `ogc.items`'s; HTML is made from our own templates, which load nothing from afar.
-Every answer is right behind any host name: links begin with the address that was asked.
+What is told of the service is `ogc.shell`'s, features are `ogc.items`'s, and so on; here they
+become answers. HTML is made from our own templates, which load nothing from afar. Every answer is
+right behind any host name: links begin with the address that was asked.
 """
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
 import functools
 import json
@@ -15,13 +14,11 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from flask import Blueprint, Response, current_app, render_template, request, send_file
-from pygeoapi import api as shell
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata import db
@@ -39,6 +36,7 @@ from ogc import (
     openapi,
     parameters,
     schemas,
+    shell,
     short,
     tiles,
 )
@@ -138,7 +136,7 @@ def create_blueprint(settings: Settings, *, strict: bool = True) -> Blueprint:
 
 
 class Service:
-    """What the views share: settings, collections, the reader, pygeoapi's object."""
+    """What the views share: settings, collections, the reader, extents."""
 
     def __init__(self, settings: Settings, url: sa.URL, *, strict: bool) -> None:
         self.settings = settings
@@ -157,14 +155,7 @@ class Service:
         self.export_jobs = export_jobs.Jobs(settings, url)
         self._extents: tuple[float, dict[str, tuple[dict[str, Any], int | None]]] | None = None
         self._lock = threading.Lock()
-        world: dict[str, dict[str, Any]] = {
-            name: {"spatial": {"bbox": [-180, -90, 180, 90], "crs": crs.CRS84}}
-            for name in self._own
-        }
-        with _root_logger_kept():
-            self._shell = shell.API(
-                config.pygeoapi(settings, self._own, world, "http://localhost" + PREFIX), {}
-            )
+        self._shell = shell.Shell(settings, self._own)
 
     @property
     def offer(self) -> dict[str, Collection]:
@@ -181,10 +172,10 @@ class Service:
     def landing(self) -> Response:
         """The landing page."""
         form, language = self._asked((JSON, HTML))
-        told = self._tell(shell.landing_page, language)
-        told["links"] += tiles.links(_base(), None)
+        offer = self.offer
+        told = self._shell.landing(offer, self.extents(), _base(), language)
         if form == HTML:
-            return self._html("landing.html", language, told=told, offer=self.offer)
+            return self._html("landing.html", language, told=told, offer=offer)
         return _json(told, language=language)
 
     def conformance(self) -> Response:
@@ -208,7 +199,7 @@ class Service:
     def collections(self) -> Response:
         """All collections."""
         form, language = self._asked((JSON, HTML))
-        told = self._tell(shell.describe_collections, language)
+        told = self._shell.collections(self.offer, self.extents(), _base(), language)
         if form == HTML:
             return self._html("collections.html", language, told=told)
         return _json(told, language=language)
@@ -218,7 +209,8 @@ class Service:
         of = self._collection(collection)
         form, language = self._asked((JSON, HTML))
         stamp = self._known_extents()[of.id][1]  # before what it tells of
-        told = self._tell(shell.describe_collections, language, of.id)
+        offer, extents = self.offer, self.extents()
+        told = self._shell.collection(offer, extents, _base(), language, of.id)
         if form == HTML:
             return self._html("collection.html", language, told=told, of=of)
         return _json(told, language=language, stamp=stamp)
@@ -516,51 +508,6 @@ class Service:
     def _language(self) -> str:
         return Asked(request.environ).language(self.settings.language)
 
-    def _tell(
-        self, about: Callable[..., tuple[Any, Any, str]], language: str, *arguments: str
-    ) -> dict[str, Any]:
-        """Ask pygeoapi, for the address that was asked; links to what we don't have go."""
-        told = copy.copy(self._shell)
-        told.base_url = _base()
-        offer = self.offer
-        told.config = config.pygeoapi(self.settings, offer, self.extents(), told.base_url)
-        for resource in told.config["resources"].values():
-            resource["providers"][0]["language"] = language
-        asking = shell.APIRequest(_Plain(language), [*config.LANGUAGES])
-        _, status, content = about(told, asking, *arguments)
-        if int(status) != 200:
-            raise LandDataError(f"The description failed with status {int(status)}.")
-        made: dict[str, Any] = json.loads(content)
-        for part in (made, *made.get("collections", ())):
-            if "links" in part:
-                part["links"] = [each for each in part["links"] if _is_ours(each)]
-            if part.get("id") in self.offer:
-                part["links"] += tiles.links(told.base_url, part["id"])
-                here = f"{told.base_url}/collections/{part['id']}"
-                part["links"] += exports.links(here)
-                if part["id"] == "parcels":
-                    history = "Thay đổi" if language == "vi" else "Changes"
-                    part["links"].append(
-                        {
-                            "type": JSON,
-                            "rel": "version-history",
-                            "title": history,
-                            "href": f"{here}/changes",
-                        }
-                    )
-                href = f"{here}/sortables"
-                title = "Sắp xếp được theo" if language == "vi" else "Sortables"
-                for form, media in (("json", SCHEMA), ("html", HTML)):
-                    part["links"].append(
-                        {
-                            "type": media,
-                            "rel": "http://www.opengis.net/def/rel/ogc/1.0/sortables",
-                            "title": title,
-                            "href": f"{href}?f={form}",
-                        }
-                    )
-        return made
-
     def extents(self) -> dict[str, dict[str, Any]]:
         """Return each collection's extent, at most a minute old."""
         return {name: extent for name, (extent, _) in self._known_extents().items()}
@@ -611,16 +558,6 @@ class Service:
             **context,
         )
         return _answer(text.encode(), f"{HTML}; charset=utf-8", language=language)
-
-
-class _Plain:
-    """A request as pygeoapi reads one: always for JSON, in one language."""
-
-    path_info = ""
-
-    def __init__(self, language: str) -> None:
-        self.args = {"f": "json", "lang": language}
-        self.headers: dict[str, str] = {}
 
 
 # -- errors ----------------------------------------------------------------------------------
@@ -808,22 +745,3 @@ def _named(of: Collection, feature: dict[str, Any], language: str) -> str:
             return f"Thửa {told['number']}, tờ {told['sheet']}, xã {told.get('commune', '')}"
         return f"Parcel {told['number']}, sheet {told['sheet']}, commune {told.get('commune', '')}"
     return str(told.get("name") or f"{of.item[language].capitalize()} {feature['id']}")
-
-
-def _is_ours(link: dict[str, Any]) -> bool:
-    """Tell whether a link of pygeoapi's leads to something that is served here."""
-    ends = ("/processes", "/job-list", "/tiling-schemes")
-    served = (JSON, GEOJSON, HTML, OPENAPI, SCHEMA)
-    return link.get("type") in served and not link["rel"].endswith(ends)
-
-
-@contextmanager
-def _root_logger_kept() -> Iterator[None]:
-    """Undo what pygeoapi does to the root logger: logging is the application's to set up."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        yield
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)

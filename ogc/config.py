@@ -1,4 +1,4 @@
-"""What the service offers: its collections as data, and pygeoapi's configuration made of them.
+"""What the service offers, as data: its collections, and the conformance classes that hold.
 
 A `Collection` names a table, its key, how its rows are valid over time, and its properties. SQL,
 queryables, schemas, OpenAPI and HTML all come from it, so a property is written down once. All
@@ -14,7 +14,6 @@ from typing import Any, Literal
 
 from landdata import land_use
 from landdata.settings import Settings
-from ogc import crs
 
 Kind = Literal["string", "integer", "number", "boolean", "date", "time", "uuid", "codes"]
 
@@ -440,63 +439,3 @@ def collections(settings: Settings) -> dict[str, Collection]:
         ),
     )
     return {each.id: each for each in (parcels, communes, sheets)}
-
-
-def pygeoapi(
-    settings: Settings, offer: dict[str, Collection], extents: dict[str, dict[str, Any]], url: str
-) -> dict[str, Any]:
-    """Return pygeoapi's configuration for a service whose landing page is at `url`.
-
-    `extents` gives each collection its extent in pygeoapi's form (CRS84 degrees, UTC).
-    """
-    languages = sorted(LANGUAGES, key=lambda each: each != settings.language)
-    return {
-        "server": {
-            "bind": {"host": settings.host, "port": settings.port},
-            "url": url,
-            "mimetype": "application/json; charset=UTF-8",
-            "encoding": "utf-8",
-            "languages": languages,
-            "limits": {"default_items": 10, "max_items": 10_000},
-            "map": {"url": "", "attribution": ""},
-        },
-        "logging": {"level": "ERROR"},
-        "metadata": {
-            "identification": {
-                "title": {"vi": "Dữ liệu đất đai", "en": "Land data"},
-                "description": {
-                    "vi": "Thửa đất địa chính và đơn vị hành chính, theo OGC API - Features.",
-                    "en": "Cadastral parcels and administrative units, as OGC API - Features.",
-                },
-                "keywords": {"vi": ["địa chính", "thửa đất"], "en": ["cadastre", "parcel"]},
-                "keywords_type": "theme",
-                "terms_of_service": None,
-                "url": url,
-            },
-            "license": {"name": None, "url": None},
-            "provider": {"name": "landdata", "url": url},
-            "contact": {"name": "landdata", "url": url},
-        },
-        "resources": {
-            each.id: {
-                "type": "collection",
-                "title": each.title,
-                "description": each.description,
-                "keywords": each.keywords,
-                "links": [],
-                "extents": extents[each.id],
-                "providers": [
-                    {
-                        "type": "feature",
-                        "name": "ogc.provider.StoreProvider",
-                        "data": each.id,
-                        "id_field": "id" if each.key_kind == "uuid" else each.key,
-                        "collection": each,
-                        "crs": list(crs.offered(settings.srid)),
-                        "storage_crs": f"{crs.EPSG}{settings.srid}",
-                    }
-                ],
-            }
-            for each in offer.values()
-        },
-    }

@@ -107,6 +107,12 @@ def test_imports_point_down(name: str, path: Path) -> None:
         assert ours <= ALLOWED[room(name)] | {room(name)}
 
 
+def test_pygeoapi_is_known_in_one_room() -> None:
+    """It is a shell around what we serve: whoever changes it must look nowhere else."""
+    knows = {name for name, path in ALL if any(o.startswith("pygeoapi") for o in imported(path))}
+    assert knows == {"ogc.shell"}
+
+
 def test_only_settings_and_child_processes_read_the_environment() -> None:
     readers = {
         name
