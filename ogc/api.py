@@ -39,6 +39,7 @@ from ogc import (
     shell,
     short,
     tiles,
+    tilesets,
 )
 from ogc.asked import (
     FEATURE_FORMS,
@@ -364,7 +365,7 @@ class Service:
     def matrix_sets(self) -> Response:
         """All tile matrix sets."""
         form, language = self._asked((JSON, HTML))
-        told = tiles.matrix_set_list(_base(), self.settings.srid)
+        told = tilesets.matrix_set_list(_base(), self.settings.srid)
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, language=language)
@@ -372,7 +373,7 @@ class Service:
     def matrix_set(self, tiling: str) -> Response:
         """The definition of one tile matrix set."""
         form, language = self._asked((JSON, HTML))
-        told = self.tiles.matrix_set(tiling).describe(_base())
+        told = tilesets.matrix_set(self.settings.srid, tiling).describe(_base())
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, language=language)
@@ -381,7 +382,7 @@ class Service:
         """The tilesets of a collection, or of the whole service."""
         name = self._collection(collection).id if collection else None
         form, language = self._asked((JSON, HTML))
-        told = tiles.tilesets(_base(), self.offer, name, self.settings.srid, self.extents())
+        told = tilesets.tilesets(_base(), self.offer, name, self.settings.srid, self.extents())
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, language=language)
@@ -389,14 +390,14 @@ class Service:
     def tileset(self, tiling: str, collection: str | None = None) -> Response:
         """One tileset; as TileJSON too."""
         name = self._collection(collection).id if collection else None
-        of = self.tiles.matrix_set(tiling)
-        forms = (JSON, HTML, TILEJSON) if of.id == tiles.WEB_MERCATOR else (JSON, HTML)
+        of = tilesets.matrix_set(self.settings.srid, tiling)
+        forms = (JSON, HTML, TILEJSON) if of.id == tilesets.WEB_MERCATOR else (JSON, HTML)
         form, language = self._asked(forms)
         base, offer, extents = _base(), self.offer, self.extents()
         if form == TILEJSON:
-            told = tiles.tilejson(base, offer, name, of, extents, language)
+            told = tilesets.tilejson(base, offer, name, of, extents, language)
         else:
-            told = tiles.tileset(base, offer, name, of, self.settings.srid, extents, language)
+            told = tilesets.tileset(base, offer, name, of, self.settings.srid, extents, language)
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, form, language=language)
@@ -485,9 +486,9 @@ class Service:
         parameters.single(asked.arguments, _SERVICE_PARAMETERS)
         asked.form((MVT,))
         asked.language(self.settings.language)
-        of = self.tiles.matrix_set(tiling)
+        of = tilesets.matrix_set(self.settings.srid, tiling)
         place = of.place(z, y, x)
-        shown = tiles.layers(self.offer, name, of, place[0])
+        shown = tilesets.layers(self.offer, name, of, place[0])
         return self.tiles.wanted(shown, of, place, packed=asked.takes_gzip)
 
     # -- what they need --

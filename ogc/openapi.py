@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import changes, cql2, crs, exports, parameters, queries, tiles
+from ogc import changes, cql2, crs, exports, parameters, queries, tilesets
 from ogc.asked import MVT, TILEJSON
 from ogc.config import Collection
 
@@ -337,7 +337,7 @@ def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, A
         "name": "tileMatrixSetId",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "enum": [*tiles.matrix_sets(storage)]},
+        "schema": {"type": "string", "enum": [*tilesets.matrix_sets(storage)]},
     }
     numbers = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": "0"}

@@ -20,7 +20,7 @@ from pygeoapi.provider.base import BaseProvider, ProviderQueryError
 
 from landdata.errors import LandDataError
 from landdata.settings import Settings
-from ogc import crs, exports, tiles
+from ogc import crs, exports, tilesets
 from ogc.asked import GEOJSON, HTML, JSON, OPENAPI, SCHEMA
 from ogc.config import LANGUAGES, Collection
 
@@ -42,7 +42,7 @@ class Shell:
     ) -> dict[str, Any]:
         """Return the landing page, whose address is `base`."""
         told = self._told(api.landing_page, offer, extents, base, language)
-        told["links"] += tiles.links(base, None)
+        told["links"] += tilesets.links(base, None)
         return told
 
     def collections(
@@ -191,7 +191,7 @@ def _ours(links: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _added(base: str, name: str, language: str) -> list[dict[str, Any]]:
     """Return the links of a collection that pygeoapi knows nothing of."""
     here = f"{base}/collections/{name}"
-    made = [*tiles.links(base, name), *exports.links(here)]
+    made = [*tilesets.links(base, name), *exports.links(here)]
     if name == "parcels":
         title = "Thay đổi" if language == "vi" else "Changes"
         link = {"type": JSON, "rel": "version-history", "title": title, "href": f"{here}/changes"}
