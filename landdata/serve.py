@@ -15,7 +15,7 @@ import socket
 import sys
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces
+from granian.constants import HTTPModes, Interfaces, Loops
 from granian.log import LogLevels
 from granian.server import Server
 
@@ -48,7 +48,8 @@ def run(settings: Settings) -> None:
         APPLICATION,
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.ASGI,
+        interface=Interfaces.ASGI,  # by RSGI a stream that breaks off would end as a whole one
+        loop=Loops.uvloop,
         http=HTTPModes.http1,  # to look whether it is another costs every request 5 µs
         workers=WORKERS,
         respawn_failed_workers=True,

@@ -6,19 +6,20 @@ so both say the same. What a header means is worked out once for each of its tex
 
 from __future__ import annotations
 
-import hashlib
 import json
+import re
 import time
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, urlencode
 
 import brotli
+import xxhash
 from werkzeug.datastructures import LanguageAccept, MIMEAccept
 from werkzeug.http import parse_accept_header, parse_etags
 from werkzeug.wrappers import Request
@@ -67,16 +68,14 @@ class Asked:
         #: The query string as it came.
         self.query: str = environ.get("QUERY_STRING", "")
 
+        #: Names and values of the query string; bytes that are no text stay encoded.
+        self.arguments: tuple[tuple[str, str], ...]
+        #: The first value of each parameter.
+        self.first: dict[str, str]
+        reading = _parsed if len(self.query) > KEPT_LENGTH else _known
+        self.arguments, self.first = reading(self.query)
+
     @property
-    def arguments(self) -> tuple[tuple[str, str], ...]:
-        """Names and values of the query string; bytes that are no text stay encoded."""
-        return arguments(self.query) if len(self.query) > KEPT_LENGTH else _arguments(self.query)
-
-    def first(self, name: str) -> str | None:
-        """The first value of a parameter."""
-        return next((value for each, value in self.arguments if each == name), None)
-
-    @cached_property
     def root(self) -> str:
         """The address of the application, as the client knows it. Raises `BadRequest`."""
         environ = self._environ
@@ -90,11 +89,10 @@ class Asked:
         """The address of the landing page."""
         return self.root + PREFIX
 
-    @cached_property
+    @property
     def place(self) -> str:
         """The address that was asked, without its parameters."""
-        path = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
-        return self.root + quote(path)
+        return self.root + _quoted(self._environ["PATH_INFO"])
 
     @property
     def here(self) -> str:
@@ -115,12 +113,12 @@ class Asked:
         JSON without more is the first too, whatever JSON that is. Raises `BadRequest`,
         `NotAcceptable`.
         """
-        return _form(forms, self.first("f"), self._environ.get("HTTP_ACCEPT", ""))
+        return _form(forms, self.first.get("f"), self._environ.get("HTTP_ACCEPT", ""))
 
     def language(self, default: str) -> str:
         """Return the language to answer in. Raises `BadRequest` for one there is not."""
         accepted = self._environ.get("HTTP_ACCEPT_LANGUAGE", "")
-        return _language(self.first("lang"), accepted, default)
+        return _language(self.first.get("lang"), accepted, default)
 
     @property
     def coding(self) -> str:
@@ -154,7 +152,21 @@ def arguments(query: str) -> tuple[tuple[str, str], ...]:
     return tuple(parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote"))
 
 
-_arguments = lru_cache(1000)(arguments)
+def _parsed(query: str) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
+    pairs = arguments(query)
+    return pairs, dict(reversed(pairs))
+
+
+_known = lru_cache(1000)(_parsed)
+
+
+_PLAIN = re.compile(r"[A-Za-z0-9/._~-]*")
+
+
+def _quoted(path: str) -> str:
+    if _PLAIN.fullmatch(path):
+        return path
+    return quote(path.encode("latin-1").decode(errors="replace"))
 
 
 @lru_cache(256)
@@ -262,10 +274,10 @@ def answer(
 
     `stamp` is the second in which what it tells was last published.
     """
-    found = hashlib.sha1(usedforsecurity=False)
+    found = xxhash.xxh3_128()
     for part in parts:
         found.update(part)
-    tag = found.hexdigest()[:24]
+    tag = found.hexdigest()
     # weak, because the same answer is sent plain and compressed
     always = validators(tag, stamp)
     if asked.has(tag, stamp):

@@ -11,7 +11,7 @@ import re
 import struct
 from array import array
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 import pyproj
@@ -81,6 +81,7 @@ def offered(storage: int) -> dict[str, Crs]:
     return made
 
 
+@lru_cache(256)
 def named(text: str, storage: int, parameter: str) -> Crs:
     """Return the CRS of a URI, `[EPSG:9212]` or `EPSG:9212`. Raises `BadRequest`."""
     short = text.strip().removeprefix("[").removesuffix("]").upper()

@@ -63,14 +63,15 @@ class Lines:
         try:
             question = next(steps)
             while True:
-                with told():
-                    if question.quick:
-                        result = await self._soon(question)
-                    else:
-                        result = await self._apart(question, leaving)
+                if question.quick:
+                    result = await self._soon(question)
+                else:
+                    result = await self._apart(question, leaving)
                 question = steps.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # as `Steps` has it
+        except psycopg.Error as error:
+            raise told(error) from None
 
     async def _soon(self, question: Question) -> PGresult:
         """Ask what is quick."""

@@ -9,8 +9,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -49,33 +48,31 @@ class Question:
 Steps = Generator[Question, PGresult, T]
 
 
-@contextmanager
-def told() -> Iterator[None]:
-    """Raise what goes wrong with a statement as an error of ours."""
-    try:
-        yield
-    except psycopg.errors.QueryCanceled:
-        raise Unavailable(
+def told(error: psycopg.Error) -> Exception:
+    """Return what went wrong with a statement as an error of ours, if it is no fault of ours."""
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return Unavailable(
             "The question took too long to answer.",
             hint="Ask for less: a smaller bbox, limit or offset, or without count=exact.",
             code="timeout",
-        ) from None
-    except psycopg.errors.DataError:
+        )
+    if isinstance(error, psycopg.errors.DataError):
         # whatever slipped through our own checks was still the client's value
-        raise BadRequest(
+        return BadRequest(
             "A value of the query is out of the range of its property.",
             hint="The collection's queryables name the types.",
-        ) from None
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Unavailable(
+        )
+    if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        return Unavailable(
             f"The role that reads may not read this: {error.diag.message_primary}.",
             hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
             code="not-readable",
-        ) from None
-    except psycopg.OperationalError:
-        raise Unavailable(
+        )
+    if isinstance(error, psycopg.OperationalError):
+        return Unavailable(
             "The database does not answer.", hint="Try again later.", code="database-down"
-        ) from None
+        )
+    return error
 
 
 def stale(error: psycopg.Error) -> bool:
@@ -162,19 +159,20 @@ class Reader:
             return end.value  # type: ignore[no-any-return]  # as `Steps` has it
 
     def _asked(self, question: Question) -> psycopg.Cursor[Any]:
-        with told():
-            if not self._places.acquire(timeout=self._seconds):
-                raise psycopg.errors.QueryCanceled
+        if not self._places.acquire(timeout=self._seconds):
+            raise told(psycopg.errors.QueryCanceled())
+        try:
             try:
-                try:
-                    return self._tried(question)
-                except psycopg.Error as error:
-                    if not stale(error):
-                        raise
-                    self.close()  # so it was for all of them
-                    return self._tried(question)
-            finally:
-                self._places.release()
+                return self._tried(question)
+            except psycopg.Error as error:
+                if not stale(error):
+                    raise
+                self.close()  # so it was for all of them
+                return self._tried(question)
+        except psycopg.Error as error:
+            raise told(error) from None
+        finally:
+            self._places.release()
 
     def _tried(self, question: Question) -> psycopg.Cursor[Any]:
         born, connection = self._taken()

@@ -37,7 +37,7 @@ def steps(service: Service, environ: dict[str, Any]) -> Steps[Answer | None] | N
     if found := _ITEMS.fullmatch(path):
         asked = Asked(environ)
         collection, key = found.groups()
-        if asked.form(FEATURE_FORMS) == HTML or not _few(asked.first("limit")):
+        if asked.form(FEATURE_FORMS) == HTML or not _few(asked.first.get("limit")):
             return None
         if key is None:
             return service.page(asked, collection)

@@ -9,6 +9,7 @@ nobody takes half a file for a whole one.
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import logging
 import sys
@@ -48,7 +49,9 @@ def create() -> Application:
     A file of more collections that makes no sense is told in the log: `landdata serve` has looked
     at it, and it may have been spoilt since. Raises as `create_app` otherwise.
     """
-    return Application(create_app(Settings.load(), strict=False))
+    made = Application(create_app(Settings.load(), strict=False))
+    gc.freeze()  # what is there for good is not looked through again and again
+    return made
 
 
 class Application:
