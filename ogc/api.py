@@ -587,18 +587,24 @@ def error_response(error: Exception) -> Response:
         if status == 503:
             headers["Retry-After"] = "5"
     else:
-        # where it happened, and nothing that was asked or stored
-        frames = traceback.extract_tb(error.__traceback__)
-        places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
-        _LOG.error("%s at %s: %s", type(error).__name__, request.endpoint, places)
-        told = LandDataError("Something went wrong here; it is written in the log.")
-        status = 500
+        told, status = unforeseen(error), 500
     description = f"{told.message} {told.hint}" if told.hint else told.message
     code = _OGC_CODES.get(status, "NoApplicableCode")
     body = {**told.as_dict(), "code": code, "description": description}
     made = Response(dump(body), status, headers, JSON)
     made.headers["Cache-Control"] = "no-store"
     return made
+
+
+def unforeseen(error: Exception) -> LandDataError:
+    """Write to the log where it happened, and return what is told of it.
+
+    Nothing that was asked or stored is in either: that may be about a person.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
+    _LOG.error("%s at %s: %s", type(error).__name__, request.endpoint, places)
+    return LandDataError("Something went wrong here; it is written in the log.")
 
 
 def _nothing(rest: str = "") -> Response:

@@ -169,13 +169,7 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             media=media,
             parameters=[
                 *(_reference(name) for name in parameters.PARAMETERS if name not in own),
-                _list(
-                    "sortby",
-                    "Thứ tự: các thuộc tính, có dấu - là giảm dần. Giá trị null là lớn nhất."
-                    if vi
-                    else "The order: properties, each with - for descending. Null is the greatest.",
-                    [sign + name for name in of.sortables for sign in ("", "-")],
-                ),
+                *_sortby(of, vi=vi),
                 _properties(of, vi=vi),
                 *filters,
             ],
@@ -424,10 +418,20 @@ def _list(name: str, description: str, choices: list[str]) -> dict[str, Any]:
             "minItems": 1,
             "items": {"type": "string", "enum": choices},
         },
-        "example": choices[-2:-1],
+        "example": choices[-2:][:1],
         "style": "form",
         "explode": False,
     }
+
+
+def _sortby(of: Collection, *, vi: bool) -> list[dict[str, Any]]:
+    text = (
+        "Thứ tự: các thuộc tính, có dấu - là giảm dần. Giá trị null là lớn nhất."
+        if vi
+        else "The order: properties, each with - for descending. Null is the greatest."
+    )
+    choices = [sign + name for name in of.sortables for sign in ("", "-")]
+    return [_list("sortby", text, choices)] if choices else []
 
 
 def _properties(of: Collection, *, vi: bool) -> dict[str, Any]:

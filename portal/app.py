@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import traceback
 from http import HTTPStatus
 from typing import Any
 
@@ -35,8 +33,6 @@ ALWAYS = {
     "Referrer-Policy": "same-origin",
     "X-Content-Type-Options": "nosniff",
 }
-
-log = logging.getLogger(__name__)
 
 
 def check(settings: Settings) -> None:
@@ -122,12 +118,7 @@ def error_response(error: Exception) -> Response:
         told = Unavailable("The database does not answer.", hint="Try again later.")
         status = told.status
     else:
-        # where it happened, and nothing that was asked or stored: that may be about a person
-        frames = traceback.extract_tb(error.__traceback__)
-        places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
-        log.error("%s at %s: %s", type(error).__name__, request.endpoint, places)
-        told = LandDataError("Something went wrong here; it is written in the log.")
-        status = 500
+        told, status = ogc.api.unforeseen(error), 500
     if status == 503:
         headers.setdefault("Retry-After", "5")
     if parcels.wants_json():

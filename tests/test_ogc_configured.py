@@ -353,6 +353,19 @@ def test_types_are_those_of_the_table(odd):
     assert table["day"].null_count == table["at"].null_count == 2
 
 
+def test_a_definition_has_an_example_however_few_properties_there_are(odd):
+    odd.file.write_text(f"{ODD}[texts.properties]\ncode = {{queryable = false}}\n", "utf-8")
+    told = odd.get("/ogc/openapi").json
+    OpenAPIV30SpecValidator(told).validate()
+    for collection, names in (("texts", {"properties"}), ("odd", {"properties", "sortby"})):
+        of = told["paths"][f"/collections/{collection}/items"]["get"]["parameters"]
+        listed = {each["name"]: each for each in of if each.get("schema", {}).get("minItems") == 1}
+        assert listed.keys() == names
+        for each in listed.values():
+            assert len(each["example"]) == 1
+            assert set(each["example"]) <= set(each["schema"]["items"]["enum"])
+
+
 def test_a_row_without_a_key_is_left_out_and_any_other_has_an_address(odd):
     items = "/ogc/collections/texts/items"
     found = odd.get(f"{items}?count=exact").json
