@@ -1,7 +1,6 @@
-"""The command line: thin over the modules, one error form, one exit code for each outcome.
+"""The command line: which commands there are, thin over the modules.
 
-Exit 0 done, 1 findings of severity error, 2 unreadable or refused input, 3 not found, 4 not
-allowed, 70 our fault. What a command needs is imported when it runs, so that each starts fast.
+What a command needs is imported when it runs, so that each starts fast.
 """
 
 from __future__ import annotations
@@ -9,30 +8,18 @@ from __future__ import annotations
 import datetime as dt
 import getpass
 import json
-import logging
 import os
-import shutil
-import signal
-import sys
-import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import click
 
-from landdata.errors import (
-    BadRequest,
-    BadSurvey,
-    Conflict,
-    LandDataError,
-    of_the_machine,
-    where,
-)
+from landdata import process
+from landdata.errors import BadRequest, Conflict
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -47,51 +34,8 @@ R = TypeVar("R")
 
 
 def main() -> None:
-    """Run a command; an error of ours is one sentence on standard error, never a trace."""
-    as_json = "--json" in sys.argv
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it ignores is no line of ours
-    try:
-        sys.exit(cli.main(standalone_mode=False) or 0)
-    except LandDataError as error:
-        _say(error, as_json)
-    except click.exceptions.Abort:
-        sys.exit(130)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(2)
-    except click.UsageError as error:
-        hint = f"See `{error.ctx.command_path} --help`." if error.ctx else None
-        _say(BadRequest(error.format_message(), hint=hint, code="usage"), as_json)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left: nothing to tell
-        sys.exit(0)
-    except OSError as error:
-        _say(of_the_machine(error), as_json)
-    except Exception as error:
-        _say(_of_the_database(error) or _ours(error), as_json)
-
-
-def _of_the_database(error: Exception) -> LandDataError | None:
-    if "psycopg" not in sys.modules:
-        return None
-    from landdata.db import broken_off
-
-    return broken_off(error)
-
-
-def _ours(error: Exception) -> LandDataError:
-    return LandDataError(
-        f"This is our fault: {type(error).__name__}.", hint=f"Please report it: {where(error)}"
-    )
-
-
-def _say(error: LandDataError, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(error.as_dict(), ensure_ascii=False), err=True)
-    else:
-        hint = f" {error.hint}" if error.hint else ""
-        click.echo(f"landdata: {error.message}{hint}", err=True)
-    sys.exit(error.exit_code)
+    """Run the command that the words name, and end with its exit code."""
+    process.run(lambda: cli.main(standalone_mode=False))
 
 
 # -- shared by the commands ----------------------------------------------------------------
@@ -186,71 +130,6 @@ def _store() -> Iterator[tuple[Settings, Session]]:
             yield settings, session
     finally:
         engine.dispose()
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """Show on standard error which stage is on, how far it is and how long it takes."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_interactive:  # it would end each command with an empty line
-        yield lambda *_: None
-        return
-    columns = (TextColumn("{task.description:>10}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task("", total=1.0)
-
-        def report(stage: str, share: float) -> None:
-            bar.update(task, description=stage, completed=share)
-
-        yield report
-
-
-@contextmanager
-def _scratch() -> Iterator[str]:
-    """Have all that is unpacked in one folder, which goes however the command ends.
-
-    A survey names people, so SIGTERM and a terminal that closes end a command as Ctrl-C does. Of
-    `kill -9` the folder stays.
-    """
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, signal.default_int_handler)
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="landdata-") as folder:
-        tempfile.tempdir = folder
-        try:
-            yield folder
-        finally:
-            tempfile.tempdir = before
-
-
-@contextmanager
-def _in_time(settings: Settings, *, as_json: bool) -> Iterator[None]:
-    """End the command with its sentence where a check takes longer than one in the queue may.
-
-    By a thread, since a geometry that is being worked on hears no signal. Nothing is left behind
-    but what a kill would leave: the store's transaction is undone.
-    """
-    from landdata.check import too_slow
-
-    with _scratch() as folder:
-
-        def end() -> None:
-            with suppress(SystemExit):
-                _say(too_slow(settings), as_json)
-            shutil.rmtree(folder, ignore_errors=True)
-            os._exit(BadSurvey.exit_code)
-
-        timer = threading.Timer(settings.job_seconds, end)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
 
 
 def _report(result: dict[str, Any], *, as_json: bool, language: str) -> int:
@@ -377,7 +256,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
         with _store() as (_, session):
             boundary = communes.border(session, commune)
             ground = boundary.bounds if boundary else None
-    with _scratch():
+    with process.scratch():
         found = survey.inspect(
             file,
             Settings.load(),
@@ -425,7 +304,7 @@ def check(
     settings = Settings.load()
     if report:
         report_format(report)  # a wrong name is told before the work, not after
-    with _in_time(settings, as_json=as_json), _progress() as progress:
+    with process.in_time(settings, as_json=as_json), process.progress() as progress:
         if against:
             with _store() as (_, session):
                 found = check_file(
@@ -474,9 +353,9 @@ def import_(
     engine = db.engine(settings)
     by = _who()
     try:
-        with _progress() as progress:
+        with process.progress() as progress:
             # two transactions: a batch that was checked stays so, whatever becomes of it then
-            with _in_time(settings, as_json=as_json), db.session(engine) as session:
+            with process.in_time(settings, as_json=as_json), db.session(engine) as session:
                 batch = batches.take(
                     session,
                     settings,
@@ -488,7 +367,7 @@ def import_(
                     progress=progress,
                 )
             if accept:  # of a batch that was rejected it says so, and fails
-                with _scratch(), db.session(engine) as session:
+                with process.scratch(), db.session(engine) as session:
                     batches.accept(
                         session, settings, batch.id, by=by, reviewed=False, progress=progress
                     )
@@ -640,8 +519,8 @@ def batch_check(number: int, as_json: bool) -> int:
 
     settings = Settings.load()
     with (
-        _progress() as progress,
-        _in_time(settings, as_json=as_json),
+        process.progress() as progress,
+        process.in_time(settings, as_json=as_json),
         _store() as (settings, session),
     ):
         store.check(session, settings, number, progress=progress)
@@ -659,8 +538,8 @@ def batch_propose(number: int, as_json: bool) -> None:
 
     settings = Settings.load()
     with (
-        _progress() as progress,
-        _in_time(settings, as_json=as_json),
+        process.progress() as progress,
+        process.in_time(settings, as_json=as_json),
         _store() as (settings, session),
     ):
         result = store.propose(session, settings, number, progress=progress).as_dict()
@@ -681,7 +560,7 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     """Make the acceptable rows of batch NUMBER official."""
     from landdata import batches as store
 
-    with _progress() as progress, _scratch(), _store() as (settings, session):
+    with process.progress() as progress, process.scratch(), _store() as (settings, session):
         summary = store.accept(
             session, settings, number, by=_who(), reason=reason, progress=progress
         )
@@ -755,7 +634,7 @@ def batch_watch(number: int, as_json: bool) -> int:
     settings = Settings.load()
     engine = db.engine(settings)
     try:
-        with _progress() as tell:
+        with process.progress() as tell:
             while True:
                 with db.session(engine) as session:
                     told = jobs.progress(session, number)
