@@ -40,7 +40,8 @@ TILEJSON = "application/vnd.mapbox.tilejson+json"
 OPEN = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Expose-Headers": (
-        "Content-Crs, Content-Disposition, ETag, Location, Preference-Applied, Retry-After"
+        "Accept-Ranges, Content-Crs, Content-Disposition, Content-Range, ETag, Location,"
+        " Preference-Applied, Retry-After"
     ),
     "X-Content-Type-Options": "nosniff",
 }
@@ -57,6 +58,7 @@ _TITLES = {
     "collection": "The collection",
 }
 KEPT_LENGTH = 2000  # of a query, up to which it is remembered what it means
+_AS_SENT = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # all that a letter may stand beside
 _SMALL = 1000  # bytes below which an answer is not worth packing
 
 
@@ -96,8 +98,11 @@ class Asked:
 
     @property
     def here(self) -> str:
-        """The address that was asked."""
-        return f"{self.place}?{self.query}" if self.query else self.place
+        """The address that was asked; letters that were sent as they are become escaped."""
+        query = self.query
+        if not query.isascii():
+            query = quote(query.encode("latin-1"), safe=_AS_SENT)
+        return f"{self.place}?{query}" if query else self.place
 
     def changed(self, **changes: str | None) -> str:
         """The address that was asked, with some parameters changed, or left out for None."""

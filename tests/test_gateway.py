@@ -9,7 +9,7 @@ import re
 import socket
 import time
 from contextlib import closing
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import brotli
 import pytest
@@ -212,6 +212,17 @@ def test_bytes_that_are_no_text_are_told_so(both, line, status):
     answer = sent(port, [line])
     assert statuses(answer) == [status]
     answer.partition(b"\r\n\r\n")[2].decode()
+
+
+def test_a_link_to_what_was_asked_leads_to_it(both):
+    """Also where letters were sent as they are, and not escaped."""
+    port, *_ = both
+    for query in ("label=ế&limit=1", "filter=label='Ế'&limit=1", "limit=1&label=%C3%A9&number=ô"):
+        answer = sent(port, [f"GET {ITEMS}?{query}".encode()], host=b"Host: land.example\r\n")
+        told = json.loads(answer.partition(b"\r\n\r\n")[2])
+        (here,) = (each["href"] for each in told["links"] if each["rel"] == "self")
+        assert here.isascii()
+        assert parse_qsl(urlsplit(here).query) == parse_qsl(query)
 
 
 def test_an_absolute_address_is_as_good_as_a_path(both):
