@@ -16,7 +16,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Any
-from urllib.parse import parse_qsl, quote, quote_plus, urlencode
+from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urlencode
 
 import brotli
 import xxhash
@@ -106,11 +106,13 @@ class Asked:
 
     def changed(self, **changes: str | None) -> str:
         """The address that was asked, with some parameters changed, or left out for None."""
-        new = "&".join([f"{n}={quote_plus(v)}" for n, v in changes.items() if v is not None])
-        if self.query.isascii() and not any(name in changes for name, _ in self.arguments):
-            return f"{self.here}{'&' if self.query else '?'}{new}"
-        kept = urlencode([(name, value) for name, value in self.arguments if name not in changes])
-        return f"{self.place}?{kept}{'&' if kept and new else ''}{new}"
+        if self.query.isascii():  # what stays is left as it was written
+            pairs = [each.partition("=") for each in self.query.split("&")]
+            kept = [n + is_ + v for n, is_, v in pairs if n and unquote_plus(n) not in changes]
+        else:
+            kept = [urlencode([each]) for each in self.arguments if each[0] not in changes]
+        new = [f"{name}={quote_plus(v)}" for name, v in changes.items() if v is not None]
+        return f"{self.place}?{'&'.join(kept + new)}"
 
     def form(self, forms: tuple[str, ...]) -> str:
         """Return the media type to answer in, of `forms`: by `f`, else by Accept, else the first.

@@ -35,6 +35,8 @@ _TYPES = {
 _KEYS = {"uuid": "uuid", "string": "text", "integer": "bigint"}
 
 
+_write = json.JSONEncoder(separators=(",", ":")).encode
+
 Count = Literal["none", "exact", "estimate"]
 
 
@@ -83,7 +85,7 @@ class Cursor:
         parts: list[Any] = [self.direction[0], self.key, self.order]
         if self.sort:
             parts += [self.sort, self.by]
-        plain = json.dumps(parts, separators=(",", ":"))
+        plain = _write(parts)
         return base64.urlsafe_b64encode(plain.encode()).decode().rstrip("=")
 
 
