@@ -507,7 +507,7 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
 def _write_file(
     source: Source, query: Query, name: str, target: Path, export: Export | None = None
 ) -> None:
-    """Feed the child that writes a file."""
+    """Feed the child that writes a file. Raises `BadRequest` where the form can't hold it."""
     known = FORMATS[name]
     of = query.collection
     query = _east_first(query)
@@ -557,6 +557,12 @@ def _write_file(
             said.seek(max(0, said.seek(0, os.SEEK_END) - 2000))
             reason = said.read().decode("utf-8", "replace").strip().splitlines() or ["killed"]
             told = reason[-1].replace(f"{target.parent}{os.sep}", "")  # no path of the server
+            if name == "shp" and "Attempt to write non-" in told:
+                raise BadRequest(
+                    "These geometries are of several kinds, and a shapefile holds one.",
+                    hint="Try another format.",
+                    code="not-written",
+                )
             raise LandDataError(
                 f"The {known.title} could not be written: {told[:300]}",
                 hint="Try another format; a shapefile ends at 2 GB." if name == "shp" else None,
