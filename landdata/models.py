@@ -277,7 +277,7 @@ class ParcelVersion(Base):
             unique=True,
             postgresql_where=text("valid_to IS NULL"),
         ),
-        # through the states of any time in the order of the key, past all others
+        # through the states of any time in the order of the key or number, past all others
         Index(
             "ix_parcel_versions_as_of",
             "parcel_id",
@@ -285,13 +285,12 @@ class ParcelVersion(Base):
             text("coalesce(valid_to, 'infinity')"),
         ),
         Index(
-            "ix_parcel_versions_number_past",
+            "ix_parcel_versions_number",
             "commune",
             "sheet",
             "number",
-            "valid_to",
             "valid_from",
-            postgresql_where=text("valid_to IS NOT NULL"),
+            text("coalesce(valid_to, 'infinity')"),
         ),
         Index(
             "ix_parcel_versions_national_id",

@@ -119,11 +119,13 @@ class Condition:
     """A filter as SQL over a row of its collection's table, and what it binds.
 
     `small`: whether it holds on a small ground alone, so its index is always the way to it.
+    `spatial`: whether it asks for geometry at all.
     """
 
     sql: str
     parameters: Mapping[str, Any]
     small: bool
+    spatial: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ def _compile(
     _measure(tree)
     made = _Compiler(collection, asked, storage)
     sql = made.condition(tree, required=True)
-    return Condition(f"({sql})", made.parameters, made.small)
+    return Condition(f"({sql})", made.parameters, made.small, made.spatial)
 
 
 #: Who pages, or looks at a map through a filter, asks with the same one again and again.
@@ -244,6 +246,7 @@ class _Compiler:
         self.storage = storage
         self.parameters: dict[str, Any] = {}
         self.small = False
+        self.spatial = False
 
     def bind(self, value: Any, sql_type: str) -> str:
         """Bind a value; return its mark."""
@@ -445,6 +448,7 @@ class _Compiler:
                 raise _bad(f"{_shown(node)} stands where a geometry belongs")
         if required and op != "s_disjoint" and len(grounds) == 1 and crs.small(grounds[0]):
             self.small = True
+        self.spatial |= "geom" in shapes
         return "(" + _SPATIAL[op].format(*shapes) + ")"
 
     # -- time --

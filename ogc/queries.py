@@ -120,10 +120,14 @@ class Query:
         if self.sort or self.offset:
             return False
         if self.area is not None or self.filter is not None:
-            grounds = [each for each in (self.area, self.filter) if each is not None]
-            return any(each.small for each in grounds)
+            return self.small
         of = self.collection
         return not self.filters or of.few or any(name in self.filters for name in of.telling)
+
+    @property
+    def small(self) -> bool:
+        """Whether it asks for a small ground, whose index is always the way."""
+        return any(each is not None and each.small for each in (self.area, self.filter))
 
     @property
     def sorted_by(self) -> str:
@@ -360,9 +364,9 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
 def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     """Return the disjoint conditions that together say when, in the words of the indexes.
 
-    There are indexes of the states of now and of those that ended, for what is asked for by
-    place or by value; and one of all in the order of the key and time, for who only pages: the
-    others would lead through all that ended before, or began after, to the next of a page.
+    There are indexes of place, one of the states of now and one of those that ended; and of the
+    key and of the number over all states, with time behind: they lead past all that ended before,
+    or began after.
     """
     of = query.collection
     when = query.moment
@@ -371,10 +375,19 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
             return ["valid_to IS NULL"], {}
         now = dt.datetime.now(parcels.VIETNAM)
         when = Moment(now, now)
-    chosen = query.area is not None or query.filters or query.filter is not None
-    if of.by_time and when.instant and not chosen:
-        at = "valid_from <= %(at)s AND coalesce(valid_to, 'infinity') > %(at)s"
-        return [at], {"at": when.since}
+    spatial = query.area is not None or (query.filter is not None and query.filter.spatial)
+    if of.by_time and when.instant:
+        at = {"at": when.since}
+        if not spatial:
+            return ["valid_from <= %(at)s AND coalesce(valid_to, 'infinity') > %(at)s"], at
+        if query.small:
+            # One look at the table takes both indexes of place, planned in half the time of two.
+            # IS TRUE keeps out the others: PostgreSQL takes a close look at a shape to be so dear
+            # that it might rather read all of one for the time alone.
+            return [
+                "(valid_from <= %(at)s) IS TRUE AND (valid_to IS NULL"
+                " OR valid_to IS NOT NULL AND tstzrange(valid_from, valid_to) @> %(at)s)"
+            ], at
     started, ended, parameters = "", "valid_to IS NOT NULL", {}
     if when.until is not None:
         started = " AND valid_from <= %(until)s"
@@ -382,7 +395,7 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     if when.since is not None:
         ended = "valid_to > %(since)s"
         parameters["since"] = _bound(of, when.since)
-    if of.by_time and when.instant and (query.area is not None or query.filter is not None):
+    if of.by_time and when.instant:
         ended += " AND tstzrange(valid_from, valid_to) @> %(since)s"  # for the index of places
     return ["valid_to IS NULL" + started, ended + started], parameters
 

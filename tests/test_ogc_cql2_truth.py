@@ -429,3 +429,31 @@ def test_a_filter_chooses_what_plain_python_chooses(known, seed):
                            for each in answer.json["features"])  # fmt: skip
             assert found == expected, text
     assert some > 40
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_as_of_a_time_filter_and_box_choose_among_the_states_of_then(known, seed):
+    client, made = known
+    random_of = random.Random(seed)
+    some = 0
+    for _ in range(100):
+        wanted = filters(random_of)
+        at = BEGIN + dt.timedelta(days=random_of.randrange(55), hours=random_of.choice([0, 5, 6]))
+        asked = {"filter": wanted.text, "filter-crs": STORAGE, "limit": 1000,
+                 "datetime": at.isoformat().replace("+00:00", "Z")}  # fmt: skip
+        then = [each for each in made if each["valid_from"] <= at
+                and (each["valid_to"] is None or each["valid_to"] > at)]  # fmt: skip
+        if random_of.random() < 0.4:
+            x, y = (side + 5 * random_of.randrange(14) for side in (stored.EAST, stored.NORTH))
+            box = shapely.box(x, y, x + 25, y + 15)
+            asked |= {"bbox": ",".join(map(str, box.bounds)), "bbox-crs": STORAGE}
+            then = [each for each in then if shapely.intersects(each["geom"], box)]
+        expected = sorted((str(each["parcel_id"]), each["version"])
+                          for each in then if wanted.of(each) is True)  # fmt: skip
+        some += bool(expected)
+        answer = client.get(ITEMS, query_string=asked)
+        assert answer.status_code == 200, (asked, answer.text)
+        found = sorted((each["id"], each["properties"]["version"])
+                       for each in answer.json["features"])  # fmt: skip
+        assert found == expected, asked
+    assert some > 30

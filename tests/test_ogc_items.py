@@ -335,7 +335,13 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
         connection.exec_driver_sql("VACUUM ANALYZE parcel_versions")
     box = "bbox=106.695,11.585,106.6955,11.5855"
     now = ["", f"&{box}", "&commune=99901&sheet=2&number=77"]
-    past = [f"&{box}&datetime=2025-08-15T00:00:00Z", "&datetime=2025-08-15T00:00:00Z"]
+    then = "&datetime=2025-08-15T00:00:00Z"
+    number = "commune='99901' AND sheet='2' AND number='77'"
+    here = "S_INTERSECTS(geometry, POINT(548105 1281105))"
+    storage = "&filter-crs=http://www.opengis.net/def/crs/EPSG/0/9212"
+    filters = [number, f"scale = 500 AND {here}", f"({number}) OR {here}"]
+    past = [f"&{box}{then}", then, f"&commune=99901&sheet=2&number=77{then}"]
+    past += [f"&filter={each}{storage}{then}" for each in filters]
     with served.client(settings, engine) as client:
         asked = served.questions(client)
         for query in [*now, *past]:
@@ -352,11 +358,17 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
     assert used[0] == ["uq_parcel_versions_current"]
     assert used[1] == ["ix_parcel_versions_geom_current"]
     assert used[2] == ["uq_parcel_versions_number"]
-    assert used[3] == ["ix_parcel_versions_geom_current", "ix_parcel_versions_geom_past"]
+    places = ["ix_parcel_versions_geom_current", "ix_parcel_versions_geom_past"]
+    assert used[3] == places
     assert used[4] == ["ix_parcel_versions_as_of"]
-    assert used[5] == ["uq_parcel_versions_current"]
-    assert set(used[6]) == {"uq_parcel_versions_number"}
-    assert "(commune = ANY ($" in plans[6]
+    assert used[5] == used[6] == ["ix_parcel_versions_number"]
+    assert used[7] == places
+    # of alternatives each by its own index, now and in the past
+    assert used[8][1::2] == places
+    assert {*used[8][::2]} <= {"uq_parcel_versions_number", "ix_parcel_versions_number"}
+    assert used[9] == ["uq_parcel_versions_current"]
+    assert set(used[10]) == {"uq_parcel_versions_number"}
+    assert "(commune = ANY ($" in plans[10]
 
 
 # -- HTTP
