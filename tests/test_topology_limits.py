@@ -259,6 +259,7 @@ def test_what_is_proposed_keeps_to_the_limit_of_scale_use_and_deployment(tmp_pat
         ("[limits]\ngap = [1, {value = 2, scales = [500]}]\n", "always holds"),
         ("[limits]\nisland = {value = 1, scales = [500]}\n", "depend"),
         ("[limits]\noff = 1\n", "no limit"),
+        ("[limits]\nrounding = 5\n", "pass as rounding"),
         ("[limit]\ngap = 1\n", "part"),
         ("[[tolerances]]\nof = 'weight'\n", "weight"),
         ("[[tolerances]]\nof = 'area'\n", "source"),

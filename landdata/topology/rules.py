@@ -195,6 +195,8 @@ class Limits:
         )
 
 
+#: Coordinates that are rounded to centimetres stray as far; with more an overlap would be none.
+_COARSEST = 0.015
 _NUMBERS = frozenset(each.name for each in fields(Limits) if each.type == "float")
 
 
@@ -208,6 +210,8 @@ def _cases(path: Path, name: str, given: Any) -> list[Case]:
         value = told.get("value")
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise _bad(path, f"gives {value!r} as limit {name!r}, which is no number above 0")
+        if name == "rounding" and value > _COARSEST:
+            raise _bad(path, f"lets {value} m of an overlap pass as rounding; {_COARSEST} may")
         unknown = set(told) - {"value", "source", "scales", "land_use", "from", "to"}
         if unknown:
             raise _bad(path, f"says {sorted(unknown)} of limit {name!r}, which it can't depend on")
