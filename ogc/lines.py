@@ -60,18 +60,24 @@ class Lines:
 
     async def follow(self, steps: Steps[T], leaving: Leaving) -> T:
         """Answer all questions of `steps`; return what they end with."""
+        left: asyncio.Future[Any] | None = None
         try:
             question = next(steps)
             while True:
                 if question.quick:
                     result = await self._soon(question)
                 else:
-                    result = await self._apart(question, leaving)
+                    # one for all of them: to be asked again, a web server may say that he has
+                    left = left or asyncio.ensure_future(leaving())
+                    result = await self._apart(question, left)
                 question = steps.send(result)
         except StopIteration as end:
             return end.value  # type: ignore[no-any-return]  # as `Steps` has it
         except psycopg.Error as error:
             raise told(error) from None
+        finally:
+            if left is not None:
+                left.cancel()
 
     async def _soon(self, question: Question) -> PGresult:
         """Ask what is quick."""
@@ -94,24 +100,24 @@ class Lines:
                 self._quick = await self._connected(one_plan=True)
         return self._quick
 
-    async def _apart(self, question: Question, leaving: Leaving) -> PGresult:
-        """Ask what may be long."""
+    async def _apart(self, question: Question, left: asyncio.Future[Any]) -> PGresult:
+        """Ask what may be long, until the client has left."""
         try:
             await asyncio.wait_for(self._places.acquire(), self._seconds)
         except TimeoutError:
             raise psycopg.errors.QueryCanceled from None
         try:
             try:
-                return await self._alone(question, leaving)
+                return await self._alone(question, left)
             except psycopg.Error as error:
                 if not stale(error):
                     raise
                 self._forget()  # so it was for all of them
-                return await self._alone(question, leaving)
+                return await self._alone(question, left)
         finally:
             self._places.release()
 
-    async def _alone(self, question: Question, leaving: Leaving) -> PGresult:
+    async def _alone(self, question: Question, left: asyncio.Future[Any]) -> PGresult:
         line = None
         while self._idle and line is None:
             found = self._idle.pop()
@@ -121,14 +127,12 @@ class Lines:
                 found.close()
         if line is None:
             line = await self._connected()
-        left = asyncio.ensure_future(leaving())
         left.add_done_callback(line.cancel)
         try:
             return await line.ask(question)
         finally:
             late = left.done()  # it is not asked any more: the next one could be given up instead
             left.remove_done_callback(line.cancel)
-            left.cancel()
             if line.good and not (line.waiting or late):
                 self._idle.append(line)
             else:

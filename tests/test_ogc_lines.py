@@ -159,6 +159,23 @@ def test_who_leaves_ends_what_is_asked_for_him(with_lines, engine):
     assert with_lines(use) == [(b"1",)]
 
 
+def test_whether_a_client_has_left_is_asked_once(with_lines):
+    """Granian says now and then that he has, asked again in the same request."""
+    asked = []
+
+    async def leaving():
+        asked.append(True)
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+
+    def two():
+        yield Question("SELECT 1", {}, quick=False)
+        yield Question("SELECT pg_sleep(0.3)", {}, quick=False)
+
+    with_lines(lambda lines: lines.follow(two(), leaving))
+    assert asked == [True]
+
+
 def test_lost_connections_are_replaced(with_lines, engine):
     async def use(lines):
         for quick in (True, False):
