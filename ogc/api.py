@@ -494,7 +494,7 @@ class Service:
     # -- what they need --
 
     def _collection(self, name: str) -> Collection:
-        found = self.offer.get(name)
+        found = self._own.get(name) or self.offer.get(name)
         if found is None:
             raise NotFound(
                 f"There is no collection {name[:100]!r}.",

@@ -67,6 +67,7 @@ class Asked:
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
+        self._place: str | None = None
         #: The query string as it came.
         self.query: str = environ.get("QUERY_STRING", "")
 
@@ -94,7 +95,9 @@ class Asked:
     @property
     def place(self) -> str:
         """The address that was asked, without its parameters."""
-        return self.root + _quoted(self._environ["PATH_INFO"])
+        if self._place is None:
+            self._place = self.root + _quoted(self._environ["PATH_INFO"])
+        return self._place
 
     @property
     def here(self) -> str:
@@ -106,13 +109,15 @@ class Asked:
 
     def changed(self, **changes: str | None) -> str:
         """The address that was asked, with some parameters changed, or left out for None."""
-        if self.query.isascii():  # what stays is left as it was written
-            pairs = [each.partition("=") for each in self.query.split("&")]
-            kept = [n + is_ + v for n, is_, v in pairs if n and unquote_plus(n) not in changes]
-        else:
-            kept = [urlencode([each]) for each in self.arguments if each[0] not in changes]
         new = [f"{name}={quote_plus(v)}" for name, v in changes.items() if v is not None]
-        return f"{self.place}?{'&'.join(kept + new)}"
+        if not self.query.isascii():
+            old = [urlencode([each]) for each in self.arguments if each[0] not in changes]
+        elif self.first.keys().isdisjoint(changes):
+            old = [self.query] if self.query else []
+        else:  # what stays is left as it was written
+            pairs = [each.partition("=") for each in self.query.split("&")]
+            old = [n + is_ + v for n, is_, v in pairs if n and unquote_plus(n) not in changes]
+        return f"{self.place}?{'&'.join(old + new)}"
 
     def form(self, forms: tuple[str, ...]) -> str:
         """Return the media type to answer in, of `forms`: by `f`, else by Accept, else the first.

@@ -175,6 +175,7 @@ class _Line:
     ) -> None:
         self._connection = connection
         self._raw = connection.pgconn
+        self._transformer = Transformer(connection)
         self._loop = loop
         self._seconds = seconds
         self._born = time.monotonic()
@@ -199,7 +200,7 @@ class _Line:
     def ask(self, question: Question) -> asyncio.Future[PGresult]:
         """Send a question; its answer comes to the future. Raises what psycopg would."""
         text, names = native(question.statement)
-        transformer = Transformer(self._connection)
+        transformer = self._transformer
         values = transformer.dump_sequence(
             [question.parameters[name] for name in names], [PyFormat.AUTO] * len(names)
         )

@@ -11,6 +11,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Literal
 
 from landdata import parcels
@@ -206,6 +207,30 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608
         parameters,
     )
+
+
+def item_statement(query: Query) -> tuple[str, dict[str, Any]]:
+    """Return the statement of the one feature of `query.key`, and its parameters."""
+    of = query.collection
+    if query.moment is not None or not of.open_now:
+        return page_statement(query)
+    shape = (of, query.crs, query.storage, query.properties, query.geometry)
+    return _item_of_now(*shape), {"key": query.key}
+
+
+@lru_cache(256)
+def _item_of_now(
+    of: Collection,
+    target: crs.Crs,
+    storage: int,
+    properties: tuple[Property, ...] | None,
+    geometry: bool,
+) -> str:
+    """The statement of a feature of now, which is the same for every key."""
+    query = Query(
+        collection=of, crs=target, storage=storage, properties=properties, geometry=geometry, key=""
+    )
+    return page_statement(query)[0]
 
 
 def _standing(query: Query) -> tuple[str, dict[str, Any]]:

@@ -36,6 +36,13 @@ Scope = dict[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
+_WSGI = {
+    "wsgi.version": (1, 0),
+    "wsgi.multithread": True,
+    "wsgi.multiprocess": True,
+    "wsgi.run_once": False,
+}
+
 _LOG = logging.getLogger(__name__)
 
 
@@ -132,7 +139,8 @@ class Application:
             nonlocal status, headers
             status, headers = told[:2]
 
-        blocks = _blocks(self._flask(environ, start))
+        whole = {**_WSGI, **environ, "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}
+        blocks = _blocks(self._flask(whole, start))
         length = int(dict(headers).get("Content-Length", _WHOLE))
         body = b"".join(blocks) if length < _WHOLE else blocks
         return int(status[:3]), _encoded(headers), body
@@ -154,7 +162,7 @@ def _encoded(headers: Iterable[tuple[str, str]]) -> _Headers:
 
 
 def _environ(scope: Scope) -> dict[str, Any]:
-    """Return a request as WSGI has it."""
+    """Return a request as WSGI has it, without what is the same of all."""
     server, port = scope.get("server") or ("localhost", 80)
     client, _ = scope.get("client") or ("", 0)
     environ = {
@@ -166,13 +174,7 @@ def _environ(scope: Scope) -> dict[str, Any]:
         "SERVER_PORT": str(port),
         "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
         "REMOTE_ADDR": client,
-        "wsgi.version": (1, 0),
         "wsgi.url_scheme": scope["scheme"],
-        "wsgi.input": io.BytesIO(),
-        "wsgi.errors": sys.stderr,
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": True,
-        "wsgi.run_once": False,
     }
     for name, value in scope["headers"]:
         key = _key(name)
