@@ -208,9 +208,9 @@ class _Line:
         key = text, types
         name, new = self._name(key) if question.quick else (None, False)
         if name is None:
-            self._raw.send_query_params(text, values, types, formats)
+            self._raw.send_query_params(text, values, types, formats, question.binary)
         else:
-            self._raw.send_query_prepared(name, values, formats)
+            self._raw.send_query_prepared(name, values, formats, question.binary)
         self._raw.pipeline_sync()
         if self._raw.flush():
             self._loop.add_writer(self._descriptor, self._write)

@@ -35,6 +35,8 @@ T = TypeVar("T")
 class Question:
     """A statement, with `%(name)s` for each parameter; its rows come as PostgreSQL writes them.
 
+    Those of a `binary` one, all of them texts and bytes, come as they are.
+
     One that is `quick` by nature is prepared with one plan for all values, and may wait for
     others that are. What may be long is planned for these very values, and nobody waits for it.
     """
@@ -42,6 +44,7 @@ class Question:
     statement: str
     parameters: Mapping[str, Any]
     quick: bool = True
+    binary: bool = False
 
 
 #: What asks its questions one after the other, and ends with what it was for.
@@ -99,8 +102,10 @@ def connect(
         prepare_threshold=None,
         application_name="landdata-ogc",
         connect_timeout=10,
-        # compiling a statement takes longer than any that is meant here
-        options="-c timezone=UTC -c jit=off -c default_transaction_read_only=on"
+        # to compile a statement, or to start processes that share it, takes longer than most that
+        # are meant here; and what one client asks is the work of one process, whoever else waits
+        options="-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
+        " -c default_transaction_read_only=on"
         f" -c statement_timeout={seconds * 1000}"
         + (" -c plan_cache_mode=force_generic_plan" if one_plan else ""),
     )
@@ -177,7 +182,9 @@ class Reader:
     def _tried(self, question: Question) -> psycopg.Cursor[Any]:
         born, connection = self._taken()
         try:
-            return connection.execute(question.statement, question.parameters)
+            return connection.execute(
+                question.statement, question.parameters, binary=question.binary
+            )
         finally:
             if connection.info.transaction_status == TransactionStatus.IDLE:
                 self._idle.append((born, connection))

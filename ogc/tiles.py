@@ -18,7 +18,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from psycopg.pq import Escaping
 from psycopg.pq.abc import PGresult
 
 from landdata import parcels
@@ -117,9 +116,10 @@ class Tiles:
         content = " || ".join(statement for statement, _ in drawn)
         # stamp and content in one statement, so of one snapshot: a change after it has another
         today = self._today(layers)
-        made = yield Question(f"SELECT {content}, {stamp or '0'}", parameters, quick=False)
+        statement = f"SELECT {content}, {stamp or 'NULL'}"
+        made = yield Question(statement, parameters, quick=False, binary=True)
         drawn_as, *standing = _texts(made)
-        body = Escaping().unescape_bytea(drawn_as or b"")
+        body = drawn_as or b""
         tag = _tag(body)
         # communes bear no second: what they are depends on the day too
         known = stamp is not None and "communes" not in {each.id for each in layers}
@@ -191,14 +191,14 @@ class Tiles:
             "cell_north": math.floor(north / side),
         }
         ground = (
-            "(SELECT coalesce(max(stamp), 0) FROM changed_cells WHERE level = %(cell_level)s"
+            "(SELECT coalesce(max(stamp), 0)::text FROM changed_cells WHERE level = %(cell_level)s"
             " AND x BETWEEN %(cell_west)s AND %(cell_east)s"
             " AND y BETWEEN %(cell_south)s AND %(cell_north)s)"
         )
-        units = "(SELECT coalesce(sum(stamp), 0) FROM changed_cells WHERE level = -1)"
+        units = "(SELECT coalesce(sum(stamp), 0)::text FROM changed_cells WHERE level = -1)"
         if names == {"communes"}:
             return units, {}
-        return f"{ground}, {units if 'communes' in names else '0'}", box
+        return f"{ground}, {units}" if "communes" in names else ground, box
 
     @staticmethod
     def _today(layers: Sequence[Collection]) -> dt.date | None:
@@ -248,7 +248,7 @@ def _scalar(kind: str, column: str) -> str:
 
 
 def _texts(result: PGresult) -> list[bytes | None]:
-    """The one row of a result."""
+    """The one row of a result, texts and bytes."""
     return [result.get_value(0, n) for n in range(result.nfields)]
 
 

@@ -640,6 +640,13 @@ def test_a_question_that_takes_too_long_is_given_up(engine):
     reader.close()
 
 
+def test_a_question_is_the_work_of_one_process(engine):
+    """Many are asked at once; a plan that takes more processes would take them from the others."""
+    reader = Reader(engine.url)
+    assert reader.rows("SHOW max_parallel_workers_per_gather", {}) == [("0",)]
+    reader.close()
+
+
 def test_a_box_has_what_intersects_it_and_no_other(client, engine):
     """Whether a parcel lies well within, on the edge, or is met by a corner alone."""
     exact = sa.text(
