@@ -25,7 +25,6 @@ from ogc.queries import (
     Query,
     count_statement,
     estimate_statement,
-    item_statement,
     missing,
     page_statement,
     stamp_of,
@@ -101,7 +100,7 @@ def item(query: Query) -> Steps[tuple[bytes, int | None]]:
 
     Raises `NotFound`.
     """
-    found = yield Question(*item_statement(query))
+    found = yield Question(*page_statement(query))
     if not found.ntuples:
         raise missing(query.collection, str(query.key), query.moment)
     return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]

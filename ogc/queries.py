@@ -155,6 +155,40 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     as text; it asks for one more than the limit, which tells whether there is a next page. The
     last column is the `_standing` of the store in the same snapshot.
     """
+    of, area, key = query.collection, query.area, query.key
+    if query.filters or query.filter or query.cursor or query.moment or not of.open_now:
+        return _page_statement(query)
+    statement = _plain_statement(
+        of, query.crs, query.storage, query.limit, query.offset, query.sort, query.properties,
+        query.geometry, area is not None, key is not None,
+    )  # fmt: skip
+    bound: dict[str, Any] = {} if area is None else {"area": area.ewkb}
+    return statement, bound if key is None else {**bound, "key": key}
+
+
+@lru_cache(1000)
+def _plain_statement(
+    of: Collection,
+    target: crs.Crs,
+    storage: int,
+    limit: int,
+    offset: int,
+    sort: tuple[Sort, ...],
+    properties: tuple[Property, ...] | None,
+    geometry: bool,
+    somewhere: bool,
+    one: bool,
+) -> str:
+    """The statement of what is asked most, which is the same for every box and key."""
+    area = Area("", (0, 0, 0, 0)) if somewhere else None
+    query = Query(
+        collection=of, crs=target, storage=storage, limit=limit, offset=offset, sort=sort,
+        properties=properties, geometry=geometry, area=area, key="" if one else None,
+    )  # fmt: skip
+    return _page_statement(query)[0]
+
+
+def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     of = query.collection
     steps = _steps(query)
     order = ", ".join(step.sql for step in steps)
@@ -207,30 +241,6 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         f"SELECT {', '.join(columns)} FROM ({inner}) AS picked ORDER BY {order}",  # noqa: S608
         parameters,
     )
-
-
-def item_statement(query: Query) -> tuple[str, dict[str, Any]]:
-    """Return the statement of the one feature of `query.key`, and its parameters."""
-    of = query.collection
-    if query.moment is not None or not of.open_now:
-        return page_statement(query)
-    shape = (of, query.crs, query.storage, query.properties, query.geometry)
-    return _item_of_now(*shape), {"key": query.key}
-
-
-@lru_cache(256)
-def _item_of_now(
-    of: Collection,
-    target: crs.Crs,
-    storage: int,
-    properties: tuple[Property, ...] | None,
-    geometry: bool,
-) -> str:
-    """The statement of a feature of now, which is the same for every key."""
-    query = Query(
-        collection=of, crs=target, storage=storage, properties=properties, geometry=geometry, key=""
-    )
-    return page_statement(query)[0]
 
 
 def _standing(query: Query) -> tuple[str, dict[str, Any]]:
