@@ -607,7 +607,7 @@ def column(
         if paths and (case.media == MVT or not each.server.tiles_only):
             agree(case, each, paths, known)
             if case.media == MVT and each.server.ours and not each.server.tiles_only:
-                cell(each.base, case, paths, 8, 6)  # from the cache, in both processes
+                cell(each.base, case, paths, 8, 20)  # from the cache, in both processes
             asked.append((each, paths))
     results: list[dict[str, Any]] = []
 

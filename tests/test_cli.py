@@ -553,8 +553,10 @@ def test_nothing_that_was_unpacked_stays_when_a_command_is_ended(
     path = write(tmp_path / "a.zip", [parcel(n, plot(n % 100, n // 100)) for n in range(1, 20_000)])
     scratch = tmp_path / "scratch"
     scratch.mkdir()
+    command = [Path(sys.executable).with_name("landdata"), "check", path, "--commune", "99901"]
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("landdata"), "check", path, "--commune", "99901"],
+        # who runs the tests in the background, or after leaving, has some of these ignored
+        ["env", "--default-signal=HUP,INT,TERM", *command],
         env={**os.environ, "TMPDIR": str(scratch), "LANDDATA_HOME": str(tmp_path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
