@@ -26,7 +26,7 @@ from landdata.errors import BadRequest, Unavailable
 STATEMENT_SECONDS = 30
 RECYCLE_SECONDS = 1800.0
 
-_MARK = re.compile(r"%(?:%|\(([a-z0-9_]+)\)s)")
+_MARK = re.compile(r"%(?:%|\((\w+)\)s)")
 
 T = TypeVar("T")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import urllib.request
 from urllib.parse import quote
 
 import mvt
@@ -280,7 +281,7 @@ def odd(make_store, tmp_path):
     with engine.begin() as connection:
         connection.exec_driver_sql(ODD_TABLES)
     with served.client(settings, None) as opened:
-        opened.file = path
+        opened.file, opened.settings = path, settings
         yield opened
     engine.dispose()
 
@@ -367,6 +368,20 @@ def test_a_definition_has_an_example_however_few_properties_there_are(odd):
         for each in listed.values():
             assert len(each["example"]) == 1
             assert set(each["example"]) <= set(each["schema"]["items"]["enum"])
+
+
+def test_a_property_is_asked_for_by_a_name_in_any_letters(odd):
+    """On a real port: the short way numbers the parameters of a statement by itself."""
+    names = 'MaLoai = {column = "small"}\n"loại_đất" = {column = "day"}\n'
+    odd.file.write_text(f"{ODD}[odd.properties]\n{names}", "utf-8")
+    with served.server(odd.settings) as base:
+        for query in ("MaLoai=1", "MaLoai=1&count=exact&limit=1", "loại_đất=2026-01-01"):
+            url = f"{base}/collections/odd/items?{quote(query, safe='=&')}"
+            with urllib.request.urlopen(url) as answer:
+                found = json.load(answer)["features"]
+            assert [each["properties"] for each in found] == [
+                {"MaLoai": 1, "loại_đất": "2026-01-01"}
+            ]
 
 
 def test_a_row_without_a_key_is_left_out_and_any_other_has_an_address(odd):
