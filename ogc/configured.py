@@ -8,16 +8,17 @@ columns come from the database. Names from the file are checked, and quoted; no 
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from landdata.errors import BadRequest
+from landdata.errors import BadRequest, Unavailable
 from ogc import crs, parameters
-from ogc.config import TIMELESS, Collection, Kind, Property
+from ogc.config import LANGUAGES, TIMELESS, Collection, Kind, Property
 from ogc.reader import Reader
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
@@ -29,6 +30,7 @@ _PROPERTY_KEYS = {"column", "title", "unit", "queryable"}
 
 #: Names that mean something else in a request or in a feature.
 _TAKEN = {*parameters.PARAMETERS, "geometry"}
+_NARROWEST = 10  # metres: about a tile of the web's last level
 _KEY_KINDS = ("integer", "uuid", "string")
 
 _KINDS: dict[str, Kind] = {
@@ -122,13 +124,18 @@ class Configured:
                 raise _bad(f"{name!r} can't be a collection's name (a-z, 0-9, - and _; not ours)")
             try:
                 made[name] = self._collection(reader, name, entry)
-            except (TypeError, AttributeError, KeyError) as error:
-                raise _bad(f"[{name}] is not as it should be: {error}") from None
+            except Unavailable as error:
+                if error.code == "database-down":
+                    raise
+                raise _bad(f"[{name}]: {error.message}") from None
         return made
 
-    def _collection(self, reader: Reader, name: str, told: Mapping[str, Any]) -> Collection:
+    def _collection(self, reader: Reader, name: str, told: Any) -> Collection:
         _only(told, _KEYS, name)
-        table = str(told["table"])
+        table, key, shape = (_text(told, each, name) for each in ("table", "key", "geometry"))
+        widest = told.get("widest", math.inf)
+        if type(widest) not in (int, float) or not widest >= _NARROWEST:
+            raise _bad(f"[{name}]: widest is a number of metres, at least {_NARROWEST}")
         parts = table.split(".")
         if not 1 <= len(parts) <= 2 or not all(map(_NAME.fullmatch, parts)):
             raise _bad(f"[{name}] names no table: {table!r} (write schema.table)")
@@ -144,19 +151,24 @@ class Configured:
                 raise _bad(f"[{name}]: {table} has no column {column!r}")
             return str(columns[column])
 
-        key, shape = str(told["key"]), str(told["geometry"])
         key_type = kind_of(key)
         if kind_of(shape) != "geometry":
             raise _bad(f"[{name}]: the column {shape!r} of {table} is no geometry")
         integer, unique = _KINDS.get(key_type) == "integer", key_type == "uuid"
         selected = [f"t.{_quote(key)}{'' if integer or unique else '::text'} AS k"]
         properties = []
-        given = told.get("properties") or {
-            each: {} for each, kind in columns.items() if kind != "geometry"
-        }
+        every: dict[str, Any] = {each: {} for each, kind in columns.items() if kind != "geometry"}
+        given = told.get("properties", every)
+        _only(given, given, f"{name}.properties")
+        if not given:  # all columns would be more than was meant
+            raise _bad(f"[{name}]: there is no property; name one, or leave out all of properties")
         for place, (each, about) in enumerate(given.items()):
-            _only(about, _PROPERTY_KEYS, f"{name}.properties.{each}")
-            column = str(about.get("column", each))
+            here = f"{name}.properties.{each}"
+            _only(about, _PROPERTY_KEYS, here)
+            queryable = about.get("queryable", True)
+            if not isinstance(queryable, bool):
+                raise _bad(f"[{here}]: queryable is true or false, without quotes")
+            column = _text({"column": each, **about}, "column", here)
             if not _NAME.fullmatch(each) or each in _TAKEN:
                 raise _bad(
                     f"[{name}]: {each!r} can't be a property's name; give the column another one"
@@ -164,7 +176,7 @@ class Configured:
                 )
             kind, sql = _typed(f"t.{_quote(column)}", kind_of(column))
             selected.append(f"{sql} AS c{place:d}")
-            title = _titles(about.get("title", each))
+            title = _titles(about.get("title", each), here)
             properties.append(
                 Property(
                     name=each,
@@ -173,12 +185,12 @@ class Configured:
                     bits=64 if columns[column] == "int8" else 32,
                     vi=title["vi"],
                     en=title["en"],
-                    unit=about.get("unit"),
-                    queryable=bool(about.get("queryable", True)),
+                    unit=_text(about, "unit", here) if "unit" in about else None,
+                    queryable=queryable,
                 )
             )
         moved, type_name = self._geometry(reader, name, quoted, shape)
-        title = _titles(told.get("title", name))
+        title = _titles(told.get("title", name), name)
         return Collection(
             id=name,
             table=f"(SELECT {', '.join(selected)}, {moved} AS geom, {TIMELESS}"  # noqa: S608
@@ -191,27 +203,28 @@ class Configured:
             open_now=True,
             title=title,
             item={"vi": title["vi"].lower(), "en": title["en"].lower()},
-            description=_titles(told.get("description", title)),
+            description=_titles(told.get("description", title), name),
             keywords={"vi": [], "en": []},
             properties=tuple(properties),
             geometry=type_name,
-            widest=float(told.get("widest", "inf")),
+            widest=float(widest),
         )
 
     def _geometry(self, reader: Reader, name: str, quoted: str, column: str) -> tuple[str, str]:
         """SQL of the geometry in the storage CRS, and its type."""
         known = reader.rows(_GEOMETRY, {"name": quoted, "column": column})
-        srid, shape = known[0] if known else (0, "GEOMETRY")
-        if not srid:
-            found = reader.rows(
-                f"SELECT ST_SRID({_quote(column)}) FROM {quoted}"  # noqa: S608  # checked, quoted
-                f" WHERE {_quote(column)} IS NOT NULL LIMIT 1",
-                {},
-            )
-            srid = found[0][0] if found else 0
+        declared, shape = known[0] if known else (0, "GEOMETRY")
+        srid, other = declared, declared
+        if not declared:
+            of = f"ST_SRID({_quote(column)})"
+            srid, other = reader.rows(f"SELECT min({of}), max({of}) FROM {quoted}", {})[0]  # noqa: S608  # checked, quoted
         if not srid:
             raise _bad(f"[{name}]: the reference system of {column!r} is not known (SRID 0)")
+        if srid != other:
+            raise _bad(f"[{name}]: {column!r} has several reference systems (SRID {srid}, {other})")
         sql = f"t.{_quote(column)}"
+        if not declared:  # a row of another one may come later, and would be told in a wrong place
+            sql = f"CASE WHEN ST_SRID({sql}) = {srid:d} THEN {sql} END"
         storage = self._storage
         if srid != storage:
             # through the pinned operation, like everything that enters or leaves VN-2000
@@ -234,14 +247,25 @@ def _typed(column: str, kind: str) -> tuple[Kind, str]:
     return known, f"{column}::text" if known == "string" else column
 
 
-def _titles(told: Any) -> dict[str, str]:
+def _text(told: Mapping[str, Any], what: str, where: str) -> str:
+    value = told.get(what)
+    if not isinstance(value, str):
+        raise _bad(f"[{where}] must say {what}, as text in quotes")
+    return value
+
+
+def _titles(told: Any, where: str) -> dict[str, str]:
     if isinstance(told, str):
         return {"vi": told, "en": told}
-    return {"vi": str(told["vi"]), "en": str(told["en"])}
+    if not isinstance(told, dict) or not all(isinstance(told.get(n), str) for n in LANGUAGES):
+        raise _bad(f'[{where}]: a title or description is "…" or {{vi = "…", en = "…"}}')
+    return {name: told[name] for name in LANGUAGES}
 
 
-def _only(told: Mapping[str, Any], known: set[str], where: str) -> None:
-    unknown = set(told) - known
+def _only(told: Any, known: Iterable[str], where: str) -> None:
+    if not isinstance(told, dict):
+        raise _bad(f"[{where}] is no table of TOML")
+    unknown = set(told).difference(known)
     if unknown:
         raise _bad(f"[{where}] has {', '.join(sorted(unknown))}, which is not known")
 

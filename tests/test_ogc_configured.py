@@ -210,7 +210,22 @@ def test_the_file_is_read_anew_without_a_restart(client, store, engine, caplog):
     ('[x]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\nproperties = {"a b" = {}}', "a b"),
     ('[x]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\nproperties = {a = {column ='
      ' "name\\" || secret"}}', "no name of a column"),
-    ("x = 3", "as it should be"),
+    ("x = 3", r"\[x\] is no table"),
+    ('[x]\ntable = "readings"\nkey = 1\ngeometry = "geom"', "must say key, as text"),
+    *((f'[x]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\n{told}', reason)
+      for told, reason in (
+        ('widest = "far"', "widest is a number"),
+        ("widest = 0", "widest is a number of metres, at least 10"),
+        ("widest = nan", "widest is a number"),
+        ("title = 5", "title or description is"),
+        ('description = {vi = "Trạm"}', "title or description is"),
+        ("properties = []", r"\[x.properties\] is no table"),
+        ("properties = {}", "there is no property"),
+        ("properties = {name = 1}", r"\[x.properties.name\] is no table"),
+        ("properties = {name = {column = 1}}", "must say column"),
+        ("properties = {name = {unit = 1}}", "must say unit"),
+        ('properties = {name = {queryable = "no"}}', "queryable is true or false"),
+    )),
     ("\\", "no TOML"),
 ])  # fmt: skip
 def test_a_file_that_makes_no_sense_is_told_at_the_start(store, tmp_path, told, reason):
@@ -246,6 +261,33 @@ def test_a_worker_that_begins_later_serves_what_it_can(store, engine, tmp_path, 
         assert client.get("/ogc/collections/zones/items").status_code == 200
     finally:
         app.extensions["ogc"].close()
+
+
+def test_no_row_is_told_in_the_place_of_another_reference_system(store, engine, tmp_path):
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE loose (id int PRIMARY KEY, geom geometry);"
+            "GRANT SELECT ON loose TO PUBLIC;"
+            "INSERT INTO loose VALUES (1, 'SRID=9212;POINT(548000 1281000)')"
+        )
+    path = tmp_path / "x.toml"
+    path.write_text('[x]\ntable = "loose"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
+    settings = store.model_copy(update={"collections": path})
+    with served.client(settings, None) as client:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                "INSERT INTO loose VALUES (2, 'SRID=4326;POINT(106.69 11.58)')"
+            )
+        first, second = client.get("/ogc/collections/x/items?crs=EPSG:9212").json["features"]
+        assert first["geometry"]["coordinates"] == [548000, 1281000]
+        assert second["geometry"] is None
+        box = "/ogc/collections/x/items?bbox=106,11,107,12"
+        assert [each["id"] for each in client.get(box).json["features"]] == [1]
+    with (
+        pytest.raises(BadRequest, match=r"several reference systems \(SRID 4326, 9212\)"),
+        served.client(settings, None),
+    ):
+        pass
 
 
 def test_a_file_that_is_not_there_is_told(store, tmp_path):
