@@ -22,7 +22,7 @@ from flask import Blueprint, Response, current_app, render_template, request, se
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata import db
-from landdata.errors import LandDataError, NotFound
+from landdata.errors import LandDataError, NotFound, Unavailable
 from landdata.parcels import VIETNAM
 from landdata.settings import Settings
 from ogc import (
@@ -521,13 +521,20 @@ class Service:
             with self._lock:
                 known = self._extents
                 if not self._recent(known, offer):
-                    made = {
-                        name: items.extent(self.reader, of, self.settings.srid)
-                        for name, of in offer.items()
-                    }
+                    made = {name: self._extent(of) for name, of in offer.items()}
                     known = self._extents = (time.monotonic(), made)
         assert known is not None
         return known[1]
+
+    def _extent(self, of: Collection) -> tuple[dict[str, Any], int | None]:
+        try:
+            return items.extent(self.reader, of, self.settings.srid)
+        except Unavailable as error:
+            if of.id in self._own:
+                raise
+            # a table of the deployment that can't be read keeps nobody from all others
+            _LOG.error("The extent of %s is not known. %s", of.id, error.message)
+            return items.WORLD, None
 
     @staticmethod
     def _recent(

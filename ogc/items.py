@@ -129,18 +129,25 @@ def extent(reader: Reader, of: Collection, storage: int) -> tuple[dict[str, Any]
         {},
     )
     west, south, east, north, began, stamp = rows[0]
-    box = [-180.0, -90.0, 180.0, 90.0]
-    if west is not None:
-        low = [math.floor(each * 1e7) / 1e7 for each in (west, south)]
-        box = low + [math.ceil(each * 1e7) / 1e7 for each in (east, north)]
+    if west is None:
+        return WORLD, stamp
+    low = [math.floor(each * 1e7) / 1e7 for each in (west, south)]
+    box = low + [math.ceil(each * 1e7) / 1e7 for each in (east, north)]
     first = None
     if began is not None and began != "-infinity":
         first = _first(of, began)
-    made = {
+    return _extent(box, first), stamp
+
+
+def _extent(box: list[float], begin: dt.datetime | None) -> dict[str, Any]:
+    return {
         "spatial": {"bbox": box, "crs": crs.CRS84},
-        "temporal": {"begin": first, "end": None},
+        "temporal": {"begin": begin, "end": None},
     }
-    return made, stamp
+
+
+#: The extent of what is not known.
+WORLD = _extent([-180.0, -90.0, 180.0, 90.0], None)
 
 
 def _first(of: Collection, began: str) -> dt.datetime:

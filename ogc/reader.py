@@ -71,6 +71,12 @@ def told(error: psycopg.Error) -> Exception:
             hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
             code="not-readable",
         )
+    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
+        return Unavailable(
+            f"What is to be read is not there: {error.diag.message_primary}.",
+            hint="Run `landdata migrate`, or mend the file of LANDDATA_COLLECTIONS.",
+            code="not-readable",
+        )
     if isinstance(error, psycopg.OperationalError):
         return Unavailable(
             "The database does not answer.", hint="Try again later.", code="database-down"

@@ -290,6 +290,34 @@ def test_no_row_is_told_in_the_place_of_another_reference_system(store, engine, 
         pass
 
 
+@pytest.mark.parametrize("change", [
+    "REVOKE ALL ON spoilt FROM PUBLIC, CURRENT_USER",
+    "ALTER TABLE spoilt RENAME TO gone",
+    "ALTER TABLE spoilt DROP COLUMN geom",
+])  # fmt: skip
+def test_a_table_that_cannot_be_read_any_more_keeps_nobody_from_the_others(
+    store, engine, tmp_path, caplog, change
+):
+    path = tmp_path / "x.toml"
+    path.write_text('[x]\ntable = "spoilt"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "DROP TABLE IF EXISTS spoilt, gone;"
+            "CREATE TABLE spoilt (id int PRIMARY KEY, geom geometry(Point, 9212));"
+            "GRANT SELECT ON spoilt TO PUBLIC"
+        )
+    settings = store.model_copy(update={"collections": path})
+    with served.client(settings, None) as client, caplog.at_level(logging.ERROR):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(change)
+        for place in ("", "/collections", "/collections/parcels", "/collections/x", "/tiles"):
+            answer = client.get(f"/ogc{place}")
+            assert answer.status_code == 200, (place, answer.text)
+        assert "The extent of x is not known" in caplog.text
+        answer = client.get("/ogc/collections/x/items")
+        assert (answer.status_code, answer.json["error"]["code"]) == (503, "not-readable")
+
+
 def test_a_file_that_is_not_there_is_told(store, tmp_path):
     settings = store.model_copy(update={"collections": tmp_path / "none"})
     with pytest.raises(BadRequest, match="can't be read"), served.client(settings, None):
