@@ -68,10 +68,13 @@ class Jobs:
     def ask(self, of: Collection, name: str, asked: Pairs, state: int | None) -> str:
         """Return the id of a job that writes what is asked for as `name`; one that is there, if so.
 
-        A file is as good as new while `state` of the store is the same; null is never the same.
-        Raises `Unavailable`.
+        A file is as good as new while `state` of the store is the same, which null never is when
+        it is done, and while the columns are, since an address may be public no longer. Raises
+        `Unavailable`.
         """
-        wanted = [of.id, name, *sorted(pair for pair in asked if pair[0] not in ("f", "lang"))]
+        columns = [each.column for each in of.properties]
+        pairs = sorted(pair for pair in asked if pair[0] not in ("f", "lang"))
+        wanted = [of.id, name, state, of.table, *columns, *pairs]
         key = hashlib.blake2b(json.dumps(wanted).encode(), digest_size=12).hexdigest()
         with self._held():
             self._sweep()
@@ -80,7 +83,7 @@ class Jobs:
                 job, told = _read(folder / "job.json"), _read(folder / "told.json")
                 unfinished += not told and _is_held(folder)
                 fresh = told.get("status") == "successful" and state is not None
-                if job.get("key") == key and (not told or (fresh and job["state"] == state)):
+                if job.get("key") == key and (not told or fresh):
                     return folder.name
             if unfinished >= _UNFINISHED:
                 raise Unavailable(
@@ -90,7 +93,7 @@ class Jobs:
             with _room():
                 folder.mkdir()
                 job = {
-                    "key": key, "state": state, "collection": of.id, "format": name,
+                    "key": key, "collection": of.id, "format": name,
                     "asked": [*asked], "created": time.time(), "attempts": 0,
                 }  # fmt: skip
                 _write(folder / "job.json", job)

@@ -137,15 +137,48 @@ def test_the_same_question_is_the_same_job_until_something_changes(client, engin
     assert ask(client, f="csv", bbox="106,11,107,12") != number
     ended(client, number)
     assert ask(client, f="csv") == number
+    publish(engine)
+    other = ask(client, f="csv")
+    assert other != number
+    assert ended(client, other)["numberWritten"] == 17
+
+
+def publish(engine):
     batch = stored.batch(engine, "c")
     with db.session(engine) as session:
         after = publications.last_version(session)
     stored.parcel(engine, batch, stored.square(9, 9), number="99")
     with db.session(engine) as session:
         publications.publish(session, batch, after=after, valid_from=stored.FIRST)
-    other = ask(client, f="csv")
-    assert other != number
+
+
+def test_who_asks_after_something_changed_is_given_no_job_from_before(client, settings, engine):
+    """A job that is being made may have looked at the store already."""
+    (settings.home / "exports").mkdir()
+    with (settings.home / "exports" / ".place-0").open("w") as place:
+        fcntl.flock(place, fcntl.LOCK_EX)  # nobody's turn
+        number = ask(client, f="csv")
+        assert ask(client, f="csv") == number
+        publish(engine)
+        other = ask(client, f="csv")
+        assert other != number
     assert ended(client, other)["numberWritten"] == 17
+
+
+def test_a_file_with_addresses_is_given_to_nobody_once_they_are_public_no_longer(settings, engine):
+    stored.lattice(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE parcel_versions SET address = '1 Trần Phú'"))
+    public = settings.model_copy(update={"publish_address": True})
+    with served.client(public, engine) as client:
+        number = ask(client, f="csv")
+        with file(client, ended(client, number)) as answer:
+            assert "Trần Phú" in answer.text
+    with served.client(settings, engine) as client:
+        other = ask(client, f="csv")
+        assert other != number
+        with file(client, ended(client, other)) as answer:
+            assert "Trần Phú" not in answer.text
 
 
 @pytest.fixture
