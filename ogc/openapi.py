@@ -267,7 +267,9 @@ def _changes(*, vi: bool) -> dict[str, Any]:
     """The feed of changes."""
     numbers = {
         "limit": (
-            "Nhiều nhất bấy nhiêu thay đổi." if vi else "At most so many changes.",
+            "Nhiều nhất bấy nhiêu thay đổi; quá mức tối đa thì lấy mức tối đa."
+            if vi
+            else "At most so many changes; more than the maximum gives the maximum.",
             1,
             changes.MAX_LIMIT,
             changes.DEFAULT_LIMIT,

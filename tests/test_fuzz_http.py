@@ -64,6 +64,18 @@ def test_schemathesis_finds_nothing(fuzz, url):
     assert made > 100
 
 
+@pytest.mark.parametrize("path", ["items", "changes"])
+def test_only_a_limit_above_the_maximum_is_no_bad_value(fuzz, url, path):
+    """The definition has a maximum, and the standard has more mean the maximum."""
+    client = fuzz.Client(url)
+    for limit in ("0", "-10001", "10001.0", "1e6", "x", "['10001']"):
+        request = fuzz.Request("", f"/ogc/collections/parcels/{path}?limit={limit}")
+        assert (client.ask(request).status, fuzz.beyond(limit)) == (400, False)
+    for limit in (10_001, "0010001", 10**50):
+        request = fuzz.Request("", f"/ogc/collections/parcels/{path}?limit={limit}")
+        assert (client.ask(request).status, fuzz.beyond(limit)) == (200, True)
+
+
 @pytest.mark.parametrize(
     ("meant", "status", "body", "what"),
     [
