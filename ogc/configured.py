@@ -16,8 +16,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from landdata.errors import BadRequest, Unavailable
-from ogc import crs, parameters
+import sqlalchemy as sa
+
+from landdata.errors import BadRequest, NotFound, Unavailable
+from landdata.settings import Settings
+from ogc import config, crs, parameters
 from ogc.config import LANGUAGES, TIMELESS, Collection, Kind, Property
 from ogc.reader import Reader
 
@@ -235,6 +238,27 @@ class Configured:
                     srid in crs.VN2000 and storage not in crs.VN2000) else sql  # fmt: skip
                 sql = f"ST_Transform({source}, {storage:d})"
         return sql, _SHAPES.get(shape, "Unknown")
+
+
+def find(settings: Settings, url: sa.URL, name: str) -> Collection:
+    """Return a collection by its id, ours or the deployment's, for who asks once.
+
+    Raises `NotFound`, and `BadRequest` where the file makes no sense.
+    """
+    own = config.collections(settings)
+    if name in own:
+        return own[name]
+    reader = Reader(url.set(drivername="postgresql+psycopg"))
+    try:
+        more = Configured(settings.collections, settings.srid, frozenset(own))
+        offer = {**own, **more.collections(reader, strict=True)}
+    finally:
+        reader.close()
+    if name not in offer:
+        raise NotFound(
+            f"There is no collection {name[:100]!r}.", hint=f"There are: {', '.join(offer)}."
+        )
+    return offer[name]
 
 
 def _typed(column: str, kind: str) -> tuple[Kind, str]:

@@ -320,19 +320,13 @@ def _why(error: Exception, folder: Path, settings: Settings) -> str:
 def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, Any]:
     from sqlalchemy import make_url  # noqa: PLC0415
 
-    from ogc import config, configured, exports  # noqa: PLC0415
-    from ogc.reader import Reader  # noqa: PLC0415
+    from ogc import configured, exports  # noqa: PLC0415
 
     job = _read(folder / "job.json")
     address = make_url(url)
-    offer = config.collections(settings)
-    if job["collection"] not in offer:
-        reader = Reader(address.set(drivername="postgresql+psycopg"))
-        more = configured.Configured(settings.collections, settings.srid, frozenset(offer))
-        offer = {**offer, **more.collections(reader)}
-        reader.close()
+    of = configured.find(settings, address, job["collection"])
     asked = [(name, value) for name, value in job["asked"]]
-    query: Query = exports.read_query(offer[job["collection"]], asked, settings.srid)
+    query: Query = exports.read_query(of, asked, settings.srid)
     source = exports.Source(address, seconds=settings.export_seconds)
     began, matched = time.time(), source.count(query)
     name = job["format"]

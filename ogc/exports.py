@@ -23,9 +23,9 @@ import psycopg
 import pyproj
 import sqlalchemy as sa
 
-from landdata.errors import BadRequest, LandDataError, NotFound, Unavailable
+from landdata.errors import BadRequest, LandDataError, Unavailable
 from landdata.settings import Settings
-from ogc import config, crs, parameters, queries
+from ogc import config, configured, crs, parameters, queries
 from ogc.config import Collection, Property
 from ogc.queries import Query
 
@@ -231,12 +231,7 @@ def to_file(
     The file is there when it is whole. Returns how many features matched when it began; raises
     `BadRequest`, `NotFound`, `Unavailable`.
     """
-    offer = config.collections(settings)
-    if collection not in offer:
-        raise NotFound(
-            f"There is no collection {collection!r}.", hint=f"There are: {', '.join(offer)}."
-        )
-    query = read_query(offer[collection], arguments, settings.srid)
+    query = read_query(configured.find(settings, url, collection), arguments, settings.srid)
     source = Source(url)
     matched = source.count(query)
     if not target.parent.is_dir():

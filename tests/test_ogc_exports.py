@@ -23,6 +23,7 @@ import stored
 
 from landdata import db
 from landdata.cli import cli
+from landdata.errors import NotFound
 from landdata.survey.crs import transformer
 from ogc import exports
 
@@ -396,10 +397,29 @@ def test_the_command_takes_box_filter_and_time(command, tmp_path):
     assert path.read_text().splitlines()[1].startswith("99901-1,99901,1,16,")
 
 
+def test_the_command_writes_a_table_of_the_deployment(command, still, monkeypatch, tmp_path):
+    engine = db.engine(still.settings)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE wells (code text PRIMARY KEY, geom geometry(Point, 9212));"
+            "INSERT INTO wells VALUES ('G1', 'SRID=9212;POINT(548000 1281000)')"
+        )
+    engine.dispose()
+    file = tmp_path / "collections.toml"
+    file.write_text('[wells]\ntable = "wells"\nkey = "code"\ngeometry = "geom"\n', "utf-8")
+    monkeypatch.setenv("LANDDATA_COLLECTIONS", str(file))
+    path = tmp_path / "wells.csv"
+    command("--format", "csv", "--collection", "wells", path)
+    assert path.read_text().splitlines()[1] == "G1,POINT(548000 1281000)"
+    file.write_text("[wells", "utf-8")
+    with pytest.raises(exports.BadRequest, match="no TOML"):
+        command("--format", "csv", "--collection", "wells", path)
+
+
 def test_the_command_tells_what_makes_no_sense(command, tmp_path):
     with pytest.raises(exports.BadRequest, match="bbox"):
         command("--format", "csv", "--bbox", "1", tmp_path / "x")
-    with pytest.raises(exports.NotFound, match="collection"):
+    with pytest.raises(NotFound, match="collection"):
         command("--format", "csv", "--collection", "x", tmp_path / "x")
     with pytest.raises(exports.BadRequest, match="folder"):
         command("--format", "csv", tmp_path / "none" / "x")
