@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -31,11 +32,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def store(make_store) -> Iterator[tuple[str, dict[str, uuid.UUID], sa.Engine]]:
-    """The address of a server over sixteen parcels, their ids, and the engine."""
-    settings = make_store()
+def store(make_store, tmp_path_factory) -> Iterator[tuple[str, dict[str, uuid.UUID], sa.Engine]]:
+    """The address of a server over sixteen parcels and a well, their ids, and the engine."""
+    path = tmp_path_factory.mktemp("more") / "collections.toml"
+    path.write_text('[wells]\ntable = "wells"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
+    settings = make_store(collections=path)
     engine = db.engine(settings)
     made = stored.lattice(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE wells (id int PRIMARY KEY, geom geometry(Point, 9212));"
+            "INSERT INTO wells VALUES (1, 'SRID=9212;POINT(548000 1281000)')"
+        )
     app = create_app(settings, engine)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)
@@ -295,6 +303,17 @@ def test_the_pages_of_the_ogc_api_show_features_on_a_map(page, store, language, 
         page.go_back()
         page.get_by_role("link", name=next_page).click()
         expect(page.locator("tbody tr")).to_have_count(3)
+
+
+def test_a_page_of_the_ogc_api_draws_a_point(page, store):
+    page.goto(f"{store[0]}/ogc/collections/wells/items/1?f=html")
+    canvas = page.locator(".map canvas").first
+    expect(canvas).to_be_visible()
+    painted = "c => c.getContext('2d').getImageData(0, 0, c.width, c.height).data.some(v => v)"
+    end = time.monotonic() + 10
+    while not canvas.evaluate(painted):
+        assert time.monotonic() < end
+        page.wait_for_timeout(50)
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,10 @@ for (const place of document.querySelectorAll(".map")) {
       });
       if (source.isEmpty()) return;
       place.hidden = false;
-      const style = new ol.style.Style({
-        stroke: new ol.style.Stroke({ color: "#0b6b5a", width: 1.5 }),
-        fill: new ol.style.Fill({ color: "rgba(11, 107, 90, 0.15)" }),
-      });
+      const stroke = new ol.style.Stroke({ color: "#0b6b5a", width: 1.5 });
+      const fill = new ol.style.Fill({ color: "rgba(11, 107, 90, 0.15)" });
+      const image = new ol.style.Circle({ radius: 5, stroke, fill }); // of points
+      const style = new ol.style.Style({ stroke, fill, image });
       const map = new ol.Map({ target: place, layers: [new ol.layer.Vector({ source, style })] });
       map.getView().fit(source.getExtent(), { padding: [24, 24, 24, 24], maxZoom: 20 });
     })
