@@ -583,12 +583,14 @@ def error_response(error: Exception) -> Response:
     """Return any error as JSON, with the keys of this project and those of OGC."""
     headers = {}
     if isinstance(error, HTTPException):
-        if error.code is None or error.code < 400:
+        status = error.code or 200
+        if status < 400:
             return error.get_response()  # type: ignore[return-value]  # a redirect is no error
+        if request.method not in (*_READ.split(", "), *_WRITES):
+            error = _only_read()  # no rule knows it, so each would be called not found
         if isinstance(error, MethodNotAllowed):
-            headers["Allow"] = _READ
+            headers["Allow"], status = _READ, 405
         told = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
-        status = error.code
     elif isinstance(error, LandDataError):
         told, status = error, error.status
         if status == 503:
@@ -624,13 +626,16 @@ def _nothing(rest: str = "") -> Response:
             pass
         else:
             if rule.endpoint != "ogc.other":
-                raise MethodNotAllowed(
-                    [*_READ.split(", ")], f"{request.method} is not for this address: it is read."
-                )
+                raise _only_read()
     raise NotFound(
         f"There is nothing at {request.path[:200]!r}.",
         hint=f"Begin at {_base()}.",
     )
+
+
+def _only_read() -> MethodNotAllowed:
+    told = f"{request.method[:20]} is not for this address: it is read."
+    return MethodNotAllowed(_READ.split(", "), told)
 
 
 # -- requests and answers --------------------------------------------------------------------

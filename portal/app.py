@@ -102,8 +102,8 @@ def readyz() -> tuple[Response, int]:
 
 def error_response(error: Exception) -> Response:
     """Return any error as a page for people, as JSON for programs; never with a trace."""
-    if request.path.startswith(ogc.asked.PREFIX + "/"):
-        # an address that no rule of theirs takes, such as one with a line break in it
+    if f"{request.path}/".startswith(ogc.asked.PREFIX + "/"):
+        # what no rule of theirs takes: an address with a line break in it, a method of no rule
         return ogc.api.error_response(error)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):

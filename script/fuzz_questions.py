@@ -89,7 +89,7 @@ ACCEPTS = (
     "application/*",
 )
 ODD_ACCEPTS = ("text/csv", "image/png", "application/xml;q=0.5", "x", ";;;", "text/html;level")
-METHODS = ("HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE")
+METHODS = ("HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND")
 
 
 @dataclass(slots=True)

@@ -178,6 +178,16 @@ def test_a_wrong_method_is_405_and_says_which_are_right(client):
     assert "GET" in answer.headers["Allow"]
 
 
+@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "X"])
+@pytest.mark.parametrize("path", ["", "/", "/collections", "/collections/parcels/items/x", "/no"])
+def test_a_method_of_nothing_is_405_of_ogc(client, path, method):
+    answer = client.open(f"/ogc{path}", method=method)
+    assert (answer.status_code, answer.mimetype) == (405, "application/json")
+    assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
+    assert answer.json["code"] == "MethodNotAllowed"
+    assert answer.json["description"] == f"{method} is not for this address: it is read."
+
+
 def test_nothing_anywhere_names_a_holder(client, made):
     for address in ("/", f"/parcels/{made['12']}", "/ogc/collections/parcels/items?limit=100"):
         for headers in (PAGE, PROGRAM):
