@@ -359,7 +359,7 @@ SERVERS = (
     ),
     Server(
         "bare Granian", bare_granian, "/items", tile="/tiles/{z}/{y}/{x}", export="/export",
-        filter=lambda ring, _: f"ring={ring}", keyset="after",
+        filter=lambda ring, _: f"ring={ring}", keyset="after", needs=(BIN / "granian",),
     ),
     Server(
         "pygeoapi 0.21", pygeoapi, "/collections/parcels/items",

@@ -1,7 +1,8 @@
-"""The web server: Granian over the portal's application.
+"""The web server: uvicorn over the portal's application, in a few processes.
 
-Its own threads, outside Python, read requests and write answers, so a client that reads a
-page slowly holds neither our event loop nor a connection to the database.
+In each, one thread reads requests, answers them on its event loop and sends what is ready as fast
+as its client takes it: no other thread has to be woken for a request, and a client that reads a
+page slowly holds neither the loop nor a connection to the database.
 """
 
 from __future__ import annotations
@@ -15,9 +16,7 @@ import socket
 import sys
 from typing import Any
 
-from granian.constants import HTTPModes, Interfaces, Loops
-from granian.log import LogLevels
-from granian.server import Server
+import uvicorn
 
 from landdata import db
 from landdata.errors import Unavailable
@@ -25,9 +24,12 @@ from landdata.settings import Settings
 
 # named, not imported: landdata knows no HTTP
 APPLICATION = "portal.gateway:create"
+CONNECTION = "portal.connection:Connection"
 CHECK = "portal.app:check"
 
 WORKERS = 2
+
+KEPT_SECONDS = 75  # that an open connection waits for the next request
 
 _PR_SET_PDEATHSIG = 1
 
@@ -44,24 +46,28 @@ def run(settings: Settings) -> None:
     _bindable(settings.host, settings.port)
     base = f"http://{settings.host}:{settings.port}"
     print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201  # for who started it
-    Server(
-        APPLICATION,
-        address=settings.host,
+    uvicorn.run(
+        f"{__name__}:application",
+        factory=True,
+        host=settings.host,
         port=settings.port,
-        interface=Interfaces.ASGI,  # by RSGI a stream that breaks off would end as a whole one
-        loop=Loops.uvloop,
-        http=HTTPModes.http1,  # to look whether it is another costs every request 5 µs
         workers=WORKERS,
-        respawn_failed_workers=True,
-        workers_kill_timeout=5,
-        log_level=LogLevels.error,
-    ).serve(target_loader=_application, wrap_loader=False)
+        loop="uvloop",
+        http=CONNECTION,
+        ws="none",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEPT_SECONDS,
+        timeout_graceful_shutdown=5,
+        timeout_worker_healthcheck=60,  # it may be busy: only one that hangs is replaced
+    )
 
 
-def _application() -> Any:
+def application() -> Any:
     """Make the application, once in each worker, which ends when what started it does."""
-    # until the server minds signals here, one ends the process; the parent's handler would not
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     started_by = multiprocessing.parent_process()
     if started_by is not None and started_by.pid != os.getppid():

@@ -160,7 +160,7 @@ def test_who_leaves_ends_what_is_asked_for_him(with_lines, engine):
 
 
 def test_whether_a_client_has_left_is_asked_once(with_lines):
-    """Granian says now and then that he has, asked again in the same request."""
+    """A web server may say that he has, asked again in the same request."""
     asked = []
 
     async def leaving():
