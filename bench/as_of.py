@@ -117,7 +117,7 @@ def questions(parcels: int, chance: random.Random) -> dict[str, Callable[[], dic
     def page(limit: int) -> dict[str, str]:
         n = chance.randrange(parcels - 2 * limit)
         key = f"{n:012x}"
-        cursor = queries.Cursor("next", f"{key[:8]}-{key[8:]}-7000-8000-000000000000", "1")
+        cursor = queries.Cursor("next", f"{key[:8]}-{key[8:]}-7000-8000-000000000000")
         return {"limit": str(limit), "cursor": cursor.token()}
 
     sheets = parcels // SHEET + 1

@@ -83,8 +83,9 @@ def page(query: Query) -> Steps[Page]:
 
 def _at(direction: Literal["next", "prev"], found: PGresult, row: int, query: Query) -> Cursor:
     values = [found.get_value(row, n) for n in range(1, found.nfields - 1)]
-    key, order, *by = [each if each is None else each.decode() for each in values]
-    return Cursor(direction, str(key), str(order), query.sorted_by, tuple(by))
+    key, *by = [each if each is None else each.decode() for each in values]
+    order = by.pop(0) if query.interval else None
+    return Cursor(direction, str(key), order, query.sorted_by, tuple(by))
 
 
 def _standing(told: bytes | None) -> tuple[int | None, int | None]:

@@ -320,14 +320,16 @@ def _cursor(token: str, query: Query) -> Cursor:
         sort, by = rest or ("", ())
         if sort != query.sorted_by or len(by) != len(query.sort):
             raise ValueError(token)
-        for each in (key, order, *(value for value in by if value is not None)):
+        for each in (key, *(value for value in by if value is not None)):
             if b"\0" in each.encode():  # which fails for what is no text
                 raise ValueError(token)
         if collection.key_kind == "uuid":
             uuid.UUID(key)
         elif collection.key_kind == "integer" and not -(2**63) <= int(key) < 2**63:
             raise ValueError(token)
-        if collection.order_kind == "date":
+        if not query.interval:
+            order = None
+        elif collection.order_kind == "date":
             dt.date.fromisoformat(order)
         elif not -_INT32 <= int(order) < _INT32:
             raise ValueError(token)

@@ -71,13 +71,13 @@ class Sort:
 class Cursor:
     """Where a page begins: after (or before) the feature of this key.
 
-    `by` holds the values that the feature is sorted by, as PostgreSQL writes them; `sort` tells
-    of what order they are.
+    `order` tells which of its states, where many are asked for. `by` holds the values that the
+    feature is sorted by, as PostgreSQL writes them; `sort` tells of what order they are.
     """
 
     direction: Literal["next", "prev"]
     key: str
-    order: str
+    order: str | None = None
     sort: str = ""
     by: tuple[str | None, ...] = ()
 
@@ -129,6 +129,11 @@ class Query:
     def small(self) -> bool:
         """Whether it asks for a small ground, whose index is always the way."""
         return any(each is not None and each.small for each in (self.area, self.filter))
+
+    @property
+    def interval(self) -> bool:
+        """Whether more than one state of a feature may be told."""
+        return self.moment is not None and not self.moment.instant
 
     @property
     def sorted_by(self) -> str:
@@ -213,7 +218,7 @@ def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     parameters |= bound
     text = feature_text(query)  # as varchar, which is passed on as it is
     # a text that is ready is all that is needed, and the rest would only be sorted with it
-    needed = {text, of.key, of.order, *(each.by.column for each in query.sort)}
+    needed = {text, *(step.column for step in steps)}
     what = ", ".join(sorted(needed)) if text == of.feature else "*"
     picked = [
         f"SELECT {what} FROM {of.table} WHERE {' AND '.join([branch, *conditions])}"  # noqa: S608
@@ -230,11 +235,9 @@ def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     if one:
         return f"SELECT ({text})::varchar, {standing} FROM ({inner}) AS picked", parameters  # noqa: S608
     # names of their own, else ORDER BY would take the text, in which '10' is before '9'
-    columns = [
-        f"({text})::varchar",
-        f"{of.key} AS after_key",
-        f"{of.order} AS after_order",
-    ]
+    columns = [f"({text})::varchar", f"{of.key} AS after_key"]
+    if query.interval:
+        columns.append(f"{of.order} AS after_order")
     columns += [f"{each.by.column} AS by_{n}" for n, each in enumerate(query.sort)]
     columns.append(standing)
     return (
@@ -321,7 +324,7 @@ def _steps(query: Query) -> list[_Step]:
     last = made[-1].descending if made else backwards
     made.append(_Step(of.key, _KEYS[of.key_kind], last, always=True))
     # At one moment the key is unique by itself, and ordering by it alone fits the index.
-    if query.moment is not None and not query.moment.instant:
+    if query.interval:
         made.append(_Step(of.order, _TYPES[of.order_kind], last, always=True))
     return made
 

@@ -68,7 +68,7 @@ class Wanted:
 class Tiles:
     """Tells how tiles are made, and keeps them."""
 
-    def __init__(self, storage: int, *, cache_mb: int = 64) -> None:
+    def __init__(self, storage: int, *, cache_mb: int) -> None:
         self._storage = storage
         self._kept: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Tile]] = OrderedDict()
         self._most = cache_mb << 20
