@@ -76,7 +76,7 @@ class Settings(BaseSettings):
     ] = None
     tile_cache_mb: Annotated[
         int, Field(ge=0, description="Memory for vector tiles that are kept, in MB, each process.")
-    ] = 64
+    ] = 256
     max_file_mb: Annotated[
         int, Field(ge=1, description="Largest survey file, as uploaded and as unpacked, in MB.")
     ] = 4096
