@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -146,15 +147,23 @@ def import_file(
     if epsg is None:
         raise _bad(path, "does not say its CRS in a way that is known; the map would be guessed")
     to_storage = transformer(epsg, settings.srid)
-    codes = _column(columns, path, "code", "maxa", "xaid")
-    names = _column(columns, path, "name", "fullname", "tenxa")
+    codes = [
+        "" if code is None else str(code).zfill(5)
+        for code in _column(columns, path, "code", "maxa", "xaid")
+    ]
+    names = [str(name or "") for name in _column(columns, path, "name", "fullname", "tenxa")]
     if not layer.unicode:
-        texts = [name or "" for name in names]
-        names = [*decode(texts, detect(Evidence(texts), cpg=dataset.cpg).name)]
+        names = [*decode(names, detect(Evidence(names), cpg=dataset.cpg).name)]
     dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
+    twice = [each for each, count in Counter(zip(codes, dates, strict=True)).items() if count > 1]
+    if twice:  # the last would be taken for the whole
+        raise _bad(path, f"has two rows of commune {twice[0][0]}; make one of them")
     for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
+        parts = shapely.get_parts(shape)
         boundary: Any = shapely.transform(
-            shapely.multipolygons(shapely.get_parts(shape)),
+            shapely.multipolygons(
+                parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+            ),
             lambda xy: np.column_stack(to_storage.transform(*xy.T)),
         )
         # each later survey is held to it, so it has to be one that can be worked with
@@ -163,8 +172,8 @@ def import_file(
             raise _bad(path, f"has no usable polygon of commune {code}{why}")
         add(
             session,
-            str(code).zfill(5),
-            str(name),
+            code,
+            name,
             valid_from=since,
             boundary=shapely.set_srid(boundary, settings.srid),
         )
@@ -230,8 +239,14 @@ def _bad(path: Path, why: str) -> BadRequest:
 
 
 def _dates(columns: dict[str, list[Any]], path: Path) -> list[dt.date]:
+    if "valid_from" not in columns:
+        raise BadRequest(
+            f"{path.name} does not say from which day its communes are: no field valid_from.",
+            hint="Give it: --valid-from 2025-07-01.",
+            code="no-date",
+        )
     found = []
-    for value in _column(columns, path, "valid_from"):
+    for value in columns["valid_from"]:
         try:
             found.append(value if isinstance(value, dt.date) else dt.date.fromisoformat(value))
         except (TypeError, ValueError):

@@ -87,6 +87,7 @@ BOW = shapely.Polygon([(548_000, 1_281_000), (9e5, 2e6), (9e5, 1_281_000), (548_
         ([BOX], 'LOCAL_CS["x",UNIT["metre",1]]', "does not say its CRS"),
         ([BOX, None], "EPSG:9212", "no usable polygon of commune 99902"),
         ([BOW], "EPSG:9212", "no usable polygon of commune 99901 .Self-intersection"),
+        ([BOX.boundary], "EPSG:9212", "no usable polygon of commune 99901"),
     ],
 )
 def test_a_boundary_that_nothing_could_be_held_to_is_refused(
@@ -103,17 +104,52 @@ def test_a_boundary_that_nothing_could_be_held_to_is_refused(
         geometry=shapely.to_wkb(np.array(shapes, object)),
         field_data=[np.array(["99901", "99902"][: len(shapes)]), np.array(["Xã"] * len(shapes))],
         fields=["code", "name"],
-        geometry_type="Polygon",
+        geometry_type="Unknown",
         crs=crs,
     )
     with db.session(engine) as session, pytest.raises(BadRequest, match=why):
         communes.import_file(session, settings, path, valid_from=MERGER)
 
 
+def write(path: Path, codes: list[str | None], names: list[str | None]) -> Path:
+    """A file of communes that are all the same box."""
+    pyogrio.raw.write(
+        path,
+        geometry=shapely.to_wkb(np.array([BOX] * len(codes), object)),
+        field_data=[np.array(codes, object), np.array(names, object)],
+        fields=["code", "name"],
+        geometry_type="Polygon",
+        crs="EPSG:9212",
+    )
+    return path
+
+
+@pytest.mark.parametrize(
+    ("codes", "names", "why"),
+    [
+        (["99901"], [None], "99901 has no name"),
+        ([None], ["Xã"], "code '' is not five digits"),
+        (["99901", "99902", "99901"], ["Xã", "Xã", "Xã"], "two rows of commune 99901"),
+    ],
+)
+def test_a_commune_is_one_row_with_code_and_name(
+    engine: sa.Engine,
+    settings: Settings,
+    tmp_path: Path,
+    codes: list[str | None],
+    names: list[str | None],
+    why: str,
+) -> None:
+    path = write(tmp_path / "xa.gpkg", codes, names)
+    with db.session(engine) as session, pytest.raises(BadRequest, match=why):
+        communes.import_file(session, settings, path, valid_from=MERGER)
+
+
 def test_a_province_of_real_communes(engine: sa.Engine, settings: Settings, shared: Path) -> None:
     with db.session(engine) as session:
-        with pytest.raises(BadRequest, match="valid_from"):
+        with pytest.raises(BadRequest, match="valid_from") as told:
             communes.import_file(session, settings, shared / "communes_vn.gpkg")
+        assert "--valid-from" in str(told.value.hint)
         n = communes.import_file(session, settings, shared / "communes_vn.gpkg", valid_from=MERGER)
         recoded = communes.import_file(
             session,
