@@ -711,8 +711,9 @@ def communes() -> None:
 def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
     """Store commune CODE, called NAME."""
     from landdata import communes as store
+    from landdata import parcels
 
-    since = valid_from or dt.datetime.now(dt.UTC).date()
+    since = valid_from or parcels.day()
     with _store() as (_, session):
         store.add(session, code, name, valid_from=since)
     click.echo(f"Commune {code} {name} is known from {since}.")

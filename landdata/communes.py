@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from landdata import parcels
 from landdata.errors import BadRequest, Conflict, NotFound
 from landdata.models import Commune, CommuneRecoding
 from landdata.settings import Settings
@@ -83,11 +84,11 @@ def add(
 
 
 def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
-    """Return the commune that bears `code` on a day (today unless told).
+    """Return the commune that bears `code` on a day (today in Vietnam unless told).
 
     Raises `BadRequest` with code `unknown-commune`.
     """
-    day = on or dt.datetime.now(dt.UTC).date()
+    day = on or parcels.day()
     found = session.scalar(
         sa.select(Commune).where(
             Commune.code == code,

@@ -81,6 +81,11 @@ class ParcelState:
         }
 
 
+def day(time: dt.datetime | None = None) -> dt.date:
+    """Return the day in Vietnam at a time, now unless told."""
+    return (time or dt.datetime.now(dt.UTC)).astimezone(VIETNAM).date()
+
+
 def instant(text: str) -> dt.datetime:
     """Read an as-of time: RFC 3339, or a date, which means the end of that day in Vietnam.
 

@@ -205,7 +205,7 @@ class Tiles:
         """The day, where what holds now depends on it."""
         if all(each.open_now for each in layers):
             return None
-        return dt.datetime.now(parcels.VIETNAM).date()
+        return parcels.day()
 
     def _layer(
         self,

@@ -94,7 +94,7 @@ def index() -> str:
     store = _store()
     with db.session(store.engine) as session:
         extent = store.extent(session)
-        today = dt.datetime.now(store_parcels.VIETNAM).date()
+        today = store_parcels.day()
         rows = session.execute(
             sa.select(Commune.code, Commune.name, sa.func.ST_AsBinary(Commune.geom))
             .where(
