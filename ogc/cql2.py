@@ -576,12 +576,10 @@ def _time(text: Any) -> dt.datetime:
     try:
         if not isinstance(text, str) or not _TIME.fullmatch(text):
             raise ValueError(text)
-        made = dt.datetime.fromisoformat(text)
-        made.astimezone(dt.UTC)
+        return dt.datetime.fromisoformat(text).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         raise _bad(f"{str(text)[:100]!r} is no time with its offset"
                    " (2026-01-31T01:00:00Z)") from None  # fmt: skip
-    return made
 
 
 def _as_times(span: _Span) -> _Span:

@@ -398,24 +398,28 @@ def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
         # else take metres for degrees, and VN-2000 for WGS 84
         urn = f"urn:ogc:def:crs:EPSG::{query.crs.srid}"
         head += f'"crs":{{"type":"name","properties":{{"name":"{urn}"}}}},'
-    sink.write((head + '"features":[\n').encode())
-    source.copy(statement, parameters, raw, _Commas(sink))
-    sink.write(b"]}\n")
+    listed = _Listed(sink, (head + '"features":[\n').encode())
+    source.copy(statement, parameters, raw, listed)
+    sink.write((b"" if listed.begun else listed.head) + b"]}\n")
 
 
-class _Commas:
-    """Puts a comma between lines."""
+class _Listed:
+    """Puts a head before the first line, and a comma between lines.
 
-    def __init__(self, sink: Sink) -> None:
+    With the first line and not earlier: what fails before it is refused instead of broken off.
+    """
+
+    def __init__(self, sink: Sink, head: bytes) -> None:
         self._sink = sink
-        self._begun = False
+        self.head = head
+        self.begun = False
 
     def write(self, data: bytes) -> None:
         """Take whole lines."""
         if data:
             lines = data[:-1].replace(b"\n", b",\n")
-            self._sink.write(b",\n" + lines if self._begun else lines)
-            self._begun = True
+            self._sink.write((b",\n" if self.begun else self.head) + lines)
+            self.begun = True
 
 
 def _jsonfg(query: Query) -> str:

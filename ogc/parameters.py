@@ -65,7 +65,8 @@ _READERS: dict[Kind, Callable[[str], Any]] = {
     "number": float,
     "boolean": lambda text: text == "true",
     "date": dt.date.fromisoformat,
-    "time": lambda text: dt.datetime.fromisoformat(text.upper()),
+    # PostgreSQL reads no offset of 16 hours and more, which RFC 3339 has
+    "time": lambda text: dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC),
     "uuid": uuid.UUID,
     "codes": lambda text: json.dumps([{"code": text}]),
 }
@@ -253,8 +254,7 @@ def _instant(text: str) -> dt.datetime:
     try:
         if not _INSTANT.fullmatch(text):
             raise ValueError(text)  # Python itself would also take 2026-W05-6
-        time = parcels.instant(text.upper())
-        time.astimezone(parcels.VIETNAM)
+        time = parcels.instant(text.upper()).astimezone(parcels.VIETNAM)
     except (ValueError, BadRequest):
         why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
         raise _bad("datetime", why, text) from None
@@ -275,7 +275,7 @@ def _value(known: Property, text: str) -> Any:
             raise ValueError(text)
         if known.kind == "number" and not math.isfinite(value):
             raise ValueError(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a time before or after all years
         raise _bad(
             known.name, f"it must be {_WANTED[known.kind].format(bits=known.bits)}", text
         ) from None

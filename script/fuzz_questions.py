@@ -325,7 +325,9 @@ class Maker:
         if name == "datetime":
             begin, end = sorted(self._time(at) for _ in range(2))
             if path.endswith(("/items", "/export")):
-                return at.choice((begin, f"{begin}/{end}", f"../{end}", f"{begin}/..", "../.."))
+                far = begin.replace("Z", "-16:50")
+                ends = f"{begin}/{end}", f"../{end}", f"{begin}/..", "../.."
+                return at.choice((begin, far, *ends))
             request.odd()  # it may not have been there yet
             return begin
         if "enum" in schema:

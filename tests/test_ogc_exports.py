@@ -181,6 +181,48 @@ def test_times_are_as_fine_as_a_format_has_them(settings, engine):
         assert finer[:-3].encode() + b"Z" in export(client, f="gpkg", number="4").data
 
 
+@pytest.mark.parametrize("name", ["geojson", "gpkg"])
+def test_a_time_of_any_offset_is_that_time(still, tmp_path, name):
+    """PostgreSQL reads no offset of 16 hours and more where a value stands in a statement."""
+    first = "2025-07-01T17:25:00+16:25"
+    for asked in (
+        {"valid_from": first},
+        {"datetime": first},
+        {"datetime": f"{first}/2025-07-01T18:24:59.999999+17:24"},
+        {"filter": f"valid_from = TIMESTAMP('{first}')"},
+        {
+            "filter": json.dumps(
+                {"op": "=", "args": [{"property": "valid_from"}, {"timestamp": first}]}
+            ),
+            "filter-lang": "cql2-json",
+        },
+    ):
+        listed = still.get(
+            "/ogc/collections/parcels/items", query_string={**asked, "limit": 100}
+        ).json["features"]
+        assert len(listed) > 10
+        path = tmp_path / f"parcels.{name}"
+        path.write_bytes(export(still, f=name, **asked).data)
+        assert {row["id"] for row in read(path)["rows"]} == {each["id"] for each in listed}, asked
+
+
+@pytest.mark.parametrize("name", exports.FORMATS)
+def test_what_fails_before_its_first_row_is_refused_not_broken_off(settings, engine, name):
+    stored.lattice(engine)
+    with engine.begin() as connection:  # counted, as ever, but not written
+        connection.execute(sa.text("ALTER TABLE parcel_versions RENAME COLUMN label TO gone"))
+    with served.client(settings, engine) as client:
+        answer = client.get(EXPORT, query_string={"f": name, "properties": "label"})
+        assert (answer.status_code, answer.mimetype) == (500, "application/json")
+
+
+def test_nothing_is_a_list_without_features(still):
+    for name in ("geojson", "jsonfg"):
+        told = json.loads(export(still, f=name, number="nowhere").data)
+        assert told["type"] == "FeatureCollection"
+        assert told["features"] == []
+
+
 def test_geojson_is_what_items_say(still):
     answer = export(still, f="geojson")
     told = json.loads(answer.data)
