@@ -126,7 +126,7 @@ def in_time(settings: Settings, *, as_json: bool) -> Iterator[None]:
     with scratch() as folder:
 
         def end() -> None:
-            with suppress(SystemExit):
+            with suppress(SystemExit, OSError):  # who would read it may have left
                 if sys.stderr.isatty():
                     click.echo("\x1b[?25h", err=True, nl=False)  # the bar has hidden the cursor
                 _say(too_slow(settings), as_json)
