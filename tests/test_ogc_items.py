@@ -223,9 +223,11 @@ def test_pages_give_each_feature_once_there_and_back(still, limit, query):
         ]
 
 
-def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine, made):
+@pytest.mark.parametrize("query", ["", "&sortby=-area&datetime=2026-03-02"])
+def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine, made, query):
+    """In an order too, of one time: what is accepted may put a parcel elsewhere in that of now."""
     seen = []
-    for turn, page in enumerate(follow(client, f"{ITEMS}?limit=4")):
+    for turn, page in enumerate(follow(client, f"{ITEMS}?limit=4{query}")):
         seen += ids(page)
         if turn in (0, 1):  # every parcel gets a new state, as an accepted batch gives it
             now = stored.SECOND + dt.timedelta(days=30 * (turn + 1))
@@ -247,6 +249,7 @@ def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine,
                     number=str(place + 1),
                     version=turn + 3,
                     valid_from=now,
+                    area=300.0 if key == made["1"] else 500.0,
                 )
     assert len(seen) == len(set(seen)) == 16
 
