@@ -52,6 +52,13 @@ class Settings(BaseSettings):
     ] = None
     host: Annotated[str, Field(description="Address that `serve` listens on.")] = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535, description="Port that `serve` listens on.")] = 5000
+    url: Annotated[
+        str | None,
+        Field(
+            pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~-]+)*/?$",
+            description="Address by which clients know the service; unset: the one they ask.",
+        ),
+    ] = None
     srid: Annotated[
         int, Field(ge=1024, le=32767, description="EPSG code of the storage CRS (projected).")
     ] = 9212

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import lru_cache, partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from flask import Flask
 
@@ -56,15 +57,20 @@ def create() -> Application:
     A file of more collections that makes no sense is told in the log: `landdata serve` has looked
     at it, and it may have been spoilt since. Raises as `create_app` otherwise.
     """
-    made = Application(create_app(Settings.load(), strict=False))
+    settings = Settings.load()
+    made = Application(create_app(settings, strict=False), settings.url)
     gc.freeze()  # what is there for good is not looked through again and again
     return made
 
 
 class Application:
-    """Answers on the event loop, and has Flask answer in threads."""
+    """Answers on the event loop, and has Flask answer in threads.
 
-    def __init__(self, flask: Flask) -> None:
+    Clients know it by `url`, or else by the address that they ask.
+    """
+
+    def __init__(self, flask: Flask, url: str | None = None) -> None:
+        self._known_as = _known_as(url) if url else {}
         self._flask = flask
         self._service = flask.extensions["ogc"]
         self._lines = Lines(self._service.url)
@@ -76,7 +82,7 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            environ = _environ(scope)
+            environ = _environ(scope) | self._known_as
             if not await self._shortly(environ, receive, send):
                 await self._long(environ, receive, send)
 
@@ -159,6 +165,16 @@ async def _left(receive: Receive) -> None:
 
 def _encoded(headers: Iterable[tuple[str, str]]) -> _Headers:
     return [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+
+
+def _known_as(url: str) -> dict[str, str]:
+    """Return what a request has of an address, as WSGI has it."""
+    parts = urlsplit(url)
+    return {
+        "wsgi.url_scheme": parts.scheme,
+        "HTTP_HOST": parts.netloc,
+        "SCRIPT_NAME": parts.path.rstrip("/"),
+    }
 
 
 def _environ(scope: Scope) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def _environment(settings: Settings, port: int) -> dict[str, str]:
         "LANDDATA_DATABASE_URL": str(settings.database_url),
         "LANDDATA_PORT": str(port),
         "LANDDATA_LANGUAGE": settings.language,
+        **({"LANDDATA_URL": settings.url} if settings.url else {}),
         **({"LANDDATA_COLLECTIONS": str(settings.collections)} if settings.collections else {}),
     }
 

@@ -305,3 +305,31 @@ def test_the_head_of_a_file_does_not_say_that_it_is_empty(both):
     named = {name.lower(): value for name, value in headers}
     assert "content-length" not in named
     assert named["content-type"] == "application/geopackage+sqlite3"
+
+
+def test_links_begin_with_the_address_of_the_settings(make_store):
+    """Whatever a proxy, or a client that names another one, says."""
+    url = "https://land.example/data"
+    settings = make_store(url=f"{url}/")
+    engine = db.engine(settings)
+    key = stored.lattice(engine)["1"]
+    engine.dispose()
+    headers = {"X-Forwarded-Host": "other.example", "X-Forwarded-Proto": "http"}
+    with served.server(settings) as own:
+        port = urlsplit(own).port
+        for path in (
+            "/ogc", "/ogc/collections", ITEMS, f"{ITEMS}?limit=3&f=html", f"{ITEMS}/{key}",
+            "/ogc/collections/parcels/tiles/WebMercatorQuad?f=tilejson", "/ogc/openapi",
+            "/ogc/collections/parcels/changes?limit=1", "/ogc?f=html", "/?lang=en",
+        ):  # fmt: skip
+            status, _, body = ask(port, path, headers=headers)
+            assert status == 200, path
+            found = re.findall(r"(?:href|src)\W+(https?://|/)([^\"\s]*)", body.decode())
+            found += re.findall(r'"(https?://)(land[^"]*|127[^"]*|other[^"]*)"', body.decode())
+            assert found, path
+            for scheme, rest in found:
+                begun = "/data" if scheme == "/" else url
+                assert (scheme + rest).startswith(begun), (path, scheme + rest)
+        later = {"Prefer": "respond-async"}
+        _, told_headers, _ = ask(port, "/ogc/collections/parcels/export?f=csv", headers=later)
+        assert dict(told_headers)["location"].startswith(f"{url}/ogc/exports/")

@@ -56,7 +56,15 @@ def test_settings_come_from_the_environment_and_are_frozen(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("PORT", "none"), ("PORT", "70000"), ("SRID", "0"), ("LANGUAGE", "fr"), ("MAX_ROWS", "-1")],
+    [
+        ("URL", "land.example"),
+        ("URL", "https://a/b?c"),
+        ("PORT", "none"),
+        ("PORT", "70000"),
+        ("SRID", "0"),
+        ("LANGUAGE", "fr"),
+        ("MAX_ROWS", "-1"),
+    ],
 )
 def test_a_value_that_makes_no_sense_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
