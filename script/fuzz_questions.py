@@ -280,7 +280,8 @@ class Maker:
             if name in pairs and other not in pairs:
                 del pairs[name]
         if "cursor" in pairs:
-            for name in ("offset", "sortby"):
+            many = "/" in pairs.get("datetime", "")  # states; the cursor is of the one of now
+            for name in ("offset", "sortby", *["datetime"] * many):
                 pairs.pop(name, None)
         if "bbox" in pairs:
             pairs |= self._box(at, pairs)
