@@ -186,7 +186,7 @@ class Collection:
     index leads through the states of any time in the order of the key. `published`: whether it
     changes by publications alone. `counted`: the properties by whose values it is counted as it
     is published. `few`: so few features that they are counted each time. `telling`: properties
-    by whose values an index leads to few features.
+    by whose values an index leads to few features. `placed`: whether each has a geometry.
     """
 
     id: str
@@ -203,6 +203,7 @@ class Collection:
     properties: tuple[Property, ...]
     item: dict[str, str]
     geometry: str = "MultiPolygon"  # its type, as simple features name it; Unknown: any
+    placed: bool = True
     widest: float = math.inf  # metres: a tile that is wider does not show it
     by_time: bool = False
     published: bool = False
@@ -362,6 +363,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         order_kind="date",
         valid="date",
         open_now=False,
+        placed=False,
         few=True,
         title={"vi": "Xã", "en": "Communes"},
         item={"vi": "xã", "en": "commune"},

@@ -57,7 +57,7 @@ _SHAPES = {
 }  # fmt: skip
 
 _COLUMNS = """
-SELECT a.attname::text, t.typname::text
+SELECT a.attname::text, t.typname::text, a.attnotnull
 FROM pg_attribute AS a
   JOIN pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = to_regclass(%(name)s) AND a.attnum > 0 AND NOT a.attisdropped
@@ -145,7 +145,9 @@ class Configured:
         if parts[-1] in _OURS and parts[0] in {parts[-1], "public"}:
             raise _bad(f"[{name}]: {table} is not for readers")
         quoted = ".".join(map(_quote, parts))
-        columns = dict(reader.rows(_COLUMNS, {"name": quoted}))
+        known = reader.rows(_COLUMNS, {"name": quoted})
+        columns = {column: kind for column, kind, _ in known}
+        required = {column for column, _, needed in known if needed}
         if not columns:
             raise _bad(f"[{name}]: there is no table or view {table}, or nobody may read it")
 
@@ -192,7 +194,7 @@ class Configured:
                     queryable=queryable,
                 )
             )
-        moved, type_name = self._geometry(reader, name, quoted, shape)
+        moved, type_name, declared = self._geometry(reader, name, quoted, shape)
         title = _titles(told.get("title", name), name)
         return Collection(
             id=name,
@@ -210,11 +212,14 @@ class Configured:
             keywords={"vi": [], "en": []},
             properties=tuple(properties),
             geometry=type_name,
+            placed=declared and shape in required,
             widest=float(widest),
         )
 
-    def _geometry(self, reader: Reader, name: str, quoted: str, column: str) -> tuple[str, str]:
-        """SQL of the geometry in the storage CRS, and its type."""
+    def _geometry(
+        self, reader: Reader, name: str, quoted: str, column: str
+    ) -> tuple[str, str, bool]:
+        """SQL of the geometry in the storage CRS, its type, and whether its CRS is declared."""
         known = reader.rows(_GEOMETRY, {"name": quoted, "column": column})
         declared, shape = known[0] if known else (0, "GEOMETRY")
         srid, other = declared, declared
@@ -237,7 +242,7 @@ class Configured:
                 source = f"ST_SetSRID({sql}, {crs.PINNED + srid:d})" if (
                     srid in crs.VN2000 and storage not in crs.VN2000) else sql  # fmt: skip
                 sql = f"ST_Transform({source}, {storage:d})"
-        return sql, _SHAPES.get(shape, "Unknown")
+        return sql, _SHAPES.get(shape, "Unknown"), bool(declared)
 
 
 def find(settings: Settings, url: sa.URL, name: str) -> Collection:

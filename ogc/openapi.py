@@ -477,10 +477,11 @@ def _parameters(storage: int, *, vi: bool) -> dict[str, Any]:
             "description": (
                 "Các đối tượng giao với khung này: giá trị nhỏ nhất và lớn nhất của hai trục, theo"
                 " thứ tự trục của bbox-crs. Sáu số, với độ cao được bỏ qua, chỉ trong CRS84."
+                " Đối tượng không có hình học thuộc mọi khung."
                 if vi
                 else "Features that intersect this box: minimum and maximum of both axes, in the"
                 " axis order of bbox-crs. Six numbers, with heights that are ignored, in CRS84"
-                " alone."
+                " alone. What has no geometry is in every box."
             ),
             "schema": {
                 "type": "array",

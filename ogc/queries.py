@@ -391,7 +391,9 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
             conditions.append(f"{known.column} = %({mark})s::{_TYPES[known.kind]}")
         parameters[mark] = value
     if query.area is not None:
-        conditions.append("ST_Intersects(geom, %(area)s::geometry)")
+        meets = "ST_Intersects(geom, %(area)s::geometry)"
+        # OGC API - Features: what has no place is in every box
+        conditions.append(meets if query.collection.placed else f"(geom IS NULL OR {meets})")
         parameters["area"] = query.area.ewkb
     if query.filter is not None:
         conditions.append(query.filter.sql)

@@ -20,7 +20,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 from landdata import db
 from landdata.errors import BadRequest
 from landdata.survey.crs import transformer
-from ogc import exports
+from ogc import exports, parameters, queries
 from portal.app import create_app
 
 FILE = """
@@ -125,6 +125,12 @@ def test_a_table_is_a_collection_like_ours(client):
 def test_it_is_asked_as_ours_are(client, query, ids):
     told = client.get(f"/ogc/collections/zones/items?{query}").json
     assert [each["id"] for each in told["features"]] == ids
+
+
+def test_a_row_without_a_geometry_is_in_every_box(client):
+    for box, ids in (("0,0,1,1", ["B"]), ("106.6,11.5,106.7,11.6", ["A/1", "B"])):
+        told = client.get(f"/ogc/collections/stations/items?bbox={box}").json
+        assert [each["id"] for each in told["features"]] == ids
 
 
 def test_pages_go_by_its_key(client):
@@ -281,8 +287,9 @@ def test_no_row_is_told_in_the_place_of_another_reference_system(store, engine, 
         first, second = client.get("/ogc/collections/x/items?crs=EPSG:9212").json["features"]
         assert first["geometry"]["coordinates"] == [548000, 1281000]
         assert second["geometry"] is None
-        box = "/ogc/collections/x/items?bbox=106,11,107,12"
-        assert [each["id"] for each in client.get(box).json["features"]] == [1]
+        for box, ids in (("106,11,107,12", [1, 2]), ("0,0,1,1", [2])):
+            told = client.get(f"/ogc/collections/x/items?bbox={box}").json
+            assert [each["id"] for each in told["features"]] == ids
     with (
         pytest.raises(BadRequest, match=r"several reference systems \(SRID 4326, 9212\)"),
         served.client(settings, None),
@@ -324,21 +331,28 @@ def test_a_file_that_is_not_there_is_told(store, tmp_path):
         pass
 
 
-def test_a_box_uses_the_index_of_the_table(client, engine):
+def test_a_box_uses_the_index_of_the_table(client, store, engine):
     service = client.application.blueprints["ogc"].service
     of = service.offer["zones"]
+    box = ("bbox", "548150,1281000,548250,1281010"), ("bbox-crs", "EPSG:9212")
+    statement, bound = queries.page_statement(parameters.read_query(of, box, 9212))
     with engine.connect() as connection:
-        connection.exec_driver_sql("SET enable_seqscan = off")
-        plan = "\n".join(
-            connection.scalars(
-                sa.text(
-                    f"EXPLAIN SELECT c0 FROM {of.table} WHERE valid_to IS NULL"
-                    " AND geom && ST_MakeEnvelope(548150, 1281000, 548250, 1281010, 9212)"
-                )
-            )
-        )
-    assert "zones_hình_idx" in plan
-    assert "valid_to" not in plan
+        connection.exec_driver_sql("SET enable_seqscan = off; SET enable_indexscan = off")
+        cursor = connection.connection.cursor()
+        for needed in (False, True):
+            cursor.execute(f"EXPLAIN {statement}", bound)
+            plan = "\n".join(line for (line,) in cursor)
+            assert "zones_hình_idx" in plan
+            assert "valid_to" not in plan
+            assert ("IS NULL" in plan) == (not needed)
+            if not needed:  # the same file, read anew
+                cursor.execute('ALTER TABLE planning.zones ALTER "hình" SET NOT NULL')
+                connection.commit()
+                store.collections.write_text(FILE + "\n", "utf-8")
+                of = service.offer["zones"]
+                statement, bound = queries.page_statement(parameters.read_query(of, box, 9212))
+        cursor.execute('ALTER TABLE planning.zones ALTER "hình" DROP NOT NULL')
+        connection.commit()
 
 
 @pytest.fixture

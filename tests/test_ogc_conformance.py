@@ -16,8 +16,10 @@ import jsonschema
 import pytest
 import served
 import shapely
+import stored
 from openapi_spec_validator import OpenAPIV30SpecValidator
 
+from landdata import communes, db
 from landdata.settings import Settings
 from ogc import config, exports
 
@@ -315,6 +317,27 @@ def test_a_box_chooses_what_it_meets(client, collection):
         again = items(client, collection, limit=100, **{"bbox": box, "bbox-crs": CRS84}).json
         third = items(client, collection, limit=100, bbox=with_height).json
         assert told["features"] == again["features"] == third["features"]
+
+
+def test_what_has_no_geometry_is_in_every_box(settings, engine):
+    """Abstract test 15 of core, which the suite leaves out: /req/core/fc-bbox-response, C."""
+    stored.lattice(engine)
+    with db.session(engine) as session:
+        for code in ("99902", "99903"):
+            communes.add(session, code, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
+    with served.client(settings, engine) as client:
+        here = "/ogc/collections/communes"
+        for box, with_place in (("0,0,1,1", []), ("106,11,107,12", ["99901"])):
+            for more in ({}, {"datetime": "2026-01-01"}, {"datetime": "../.."}, {"limit": "1"}):
+                told = client.get(f"{here}/items", query_string={"bbox": box, **more}).json
+                found = [each["id"] for each in told["features"]]
+                every = [*with_place, "99902", "99903"]
+                assert found == every[: int(more.get("limit", 10))]
+                assert told["numberMatched"] == len(every)
+            lines = client.get(f"{here}/export?f=geojsonl&bbox={box}").text.splitlines()
+            assert sorted(json.loads(line)["id"] for line in lines) == every
+        told = client.get(f"{here}/items?filter=S_INTERSECTS(geometry,BBOX(0,0,1,1))").json
+        assert told["features"] == []  # what is not known is not true
 
 
 def test_datetime_takes_instants_and_intervals(client, collection, definition):
