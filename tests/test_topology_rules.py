@@ -129,6 +129,14 @@ def test_border_of_the_commune():
     ]
     checked = told([cell(30.5), cell(30.5, 20)], boundary=border)
     assert rules_told(checked) == []  # half a metre across is within the border's accuracy
+    side = [(550634.9, 1280868.0), (550646.3, 1280789.5)]  # all that both have in common
+    parcel = shapely.Polygon([*side, (550676.0, 1280793.8), (550659.6, 1280871.6)])
+    away = [(550718.2, 1280294.7), (548667.1, 1280502.1), (548655.7, 1280580.6)]
+    border = shapely.Polygon([(550563.0, 1281362.8), *side, *away])
+    checked = told([parcel], boundary=border)
+    assert [(f.rule, f.measured) for f in checked.findings if "commune" in f.rule] == [
+        ("outside-commune", 0)
+    ]
 
 
 def encoded(lon, lat):
