@@ -257,7 +257,9 @@ class Service:
         }
         shown = of.properties if query.properties is None else query.properties
         language = self._language()
-        return self._html("items.html", language, told=told, of=of, query=query, shown=shown)
+        made = self._html("items.html", language, told=told, of=of, query=query, shown=shown)
+        made.headers["Content-Crs"] = f"<{query.crs.uri}>"
+        return made
 
     def item(self, collection: str, key: str) -> Response:
         """One feature."""
@@ -265,9 +267,11 @@ class Service:
         if asked.form(FEATURE_FORMS) != HTML:
             return _response(self.reader.follow(self.feature(asked, collection, key)))
         of = self._collection(collection)
-        _, feature, _, links = self.reader.follow(self._feature(asked, of, key, HTML))
+        query, feature, _, links = self.reader.follow(self._feature(asked, of, key, HTML))
         told = {**json.loads(feature), "links": links}
-        return self._html("item.html", self._language(), told=told, of=of)
+        made = self._html("item.html", self._language(), told=told, of=of)
+        made.headers["Content-Crs"] = f"<{query.crs.uri}>"
+        return made
 
     def export(self, collection: str) -> Response:
         """A file of all that matches."""

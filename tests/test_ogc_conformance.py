@@ -433,6 +433,10 @@ def test_every_crs_that_is_listed_is_given(client, collection):
             f"/ogc/collections/{collection['id']}/items/{plain[0]['id']}", query_string={"crs": uri}
         )
         assert one.headers["Content-Crs"] == f"<{uri}>"
+        for page in ("", f"/{plain[0]['id']}"):
+            there = f"/ogc/collections/{collection['id']}/items{page}"
+            shown = client.get(there, query_string={"crs": uri, "f": "html"})
+            assert shown.headers["Content-Crs"] == f"<{uri}>"
         assert one.json["geometry"] == answer.json["features"][0]["geometry"]
         if uri == CRS84:
             assert answer.json["features"] == plain
