@@ -17,6 +17,7 @@ import sys
 from typing import Any
 
 import uvicorn
+from uvicorn.supervisors import multiprocess
 
 from landdata import db
 from landdata.errors import Unavailable
@@ -46,6 +47,7 @@ def run(settings: Settings) -> None:
     _bindable(settings.host, settings.port)
     base = f"http://{settings.host}:{settings.port}"
     print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201  # for who started it
+    multiprocess.Process = _Worker  # type: ignore[misc]  # there is no other way to name it
     uvicorn.run(
         f"{__name__}:application",
         factory=True,
@@ -64,6 +66,15 @@ def run(settings: Settings) -> None:
         timeout_graceful_shutdown=5,
         timeout_worker_healthcheck=60,  # it may be busy: only one that hangs is replaced
     )
+
+
+class _Worker(multiprocess.Process):
+    """A worker whose end is heard at once, also while it is asked whether it lives."""
+
+    def start(self) -> None:
+        """Start it, and let go of its end of the pipe, which else nobody would see closed."""
+        super().start()
+        self.child_conn.close()
 
 
 def application() -> Any:

@@ -157,6 +157,8 @@ def test_who_leaves_and_who_reads_slowly_holds_no_connection(serving: Serving) -
 def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Serving) -> None:
     before = serving.workers()
     assert len(before) == 2
+    os.kill(min(before), signal.SIGSTOP)
+    time.sleep(1)  # it has been asked meanwhile whether it lives, and dies before it answers
     os.kill(min(before), signal.SIGKILL)
     assert until(lambda: len(serving.workers() - before) == 1)
     assert until(serving.answers)
