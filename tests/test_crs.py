@@ -133,6 +133,12 @@ def test_outside_the_deployment():
     assert code(wkt(9212), HOME, srid=3740) == "crs-outside-deployment"
 
 
+@pytest.mark.parametrize("stray", [1.1e8, -1.1e8, np.inf, np.nan])
+def test_a_coordinate_is_on_the_globe_by_both_of_its_numbers(stray):
+    told = crs.on_globe(np.array([(1e8, -1e8), (stray, 0.0), (0.0, stray), (stray, stray)]))
+    assert told.tolist() == [True, False, False, False]
+
+
 def test_stray_vertices_do_not_count():
     points = np.vstack([np.full((1000, 2), (553_000.0, 1_282_000.0)), [[0.0, 0.0]]])
     sample = crs.Sample()

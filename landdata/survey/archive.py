@@ -25,7 +25,7 @@ from landdata.survey.dataset import Dataset
 
 _ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".tar", ".bz2", ".xz")
 _SMALL = 1 << 20  # members below this are no bombs, whatever their ratio
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18  # of a larger one each reading has the system find and clear memory anew
 
 
 def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = None) -> Dataset:

@@ -63,8 +63,8 @@ def on_globe(coordinates: NDArray[np.float64]) -> NDArray[np.bool_]:
 
     A stray vertex may have any number, with whose square nobody can count.
     """
-    near: NDArray[np.bool_] = np.all(np.abs(coordinates) <= _GLOBE, axis=1)
-    return near
+    near: NDArray[np.bool_] = np.abs(coordinates) <= _GLOBE
+    return near[:, 0] & near[:, 1]  # a fifth of what `all` takes along rows of two
 
 
 _GLOBE = 1e8  # metres, or degrees; twice around the Earth, and more
