@@ -346,6 +346,8 @@ class _Compiler:
         """Return an operand with its type. Raises `BadRequest`."""
         if isinstance(node, bool):
             return _Term("boolean", literal=node)
+        if type(node) is int and -(2**63) <= node < 2**63:
+            return _Term("number", literal=node)  # not as a float: of 64 bits it has 53
         if isinstance(node, int | float):
             with suppress(OverflowError):  # a whole number of more than 308 digits
                 if math.isfinite(number := float(node)):
@@ -424,7 +426,7 @@ class _Compiler:
         """Return an operand as SQL, its value bound."""
         if term.sql:
             return term.sql
-        return self.bind(term.literal, _TYPES[term.sort])
+        return self.bind(term.literal, "bigint" if type(term.literal) is int else _TYPES[term.sort])
 
     # -- space --
 

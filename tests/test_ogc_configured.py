@@ -420,6 +420,11 @@ def test_types_are_those_of_the_table(odd):
         ("big=-9223372036854775808", [-5]), ("flag=true", [-5]), ("filter=flag = FALSE", [7]),
         ("filter=NOT flag = TRUE", [7]), ("filter=flag IS NULL", [9007199254740993]),
         ("filter=big > 4999999999", [9007199254740993]),
+        ("filter-lang=cql2-json&filter=" + json.dumps(
+            {"op": "=", "args": [{"property": "id"}, 9007199254740992]}), []),
+        ("filter-lang=cql2-json&filter=" + json.dumps(
+            {"op": "in", "args": [{"property": "id"}, [9007199254740993, 1.5]]}),
+         [9007199254740993]),
         ("sortby=-big&limit=1", [9007199254740993]),
         ("uid=3ca94dc8-3e70-49c7-841d-87bffbadeb39", [-5]),
         ("filter=uid = '3CA94DC8-3e70-49c7-841d-87bffbadeb39'", [-5]),
