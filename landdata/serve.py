@@ -1,23 +1,28 @@
 """The web server: uvicorn over the portal's application, in a few processes.
 
-In each, one thread reads requests, answers them on its event loop and sends what is ready as fast
-as its client takes it: no other thread has to be woken for a request, and a client that reads a
-page slowly holds neither the loop nor a connection to the database.
+In each worker one thread reads requests, answers them on its event loop and sends what is ready as
+fast as its client takes it: no other thread has to be woken for a request, and a client that reads
+a page slowly holds neither the loop nor a connection to the database.
+
+The first process takes the connections and gives them to the workers in turn. Left to themselves
+the worker that is awake takes all that come at once, and keeps them, while the other has nothing
+to do.
 """
 
 from __future__ import annotations
 
-import ctypes
+import asyncio
 import importlib
 import multiprocessing
-import os
+import resource
 import signal
 import socket
-import sys
+import time
+from contextlib import suppress
+from multiprocessing import connection
 from typing import Any
 
 import uvicorn
-from uvicorn.supervisors import multiprocess
 
 from landdata import db
 from landdata.errors import Unavailable
@@ -31,8 +36,8 @@ CHECK = "portal.app:check"
 WORKERS = 2
 
 KEPT_SECONDS = 75  # that an open connection waits for the next request
-
-_PR_SET_PDEATHSIG = 1
+ENDING_SECONDS = 5  # in which a worker ends what it has begun
+AGAIN_SECONDS = 0.5  # after which one that has died is begun again
 
 
 def run(settings: Settings) -> None:
@@ -44,16 +49,82 @@ def run(settings: Settings) -> None:
     db.engine(settings).dispose()
     if settings.collections is not None:  # workers that can't begin would be begun for ever
         _named(CHECK)(settings)
-    _bindable(settings.host, settings.port)
-    base = f"http://{settings.host}:{settings.port}"
-    print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201  # for who started it
-    multiprocess.Process = _Worker  # type: ignore[misc]  # there is no other way to name it
-    uvicorn.run(
-        f"{__name__}:application",
+    with _listening(settings.host, settings.port) as listener:
+        base = f"http://{settings.host}:{settings.port}"
+        print(f"Portal   {base}/\nOGC API  {base}/ogc\nCtrl-C stops.", flush=True)  # noqa: T201  # for who started it
+        _share_out(listener)
+
+
+def _share_out(listener: socket.socket) -> None:
+    """Give each worker in turn a connection, and replace one that has died."""
+    for end in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(end, _stop)
+    workers: list[_Worker] = []
+    try:
+        while True:
+            while len(workers) < WORKERS:
+                workers.append(_Worker())
+            ready = connection.wait([listener, *(each.process.sentinel for each in workers)])
+            dead = [each for each in workers if each.process.sentinel in ready]
+            for each in dead:
+                workers.remove(each)
+                each.way.close()
+            if listener in ready:
+                with suppress(OSError), listener.accept()[0] as taken:  # it may have left already
+                    next((each for each in workers if each.takes(taken)), None)
+                    workers.append(workers.pop(0))
+            if dead:
+                time.sleep(AGAIN_SECONDS)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        for end in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(end, signal.SIG_IGN)
+        _end(workers)
+
+
+def _stop(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+class _Worker:
+    """A process that answers, and the way by which it gets connections."""
+
+    def __init__(self) -> None:
+        self.way, theirs = socket.socketpair()
+        self.way.setblocking(False)
+        self.process = multiprocessing.get_context("spawn").Process(target=_answer, args=[theirs])
+        # Ctrl-C reaches all processes of a terminal: it is ours, who then end the others
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        with theirs:
+            self.process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def takes(self, taken: socket.socket) -> bool:
+        """Give it a connection, unless it has died or hangs."""
+        try:
+            return bool(socket.send_fds(self.way, [b"x"], [taken.fileno()]))
+        except OSError:
+            return False
+
+
+def _end(workers: list[_Worker]) -> None:
+    for each in workers:
+        each.process.terminate()
+    until = time.monotonic() + ENDING_SECONDS + 2
+    for each in workers:
+        each.process.join(max(until - time.monotonic(), 0))
+        each.process.kill()
+        each.process.join()
+
+
+def _answer(way: socket.socket) -> None:
+    """What a worker does until it is told to end, or the first process has ended."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a client takes one
+    config = uvicorn.Config(
+        APPLICATION,
         factory=True,
-        host=settings.host,
-        port=settings.port,
-        workers=WORKERS,
         loop="uvloop",
         http=CONNECTION,
         ws="none",
@@ -63,27 +134,51 @@ def run(settings: Settings) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEPT_SECONDS,
-        timeout_graceful_shutdown=5,
-        timeout_worker_healthcheck=60,  # it may be busy: only one that hangs is replaced
+        timeout_graceful_shutdown=ENDING_SECONDS,
     )
+    _Server(config, way).run(sockets=[])
 
 
-class _Worker(multiprocess.Process):
-    """A worker whose end is heard at once, also while it is asked whether it lives."""
+class _Server(uvicorn.Server):
+    """Takes its connections from the first process."""
 
-    def start(self) -> None:
-        """Start it, and let go of its end of the pipe, which else nobody would see closed."""
-        super().start()
-        self.child_conn.close()
+    def __init__(self, config: uvicorn.Config, way: socket.socket) -> None:
+        super().__init__(config)
+        self._way = way
+        self._taking: set[asyncio.Task[None]] = set()
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._way.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._way, self._take)
 
-def application() -> Any:
-    """Make the application, once in each worker, which ends when what started it does."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    started_by = multiprocessing.parent_process()
-    if started_by is not None and started_by.pid != os.getppid():
-        sys.exit(1)  # it had ended before we asked
-    return _named(APPLICATION)()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().remove_reader(self._way)
+        await super().shutdown(sockets)
+
+    def _take(self) -> None:
+        try:
+            told, given, _, _ = socket.recv_fds(self._way, 1, 1)
+        except BlockingIOError:
+            return
+        if not told:  # the first process has ended
+            asyncio.get_running_loop().remove_reader(self._way)
+            self.should_exit = True
+        for each in given:
+            task = asyncio.ensure_future(self._connect(socket.socket(fileno=each)))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+
+    async def _connect(self, taken: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        with suppress(OSError):  # it may have left already
+            await loop.connect_accepted_socket(self._protocol, taken)
+
+    def _protocol(self) -> Any:
+        made: Any = self.config.http_protocol_class
+        return made(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
 
 def _named(what: str) -> Any:
@@ -91,16 +186,16 @@ def _named(what: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _bindable(host: str, port: int) -> None:
-    """Say in one sentence what the server would say in a trace."""
+def _listening(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise Unavailable(
-                f"Can't listen on {host}:{port}: {error.strerror}.",
-                hint="Stop what listens there, or set LANDDATA_PORT to another port.",
-                code="port-taken",
-            ) from None
+    try:
+        made = socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        raise Unavailable(
+            f"Can't listen on {host}:{port}: {error.strerror}.",
+            hint="Stop what listens there, or set LANDDATA_PORT to another port.",
+            code="port-taken",
+        ) from None
+    made.setblocking(False)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # accepted ones have it too
+    return made

@@ -154,11 +154,31 @@ def test_who_leaves_and_who_reads_slowly_holds_no_connection(serving: Serving) -
     assert told.partition(b"\r\n\r\n")[2].count(b"\n") == ROWS
 
 
+def sockets(pid: int) -> int:
+    folder = Path("/proc", str(pid), "fd")
+    return sum(os.readlink(each).startswith("socket:") for each in folder.iterdir())
+
+
+def test_clients_who_come_at_once_are_shared_out(serving: Serving) -> None:
+    assert until(lambda: len(serving.workers()) == 2)
+    for _ in range(2):  # each has begun
+        assert until(serving.answers)
+    before = {pid: sockets(pid) for pid in serving.workers()}
+    staying = [serving.sockets.enter_context(socket.socket()) for _ in range(8)]
+    for each in staying:
+        each.connect(("127.0.0.1", serving.port))
+    for each in staying:
+        each.settimeout(30)
+        each.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert each.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    assert {pid: sockets(pid) - more for pid, more in before.items()} == dict.fromkeys(before, 4)
+
+
 def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Serving) -> None:
     before = serving.workers()
     assert len(before) == 2
     os.kill(min(before), signal.SIGSTOP)
-    time.sleep(1)  # it has been asked meanwhile whether it lives, and dies before it answers
+    time.sleep(1)  # it hangs, and dies without a word
     os.kill(min(before), signal.SIGKILL)
     assert until(lambda: len(serving.workers() - before) == 1)
     assert until(serving.answers)
