@@ -69,12 +69,12 @@ def _share_out(listener: socket.socket) -> None:
             for each in dead:
                 workers.remove(each)
                 each.way.close()
-            if listener in ready:
+            if dead:
+                time.sleep(AGAIN_SECONDS)
+            elif listener in ready:
                 with suppress(OSError), listener.accept()[0] as taken:  # it may have left already
                     next((each for each in workers if each.takes(taken)), None)
                     workers.append(workers.pop(0))
-            if dead:
-                time.sleep(AGAIN_SECONDS)
     except KeyboardInterrupt:
         pass
     finally:

@@ -188,6 +188,18 @@ def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Se
     assert not any(map(runs, now))
 
 
+def test_clients_who_come_while_no_worker_lives_are_answered(serving: Serving) -> None:
+    assert until(lambda: len(serving.workers()) == 2)
+    serving.process.send_signal(signal.SIGSTOP)  # it learns of all of it at once
+    workers = serving.workers()
+    for each in workers:
+        os.kill(each, signal.SIGKILL)
+    assert until(lambda: not any(map(runs, workers)))
+    asking = serving.ask("/healthz")
+    serving.process.send_signal(signal.SIGCONT)
+    assert asking.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
 def test_workers_end_when_the_service_is_killed(serving: Serving) -> None:
     workers = serving.workers()
     serving.process.kill()
