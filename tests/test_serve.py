@@ -194,6 +194,9 @@ def test_clients_who_come_while_no_worker_lives_are_answered(serving: Serving) -
     workers = serving.workers()
     for each in workers:
         os.kill(each, signal.SIGKILL)
+    # what it has open is closed with the last of its threads
+    tasks = [Path("/proc", str(each), "task") for each in workers]
+    assert until(lambda: all(len([*each.iterdir()]) == 1 for each in tasks))
     assert until(lambda: not any(map(runs, workers)))
     asking = serving.ask("/healthz")
     serving.process.send_signal(signal.SIGCONT)
