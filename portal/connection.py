@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-MOST_ADDRESS, MOST_HEAD = 65_534, 256 << 10  # bytes; httptools itself has no bounds
+# bytes; httptools itself has no bounds. A body is only read off, and what may stand behind it.
+MOST_ADDRESS, MOST_HEAD, MOST_BODY = 65_534, 256 << 10, 16 << 20
 SECONDS = 30  # for which a client may send the head of a request, or a body after its answer
 
 _REFUSALS = {
@@ -36,9 +37,9 @@ class Connection(HttpToolsProtocol):
 
     _late: TimerHandle | None = None  # hangs up
     _in_head = _in_line = True  # the head and its first line are still to come, or their rest
-    _read = 0  # bytes of the head
+    _read = 0  # bytes of the head, or of what comes after it
     _keep = True  # the connection after the answer
-    _refused: int | None = None  # status of the last answer
+    _refused: int | None = None  # why no more is read, as a status
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -54,12 +55,14 @@ class Connection(HttpToolsProtocol):
         """Read on."""
         if self._refused is not None:
             return
-        if self._in_head:
-            self._read += len(data)
-            if self._read > MOST_HEAD:
-                self._refused = 431
+        self._read += len(data)
+        if self._read > (MOST_HEAD if self._in_head else MOST_BODY):
+            self._refused = 431 if self._in_head else 413
+            if self._in_head:
                 self.send_400_response("")
-                return
+            else:
+                self.transport.close()
+            return
         if self._in_line:
             if not data.isascii():
                 line, end, rest = data.partition(b"\n")
@@ -81,6 +84,11 @@ class Connection(HttpToolsProtocol):
             self._refused = 414
             raise ValueError
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header; those behind a body are nobody's."""
+        if self._in_head:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
         """Begin to answer it."""
         self._in_head, self._read = False, 0
@@ -92,7 +100,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Have it all read."""
         self.cycle.keep_alive = self._keep
-        self._in_line = True
+        self._in_line, self._read = True, 0
         super().on_message_complete()
         if self.cycle.response_complete and not self._keep:
             self.transport.close()
@@ -151,6 +159,8 @@ async def _until_closed(
     try:
         await app(scope, receive, sent)
     except BaseException:
+        if not cycle.response_started:  # it is told that something is wrong
+            raise
         own = cycle.transport.get_extra_info("socket")
         own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         cycle.transport.abort()

@@ -272,6 +272,18 @@ def test_the_head_of_a_request_has_bounds_and_a_sentence_for_what_is_none(both):
         assert answer.endswith(b"This is no request of HTTP/1.1.")
 
 
+@pytest.mark.parametrize("trailer", [b"X: y\r\n" * 10_000, b"x" * 60_000], ids=["many", "long"])
+def test_what_stands_behind_a_body_is_not_kept(both, trailer):
+    """Headers may stand there, which else would be collected without an end."""
+    port, *_ = both
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as made:
+        made.sendall(head)
+        assert made.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            made.sendall(trailer * 1000)  # 60 MB
+
+
 def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(both):
     port, *_ = both
     export = "/ogc/collections/{}/export?f=geojsonl"
