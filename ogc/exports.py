@@ -1,8 +1,9 @@
 """Files of any query: text formats stream from PostGIS as they are made, the others are written.
 
-PostGIS writes the rows (COPY, one statement, so one snapshot). Text goes through a temporary file
-to the client, so that a slow one holds no connection; what GDAL or Arrow must write is written by
-a child process (`export_child.py`), which this one only feeds with bytes.
+PostGIS writes the rows (COPY, one statement, so one snapshot). Text goes to the client as it comes,
+and the rest of it through a temporary file once he is slow, so that he holds no connection; what
+GDAL or Arrow must write is written by a child process (`export_child.py`), which this one only
+feeds with bytes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -31,7 +34,9 @@ from ogc.queries import Query
 
 MAX_FEATURES = 2_000_000  # over HTTP; the command has no limit
 _SECONDS = 900
-_CHUNK = 1 << 18
+_CHUNK = 1 << 20
+_AHEAD = 8  # chunks that wait in memory for the client
+_PATIENCE = 5.0  # seconds of an export in which the database may wait for him
 _PAGING = frozenset({"limit", "offset", "cursor", "count", "sortby", "skipGeometry"})
 # One for each core of a small machine: more at once would only be slower together.
 _places = threading.BoundedSemaphore(2)
@@ -164,8 +169,18 @@ class Source:
             row = connection.execute(cast("Any", statement), parameters).fetchone()
         return int(row[0]) if row else 0
 
-    def copy(self, statement: str, parameters: dict[str, Any], options: str, sink: Sink) -> None:
-        """Write what COPY gives for a query. Where `sink` raises, the query is cancelled."""
+    def copy(
+        self,
+        statement: str,
+        parameters: dict[str, Any],
+        options: str,
+        sink: Sink,
+        between: bytes = b"",
+    ) -> None:
+        """Write what COPY gives for a query, with `between` after each row but the last.
+
+        Where `sink` raises, the query is cancelled.
+        """
         with self._open() as connection, connection.cursor() as cursor:
             copying = cast("Any", f"COPY ({statement}) TO STDOUT (FORMAT csv, {options})")
             with cursor.copy(copying, parameters) as copy:
@@ -177,9 +192,10 @@ class Source:
                     self.rows += 1
                     size += len(block)
                     if size > _CHUNK:
-                        sink.write(b"".join(held))
-                        held, size = [], 0
-                sink.write(b"".join(held))
+                        sink.write(between.join(held))
+                        held, size = [b""], 0
+                if size:
+                    sink.write(between.join(held))
 
     @contextmanager
     def _open(self) -> Iterator[psycopg.Connection[Any]]:
@@ -270,6 +286,9 @@ class Export:
         self._folder = tempfile.TemporaryDirectory(prefix="landdata-export-")
         self._path = Path(self._folder.name) / "export"
         self._moved = threading.Condition()
+        self._ahead: deque[bytes] = deque()
+        self._patience = _PATIENCE
+        self._file: BinaryIO | None = None  # what comes after them
         self._size = 0
         self._error: BaseException | None = None
         self._done = self._stopped = False
@@ -282,13 +301,12 @@ class Export:
                     hint="Ask for less, or with the header `Prefer: respond-async`.",
                     code="too-much",
                 )
-            self._path.touch()
         except BaseException:
             self._end()
             raise
         self._thread.start()
         with self._moved:
-            self._moved.wait_for(lambda: self._size or self._done)
+            self._moved.wait_for(lambda: self._ahead or self._size or self._done)
         if self._error is not None:
             self.close()
             raise self._error
@@ -296,24 +314,36 @@ class Export:
     def blocks(self) -> Iterator[bytes]:
         """Yield the bytes of the file as they come."""
         try:
-            with self._path.open("rb") as file:
-                while True:
-                    with self._moved:
-                        self._moved.wait_for(lambda: self._size > file.tell() or self._done)
-                    block = file.read(_CHUNK)
-                    if block:
+            while (block := self._next_ahead()) is not None:
+                yield block
+            if self._size:
+                with self._path.open("rb") as file:
+                    while block := self._next_of(file):
                         yield block
-                    elif self._error is not None:
-                        raise self._error
-                    elif self._done:
-                        return
+            if self._error is not None:
+                raise self._error
         finally:
             self.close()
+
+    def _next_ahead(self) -> bytes | None:
+        with self._moved:
+            self._moved.wait_for(lambda: self._ahead or self._size or self._done)
+            if not self._ahead:
+                return None
+            self._moved.notify_all()
+            return self._ahead.popleft()
+
+    def _next_of(self, file: BinaryIO) -> bytes:
+        with self._moved:
+            self._moved.wait_for(lambda: self._size > file.tell() or self._done)
+        return file.read(_CHUNK)
 
     def close(self) -> None:
         """Stop it, and remove what was written."""
         self._stopped = True
         if self._thread.ident is not None:
+            with self._moved:
+                self._moved.notify_all()
             if not self._done:
                 self._source.stop()
             self._thread.join()
@@ -322,19 +352,35 @@ class Export:
 
     def write(self, data: bytes) -> None:
         """Take bytes from the database."""
-        if self._stopped:
-            raise _GaveUp
+        with self._moved:
+            in_memory = self._file is None and self._keeps_up()
+            if self._stopped:
+                raise _GaveUp
+            if in_memory:
+                self._ahead.append(data)
+                self._moved.notify_all()
+                return
+        if self._file is None:
+            self._file = self._path.open("wb")
         self._file.write(data)
         self._file.flush()
         with self._moved:
             self._size += len(data)
             self._moved.notify_all()
 
+    def _keeps_up(self) -> bool:
+        """Wait a little for the client; whether there is room in memory for the next bytes."""
+        began = time.monotonic()
+        room = self._moved.wait_for(
+            lambda: len(self._ahead) < _AHEAD or self._stopped, self._patience
+        )
+        self._patience -= time.monotonic() - began
+        return room
+
     def _fill(self, source: Source, query: Query, name: str) -> None:
         try:
             if FORMATS[name].text:
-                with self._path.open("wb") as self._file:
-                    _write_text(source, query, name, self)
+                _write_text(source, query, name, self)
             else:
                 made = self._path.with_name(filename(query.collection, name))
                 _write_file(source, query, name, made, self)
@@ -350,6 +396,9 @@ class Export:
             )
         except BaseException as error:
             self._error = error
+        if self._file is not None:
+            with suppress(OSError):  # what could not be written is told already
+                self._file.close()
         with self._moved:
             self._done = True
             self._moved.notify_all()
@@ -399,14 +448,14 @@ def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
         urn = f"urn:ogc:def:crs:EPSG::{query.crs.srid}"
         head += f'"crs":{{"type":"name","properties":{{"name":"{urn}"}}}},'
     listed = _Listed(sink, (head + '"features":[\n').encode())
-    source.copy(statement, parameters, raw, listed)
+    source.copy(statement, parameters, raw, listed, between=b",")
     sink.write((b"" if listed.begun else listed.head) + b"]}\n")
 
 
 class _Listed:
-    """Puts a head before the first line, and a comma between lines.
+    """Puts a head before the first row.
 
-    With the first line and not earlier: what fails before it is refused instead of broken off.
+    With it and not earlier: what fails before it is refused instead of broken off.
     """
 
     def __init__(self, sink: Sink, head: bytes) -> None:
@@ -415,11 +464,9 @@ class _Listed:
         self.begun = False
 
     def write(self, data: bytes) -> None:
-        """Take whole lines."""
-        if data:
-            lines = data[:-1].replace(b"\n", b",\n")
-            self._sink.write((b",\n" if self.begun else self.head) + lines)
-            self.begun = True
+        """Take whole rows."""
+        self._sink.write(data if self.begun else self.head + data)
+        self.begun = True
 
 
 def _jsonfg(query: Query) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -373,6 +374,41 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
         blocks = exports.Export(exports.Source(service(still).url), query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
+
+
+@pytest.fixture
+def not_read(still, query, monkeypatch):
+    """An export of whose first blocks three are kept in memory, until all of it has been made."""
+    for name, value in {"_CHUNK": 500, "_AHEAD": 3, "_PATIENCE": 0.1}.items():
+        monkeypatch.setattr(exports, name, value)
+    made = exports.Export(exports.Source(service(still).url), query, "geojson")
+    reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
+    until = time.monotonic() + 20
+    while service(still).reader.rows(reading, {}) != [(0,)]:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    return made
+
+
+def test_a_client_who_takes_nothing_holds_no_connection(still, not_read):
+    blocks = list(not_read.blocks())
+    assert len(blocks) > 3
+    assert b"".join(blocks) == export(still, f="geojson").data
+
+
+@pytest.fixture
+def no_room():
+    """The limit of a process stands for a full disk, which a test can't make everywhere."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(no_room, not_read):
+    with pytest.raises(exports.Unavailable) as told:
+        list(not_read.blocks())
+    assert told.value.code == "no-room"
 
 
 def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, monkeypatch):
