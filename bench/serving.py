@@ -1,7 +1,8 @@
 """How fast features and tiles are served, beside other servers over the same rows.
 
-    python bench/serving.py [--parcels 1000000] [--clients 1,8,32] [--seconds 2] [--home FOLDER]
-                            [--servers NAME,…] [--cases NAME,…] [--export] [--json FILE]
+    python bench/serving.py [--parcels 1000000] [--clients 1,8,32] [--seconds 2] [--rounds 1]
+                            [--servers NAME,…] [--cases NAME/…] [--export] [--json FILE]
+                            [--home FOLDER]
 
 Makes an embedded PostGIS of its own below the temporary folder and imports PARCELS made-up ones,
 once: the store is kept for the next run (`--home` names another place; `--drop` removes it).
@@ -17,7 +18,8 @@ an order of the server's own, as many. Each cell begins with a second that is no
 which everybody makes the connections that so many clients need. After it, and after the cell, it
 is waited until nobody works any more, and a server that still does is started anew. The cluster
 is started with room for the connections of all servers at once. Prints requests a second, and the
-50th and 99th percentile in ms. `--export` measures the whole table instead: seconds, and memory.
+50th and 99th percentile in ms; of several rounds, in which all servers are asked in turn, the
+median of each. `--export` measures the whole table instead: seconds, and memory.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ import json
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -533,6 +536,7 @@ def main() -> None:
     arguments.add_argument("--home", type=Path)
     arguments.add_argument("--clients", default="1,8,32")
     arguments.add_argument("--seconds", type=float, default=2)
+    arguments.add_argument("--rounds", type=int, default=1)
     arguments.add_argument("--servers", default="")
     arguments.add_argument("--cases", default="")
     arguments.add_argument("--export", action="store_true")
@@ -577,9 +581,12 @@ def measure(database: dict[str, str], given: argparse.Namespace) -> list[dict[st
             return exports(database, facts, running)
         clients = [int(each) for each in given.clients.split(",")]
         return [
-            found for case in cases for found in column(database, facts, case, running, clients,
-                                                        given.seconds)
-        ]  # fmt: skip
+            found
+            for case in cases
+            for found in column(
+                database, facts, case, running, clients, seconds=given.seconds, rounds=given.rounds
+            )
+        ]
 
 
 def chosen_servers(names: str) -> list[Server]:
@@ -597,9 +604,11 @@ def column(
     case: Case,
     running: Sequence[Running],
     clients: Sequence[int],
+    *,
     seconds: float,
+    rounds: int,
 ) -> list[dict[str, Any]]:
-    """Ask everybody one question, by more and more clients."""
+    """Ask everybody one question, by more and more clients; return the medians of the rounds."""
     known: dict[str, Any] = {}
     asked: list[tuple[Running, list[str]]] = []
     for each in running:
@@ -614,23 +623,27 @@ def column(
     def rest() -> None:
         settle(database, running)
 
-    def tell(name: str, number: int, found: dict[str, Any]) -> None:
-        results.append({"server": name, "case": case.name, "clients": number, **found})
-        wrong = f"   {found['errors']} errors" if found["errors"] else ""
-        print(
-            f"{case.name:12} {number:3} clients {name:20} {found['per_second']:9.1f}/s"
-            f"   p50 {found['p50_ms']:9.2f} ms   p99 {found['p99_ms']:9.2f} ms{wrong}",
-            flush=True,
-        )
-
     for number in clients:
+        cells: dict[str, list[dict[str, Any]]] = {}
         # one after the other, so that what else the machine does is alike for all
         for name, built in zip(RAW, (False, True), strict=True):
             if not (built and case.media == MVT):
-                tell(name, number, raw_cell(database, case.raw(facts, built), number, seconds))
-        for each, paths in asked:
-            tell(each.server.name, number, cell(each.base, case, paths, number, seconds, rest))
-            rest()
+                cells[name] = [raw_cell(database, case.raw(facts, built), number, seconds)]
+        for _ in range(rounds):
+            for each, paths in asked:
+                found = cell(each.base, case, paths, number, seconds, rest)
+                cells.setdefault(each.server.name, []).append(found)
+                rest()
+        for name, measured in cells.items():
+            found = {key: statistics.median(each[key] for each in measured) for key in measured[0]}
+            found["errors"] = sum(each["errors"] for each in measured)
+            results.append({"server": name, "case": case.name, "clients": number, **found})
+            wrong = f"   {found['errors']} errors" if found["errors"] else ""
+            print(
+                f"{case.name:12} {number:3} clients {name:20} {found['per_second']:9.1f}/s"
+                f"   p50 {found['p50_ms']:9.2f} ms   p99 {found['p99_ms']:9.2f} ms{wrong}",
+                flush=True,
+            )
     return results
 
 
