@@ -41,6 +41,7 @@ import psycopg
 from psycopg import sql
 from sqlalchemy.engine import URL
 
+from landdata import durable
 from landdata.errors import LandDataError, Unavailable
 
 DATABASE: Final = "landdata"
@@ -207,7 +208,7 @@ class Cluster:
         password = self.home / f"{new.name}.password"
         try:
             self._give(new, 0o700)
-            _write_private(password, facts["passwords"][SUPERUSER] + "\n")
+            durable.write_private(password, facts["passwords"][SUPERUSER] + "\n")
             self._give(password, 0o600)
             done = self._run(
                 programs["initdb"], "-D", str(new), "-U", SUPERUSER, f"--pwfile={password}",
@@ -227,7 +228,7 @@ class Cluster:
                     "include 'landdata.conf'\n"
                 )
             new.rename(self.data)
-            _sync(self.home)
+            durable.sync(self.home)
         finally:
             password.unlink(missing_ok=True)
             shutil.rmtree(new, ignore_errors=True)
@@ -401,7 +402,7 @@ class Cluster:
             }
         text = "".join(f"{name} = {_quoted(value)}\n" for name, value in values.items())
         conf = self.data / "landdata.conf"
-        _write_private(conf, text)
+        durable.write_private(conf, text)
         self._give(conf, 0o600)
 
     def _open_log(self) -> None:
@@ -480,7 +481,7 @@ class Cluster:
         return facts
 
     def _write_facts(self, facts: dict[str, Any]) -> None:
-        _write_private(self._facts_file, json.dumps(facts, indent=2) + "\n")
+        durable.write_private(self._facts_file, json.dumps(facts, indent=2) + "\n")
 
     def _connect(self, database: str) -> psycopg.Connection[tuple[Any, ...]]:
         """Connect as superuser, waiting while the server recovers from a crash."""
@@ -643,29 +644,6 @@ def _has_postgis(folder: Path, version: int) -> bool:
         if said:
             shares.append(Path(said))
     return any((share / "extension" / "postgis.control").exists() for share in shares)
-
-
-def _write_private(path: Path, text: str) -> None:
-    """Replace the file as a whole, readable by its owner alone from its first byte."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _is_private(folder: Path, uid: int) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from landdata import durable
 from landdata.models import Batch
 from landdata.settings import Settings
 
@@ -49,7 +50,7 @@ def keep(session: Session, settings: Settings, file: Path, name: str) -> str:
             place.parent.mkdir(parents=True, exist_ok=True)
             Path(new).replace(place)
             for folder in place.parents[:3]:
-                _sync(folder)
+                durable.sync(folder)
     finally:
         Path(new).unlink(missing_ok=True)
     return digest.hexdigest()
@@ -73,14 +74,6 @@ def let_go(session: Session, settings: Settings, batch: Batch) -> None:
 def _lock_of(sha256: str) -> dict[str, int]:
     """Return the kind and key of the advisory lock of a file."""
     return {"kind": _FILE, "key": int(sha256[:8], 16) - (1 << 31)}
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _place(settings: Settings, sha256: str, name: str) -> Path:

@@ -17,6 +17,7 @@ ALLOWED = {
     "landdata.findings": set(),
     "landdata.identifiers": {"landdata.errors"},
     "landdata.land_use": {"landdata.errors"},
+    "landdata.durable": set(),
     "landdata.survey": GROUND | {"landdata.land_use"},
     "landdata.topology": GROUND | {"landdata.land_use"},
     "landdata.jobs": GROUND
@@ -28,7 +29,7 @@ ALLOWED = {
         "landdata.webhooks",
     },
     "landdata.ground": GROUND | {"landdata.db", "landdata.survey", "landdata.topology"},
-    "landdata.originals": GROUND | {"landdata.models"},
+    "landdata.originals": GROUND | {"landdata.durable", "landdata.models"},
     "landdata.publications": {"landdata.db"},
     "landdata.webhooks": {
         "landdata.db",
@@ -37,7 +38,7 @@ ALLOWED = {
         "landdata.publications",
     },
     "landdata.check": GROUND | {"landdata.survey", "landdata.topology"},
-    "landdata.cluster": GROUND,
+    "landdata.cluster": GROUND | {"landdata.durable"},
     "landdata.models": set(),
     "landdata.staging": set(),
     "landdata.db": {
