@@ -1,8 +1,10 @@
-"""What the processes of a benchmark use: memory and CPU, read from /proc."""
+"""What processes use, read from /proc, and what the machine takes for itself."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,3 +42,25 @@ def worked(pids: Sequence[int]) -> int:
         except (OSError, IndexError):
             continue
     return total
+
+
+def halts(seconds: float) -> list[float]:
+    """For how many ms the machine does not let processes run, of which each processor has one.
+
+    They only look at the clock, so whoever is measured has these halts too, where all processors
+    are at work. Those of half a millisecond and more.
+    """
+    processors = len(os.sched_getaffinity(0))
+    with multiprocessing.Pool(processors) as pool:
+        return [each for found in pool.map(_halts, [seconds] * processors, 1) for each in found]
+
+
+def _halts(seconds: float) -> list[float]:
+    found = []
+    end = (last := time.perf_counter()) + seconds
+    while last < end:
+        now = time.perf_counter()
+        if now - last >= 0.0005:
+            found.append((now - last) * 1000)
+        last = now
+    return found

@@ -16,10 +16,11 @@ statements by `pgbench`. Both share the machine with servers and database, as th
 Before a case is measured, each server's first answers must hold the same parcels; of a page in
 an order of the server's own, as many. Each cell begins with a second that is not counted, in
 which everybody makes the connections that so many clients need. After it, and after the cell, it
-is waited until nobody works any more, and a server that still does is started anew. The cluster
-is started with room for the connections of all servers at once. Prints requests a second, and the
-50th and 99th percentile in ms; of several rounds, in which all servers are asked in turn, the
-median of each. `--export` measures the whole table instead: seconds, and memory.
+is waited until nobody works any more, and a server that still does is started anew. Before each
+case it is told how long the machine halts busy processes by itself: a 99th percentile holds these
+too. The cluster is started with room for the connections of all servers at once. Prints requests a
+second, and the 50th and 99th percentile in ms; of several rounds, in which all servers are asked in
+turn, the median of each. `--export` measures the whole table instead: seconds, and memory.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ from urllib.parse import quote, urlsplit
 import bare
 import numpy as np
 import psycopg
-from processes import resident, worked
+from processes import halts, resident, worked
 from psycopg.conninfo import make_conninfo
 from servers import SERVERS, Running, Server
 
@@ -63,6 +64,7 @@ SOME = 500
 CONNECTIONS = 400  # of the database: all servers hold theirs at once
 FEW, SLOW = 10, 5.0  # a server that gives fewer answers is asked for so many seconds
 WARM_UP = 1.0  # seconds of each cell that are not counted
+HALTS = 4.0  # seconds in which the machine's own halts are counted
 RAW = "raw, stored", "raw, built"
 GEOJSON, MVT = "application/geo+json", "application/vnd.mapbox-vector-tile"
 TABLES = """
@@ -623,6 +625,13 @@ def column(
     def rest() -> None:
         settle(database, running)
 
+    rest()
+    halted = halts(HALTS)
+    print(
+        f"{case.name:12} the machine halts {len(halted) / HALTS:.1f} times a second,"
+        f" {sum(halted) / HALTS:.0f} ms of it, {max(halted, default=0):.0f} ms at most",
+        flush=True,
+    )
     for number in clients:
         cells: dict[str, list[dict[str, Any]]] = {}
         # one after the other, so that what else the machine does is alike for all
