@@ -7,6 +7,7 @@ import http.client
 import json
 import re
 import socket
+import threading
 import time
 from contextlib import closing
 from urllib.parse import parse_qsl, urlsplit
@@ -15,8 +16,10 @@ import brotli
 import pytest
 import served
 import stored
+import uvicorn
 
 from landdata import db
+from portal import connection
 from portal.app import ALWAYS, create_app
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -345,3 +348,46 @@ def test_links_begin_with_the_address_of_the_settings(make_store):
         later = {"Prefer": "respond-async"}
         _, told_headers, _ = ask(port, "/ogc/collections/parcels/export?f=csv", headers=later)
         assert dict(told_headers)["location"].startswith(f"{url}/ogc/exports/")
+
+
+async def whatever(scope, receive, send):
+    """An application that says yes."""
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]}
+    await send(head)
+    await send({"type": "http.response.body", "body": b"yes"})
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """A port at which a head has half a second to come."""
+    monkeypatch.setattr(connection, "SECONDS", 0.5)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(whatever, http=connection.Connection, lifespan="off", log_config=None)
+    serving = uvicorn.Server(config)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield listening.getsockname()[1]
+    serving.should_exit = True
+    thread.join()
+
+
+def drip(made):
+    for _ in range(300):
+        time.sleep(0.1)
+        made.sendall(b"x")
+
+
+def test_who_is_slow_with_a_head_is_hung_up_on_and_who_only_rests_is_not(hurried):
+    silent, slow, resting = (
+        socket.create_connection(("127.0.0.1", hurried), timeout=30) for _ in range(3)
+    )
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with silent, slow, resting:
+        resting.sendall(whole)
+        assert resting.recv(1000).endswith(b"yes")
+        slow.sendall(whole[:-2] + b"X: ")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            drip(slow)
+        assert silent.recv(1000) == b""
+        resting.sendall(whole)
+        assert resting.recv(1000).endswith(b"yes")
