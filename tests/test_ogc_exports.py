@@ -378,36 +378,38 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
 
 @pytest.fixture
 def not_read(still, query, monkeypatch):
-    """An export of whose first blocks three are kept in memory, until all of it has been made."""
+    """Makes an export until its end, of whose first blocks three are kept in memory."""
     for name, value in {"_CHUNK": 500, "_AHEAD": 3, "_PATIENCE": 0.1}.items():
         monkeypatch.setattr(exports, name, value)
-    made = exports.Export(exports.Source(service(still).url), query, "geojson")
-    reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
-    until = time.monotonic() + 20
-    while service(still).reader.rows(reading, {}) != [(0,)]:
-        assert time.monotonic() < until
-        time.sleep(0.05)
+
+    def made():
+        of = exports.Export(exports.Source(service(still).url), query, "geojson")
+        reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
+        until = time.monotonic() + 20
+        while service(still).reader.rows(reading, {}) != [(0,)]:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        return of.blocks()
+
     return made
 
 
 def test_a_client_who_takes_nothing_holds_no_connection(still, not_read):
-    blocks = list(not_read.blocks())
+    blocks = list(not_read())
     assert len(blocks) > 3
     assert b"".join(blocks) == export(still, f="geojson").data
 
 
-@pytest.fixture
-def no_room():
+def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(not_read):
     """The limit of a process stands for a full disk, which a test can't make everywhere."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(no_room, not_read):
+    try:
+        blocks = not_read()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     with pytest.raises(exports.Unavailable) as told:
-        list(not_read.blocks())
+        list(blocks)
     assert told.value.code == "no-room"
 
 
