@@ -191,8 +191,9 @@ def _listening(host: str, port: int) -> socket.socket:
     try:
         made = socket.create_server((host, port), family=family, backlog=2048)
     except OSError as error:
+        why = str(error.strerror).partition(" (while")[0]  # Python repeats the address there
         raise Unavailable(
-            f"Can't listen on {host}:{port}: {error.strerror}.",
+            f"Can't listen on {host}:{port}: {why}.",
             hint="Stop what listens there, or set LANDDATA_PORT to another port.",
             code="port-taken",
         ) from None

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from landdata import serve
+from landdata.errors import Unavailable
 from landdata.settings import Settings
 
 ROWS = 20_000
@@ -213,3 +215,11 @@ def test_workers_end_when_the_service_is_killed(serving: Serving) -> None:
     serving.process.kill()
     serving.process.wait()
     assert until(lambda: not any(map(runs, workers)))
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(Unavailable) as told:
+            serve.run(settings.model_copy(update={"port": port}))
+    assert told.value.message == f"Can't listen on 127.0.0.1:{port}: Address already in use."
