@@ -35,6 +35,7 @@ from ogc.queries import Query
 MAX_FEATURES = 2_000_000  # over HTTP; the command has no limit
 _SECONDS = 900
 _CHUNK = 1 << 20
+_OFTEN = 0.5  # seconds after which less than a chunk is sent too
 _AHEAD = 8  # chunks that wait in memory for the client
 _PATIENCE = 5.0  # seconds of an export in which the database may wait for him
 _PAGING = frozenset({"limit", "offset", "cursor", "count", "sortby", "skipGeometry"})
@@ -187,13 +188,16 @@ class Source:
                 held: list[bytes] = []
                 size = 0
                 self.rows = -1 if "HEADER" in options else 0
+                due = time.monotonic() + _OFTEN
                 for block in copy:  # a row
                     held.append(bytes(block))
                     self.rows += 1
                     size += len(block)
-                    if size > _CHUNK:
+                    # where rows are slow to come, it is learnt with each that the client has left
+                    if size > _CHUNK or time.monotonic() > due:
                         sink.write(between.join(held))
                         held, size = [b""], 0
+                        due = time.monotonic() + _OFTEN
                 if size:
                     sink.write(between.join(held))
 

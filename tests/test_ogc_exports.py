@@ -364,6 +364,21 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
+def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, monkeypatch):
+    copy = exports.Source.copy
+    # PostgreSQL sends full buffers: the second row pushes the first one out
+    slow = (
+        "SELECT repeat(row[1], 20000) || pg_sleep(row[2]::int)"
+        " FROM (VALUES (ARRAY['a', '0']), (ARRAY['b', '1']), (ARRAY['c', '60'])) AS t (row)"
+    )
+    monkeypatch.setattr(exports.Source, "copy", lambda self, *args: copy(self, slow, {}, *args[2:]))
+    made = exports.Export(exports.Source(service(still).url), query, "geojsonl")
+    try:
+        assert next(made.blocks()) == b"a" * 20000 + b"\n"
+    finally:
+        made.close()
+
+
 def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
     def endless(self, statement, parameters, options, sink):
         while True:
