@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 
@@ -51,8 +51,9 @@ def halts(seconds: float) -> list[float]:
     are at work. Those of half a millisecond and more.
     """
     processors = len(os.sched_getaffinity(0))
-    with multiprocessing.Pool(processors) as pool:
-        return [each for found in pool.map(_halts, [seconds] * processors, 1) for each in found]
+    # not multiprocessing's own pool: it ends its processes by a signal, which a benchmark handles
+    with ProcessPoolExecutor(processors) as pool:
+        return [each for found in pool.map(_halts, [seconds] * processors) for each in found]
 
 
 def _halts(seconds: float) -> list[float]:
