@@ -1,14 +1,17 @@
 """A client's connection: HTTP/1.1 as the web server reads and writes it, bounded and mild.
 
 uvicorn and llhttp do the work. What is added: how much a request may be and how long it may take
-to come; letters in an address that were sent as they are; a body that nobody wants is read off
-before the connection is closed, else the answer could be lost with it; and HTTP/1.0.
+to come; for how long an answer may wait to be taken; letters in an address that were sent as they
+are; a body that nobody wants is read off before the connection is closed, else the answer could be
+lost with it; and HTTP/1.0.
 """
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import termios
 from asyncio import TimerHandle, Transport
 from functools import partial
 from typing import Any
@@ -23,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
 # bytes; httptools itself has no bounds. A body is only read off, and what may stand behind it.
 MOST_ADDRESS, MOST_HEAD, MOST_BODY = 65_534, 256 << 10, 16 << 20
 SECONDS = 30  # for which a client may send the head of a request, or a body after its answer
+TAKING = 300  # seconds in which a client has to take something of an answer that waits for it
 
 _REFUSALS = {
     400: "This is no request of HTTP/1.1.",
@@ -40,6 +44,7 @@ class Connection(HttpToolsProtocol):
     _read = 0  # bytes of the head, or of what comes after it
     _keep = True  # the connection after the answer
     _refused: int | None = None  # why no more is read, as a status
+    _stuck: TimerHandle | None = None  # hangs up on who takes nothing
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
@@ -50,6 +55,19 @@ class Connection(HttpToolsProtocol):
         """Forget it."""
         self._in_time()
         super().connection_lost(exc)
+        if self._stuck is not None:
+            self._stuck.cancel()
+
+    def pause_writing(self) -> None:
+        """Wait for the client to take what is written, as long as it takes something."""
+        super().pause_writing()
+        self._wait()
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        super().resume_writing()
+        if self._stuck is not None:
+            self._stuck.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Read on."""
@@ -132,6 +150,14 @@ class Connection(HttpToolsProtocol):
     def _limit(self) -> None:
         self._late = self.loop.call_later(SECONDS, self.transport.close)
 
+    def _wait(self, before: int | None = None) -> None:
+        """Hang up if nothing was taken since `before` bytes waited; else wait on."""
+        waiting = self.transport.get_write_buffer_size() + _unsent(self.transport)
+        if before is not None and waiting >= before:
+            _reset(self.transport)
+        else:
+            self._stuck = self.loop.call_later(TAKING, self._wait, waiting)
+
     def _in_time(self) -> None:
         if self._late is not None:
             self._late.cancel()
@@ -161,7 +187,19 @@ async def _until_closed(
     except BaseException:
         if not cycle.response_started:  # it is told that something is wrong
             raise
-        own = cycle.transport.get_extra_info("socket")
-        own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        cycle.transport.abort()
+        _reset(cycle.transport)
         raise
+
+
+def _unsent(transport: Transport) -> int:
+    """What the system holds for the client, in bytes: it may be long in asking for more."""
+    own = transport.get_extra_info("socket")
+    (held,) = struct.unpack("i", fcntl.ioctl(own.fileno(), termios.TIOCOUTQ, b"\0" * 4))
+    return int(held)
+
+
+def _reset(transport: Transport) -> None:
+    """Break a connection off, so that what has come is not taken for all there is."""
+    own = transport.get_extra_info("socket")
+    own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import http.client
 import json
+import queue
 import re
 import socket
 import threading
@@ -350,8 +351,20 @@ def test_links_begin_with_the_address_of_the_settings(make_store):
         assert dict(told_headers)["location"].startswith(f"{url}/ogc/exports/")
 
 
+MUCH = 64 << 20  # bytes, more than the system holds for a connection
+_ended = queue.SimpleQueue()
+
+
 async def whatever(scope, receive, send):
-    """An application that says yes."""
+    """An application that says yes, or much."""
+    if scope["path"] == "/much":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):
+            half = b"x" * (MUCH // 2)
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        _ended.put(scope["http_version"])
+        return
     head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]}
     await send(head)
     await send({"type": "http.response.body", "body": b"yes"})
@@ -359,8 +372,9 @@ async def whatever(scope, receive, send):
 
 @pytest.fixture
 def hurried(monkeypatch):
-    """A port at which a head has half a second to come."""
+    """A port at which a head has half a second to come, and an answer a second to be taken."""
     monkeypatch.setattr(connection, "SECONDS", 0.5)
+    monkeypatch.setattr(connection, "TAKING", 1.0)
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(whatever, http=connection.Connection, lifespan="off", log_config=None)
     serving = uvicorn.Server(config)
@@ -391,3 +405,26 @@ def test_who_is_slow_with_a_head_is_hung_up_on_and_who_only_rests_is_not(hurried
         assert silent.recv(1000) == b""
         resting.sendall(whole)
         assert resting.recv(1000).endswith(b"yes")
+
+
+def read_off(made):
+    while made.recv(1 << 20):
+        pass
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_who_takes_nothing_is_hung_up_on_and_who_takes_slowly_is_not(hurried, version):
+    """Else what is made for them would be held for as long as they like."""
+    idle, slow = (socket.create_connection(("127.0.0.1", hurried), timeout=30) for _ in range(2))
+    with idle, slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        for one in (idle, slow):
+            one.sendall(f"GET /much HTTP/{version}\r\nConnection: close\r\n\r\n".encode())
+        taken = 0
+        while block := slow.recv(1 << 20):
+            taken += len(block)
+            time.sleep(0.005)
+        assert taken > MUCH
+        assert {_ended.get(timeout=30) for _ in range(2)} == {version}
+        with pytest.raises(ConnectionResetError):
+            read_off(idle)
