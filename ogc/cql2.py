@@ -136,6 +136,7 @@ class _Term:
     sql: str = ""
     literal: Any = None
     name: str | None = None
+    long: bool = False  # a whole number of 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -363,7 +364,8 @@ class _Compiler:
         if (name := _property(node)) is not None:
             known = self._known(name)
             column = _column(known)
-            return _Term(_SORTS[known.kind], column, name=name)
+            long = known.kind == "integer" and known.bits == 64
+            return _Term(_SORTS[known.kind], column, name=name, long=long)
         if "date" in node:
             return _Term("date", literal=_date(node["date"]))
         if "timestamp" in node:
@@ -392,6 +394,11 @@ class _Compiler:
     def _alike(self, a: _Term, b: _Term) -> tuple[_Term, _Term]:
         """Bring two operands to one type, the literal to that of the property."""
         if a.sort == b.sort and a.sort != "list":
+            for one, other in ((a, b), (b, a)):
+                if one.long and _rounded(other.literal):
+                    raise _bad(f"{one.name} is a whole number of 64 bits, of which CQL2 text"
+                               " keeps those up to 9,007,199,254,740,992; write a larger one in"
+                               " CQL2 JSON, with all its digits")  # fmt: skip
             return a, b
         for one, other, turned in ((a, b, False), (b, a, True)):
             if one.literal is None or other.literal is not None:
@@ -630,3 +637,8 @@ def _geometry(node: dict[str, Any], asked: crs.Crs, storage: int) -> BaseGeometr
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _rounded(number: Any) -> bool:
+    """Tell whether a number of 64 bits may be another one than was written: a float has 53."""
+    return isinstance(number, float) and 2.0**53 <= abs(number) < 2.0**63

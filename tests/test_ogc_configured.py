@@ -431,6 +431,9 @@ def test_types_are_those_of_the_table(odd):
     ):  # fmt: skip
         page = odd.get(f"{items}?{query}")
         assert [each["id"] for each in page.json["features"]] == ids, (query, page.text)
+    for rounded in ("id = 9007199254740993", "id IN (7, 9007199254740993)", "big > -1e17"):
+        told = odd.get(items, query_string={"filter": rounded})
+        assert (told.status_code, "CQL2 JSON" in told.text) == (400, True), rounded
     assert odd.get(f"{items}?big=9223372036854775808").status_code == 400
     assert odd.get(f"{items}?small=32768").json["features"] == []
     assert odd.get(f"{items}?flag=1").status_code == 400
