@@ -1,8 +1,8 @@
-"""The OGC API as a Flask blueprint at `/ogc`: which address is answered by what, and errors.
+"""The OGC API as a Flask blueprint at `/ogc`: which address is answered by what.
 
 What is told of the service is `ogc.shell`'s, features are `ogc.items`'s, and so on; here they
-become answers. HTML is made from our own templates, which load nothing from afar. Every answer is
-right behind any host name: links begin with the address that was asked.
+become answers. Every answer is right behind any host name: links begin with the address that was
+asked.
 """
 
 from __future__ import annotations
@@ -13,17 +13,15 @@ import json
 import logging
 import threading
 import time
-import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from flask import Blueprint, Response, current_app, render_template, request, send_file
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from flask import Blueprint, Response, request, send_file
+from werkzeug.exceptions import HTTPException
 
 from landdata import db
 from landdata.errors import LandDataError, NotFound, Unavailable
-from landdata.parcels import VIETNAM
 from landdata.settings import Settings
 from ogc import (
     changes,
@@ -31,7 +29,9 @@ from ogc import (
     configured,
     crs,
     export_jobs,
+    export_stream,
     exports,
+    html,
     items,
     openapi,
     parameters,
@@ -64,13 +64,12 @@ from ogc.asked import (
     validators,
 )
 from ogc.asked import links as write_links
-from ogc.config import Collection, Property
+from ogc.config import Collection
+from ogc.errors import READ, WRITES, error_response, nothing
 from ogc.items import Page
 from ogc.queries import Query
 from ogc.reader import Reader, Steps
 
-_READ = "GET, HEAD, OPTIONS"
-_WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _SERVICE_PARAMETERS = ("f", "lang")
 _EXTENT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
@@ -124,8 +123,8 @@ def create_blueprint(settings: Settings, *, strict: bool = True) -> Blueprint:
         made.add_url_rule(rule, name, view, strict_slashes=False)
     # What no rule above takes: a wrong path, or a right one with a method that is not for it.
     # Without it both would be the whole application's errors, in its own form.
-    made.add_url_rule("/", "other_root", _nothing, methods=_WRITES, strict_slashes=False)
-    made.add_url_rule("/<path:rest>", "other", _nothing, methods=("GET", *_WRITES))
+    made.add_url_rule("/", "other_root", nothing, methods=WRITES, strict_slashes=False)
+    made.add_url_rule("/<path:rest>", "other", nothing, methods=("GET", *WRITES))
 
     made.before_request(_failed)
     made.before_request(_options)
@@ -292,7 +291,7 @@ class Service:
             return Response(iter(()), headers=headers)  # how long it is nobody knows yet
         if _wants_a_job():
             return self._export_job(of, name, arguments)
-        export = exports.Export(exports.Source(self.url), query, name)
+        export = export_stream.Export(exports.Source(self.url), query, name)
         made = Response(export.blocks(), headers=headers)
         made.call_on_close(export.close)
         return made
@@ -551,95 +550,8 @@ class Service:
         )
 
     def _html(self, template: str, language: str, **context: Any) -> Response:
-        def translate(vi: str, en: str) -> str:
-            return vi if language == "vi" else en
-
-        text = render_template(
-            f"ogc/{template}",
-            t=translate,
-            language=language,
-            languages=config.LANGUAGES,
-            base=_base(),
-            json_here=_with(f="json"),
-            map_here=_with(f="json", crs=f"{crs.EPSG}3857"),
-            map_assets=Asked(request.environ).root + "/static/vendor",
-            show=functools.partial(_show, language=language),
-            named=_named,
-            crs_name=lambda uri: crs.offered(self.settings.srid)[uri].name,
-            other_language=_with(lang="en" if language == "vi" else "vi"),
-            **context,
-        )
-        return _answer(text.encode(), f"{HTML}; charset=utf-8", language=language)
-
-
-# -- errors ----------------------------------------------------------------------------------
-
-
-_OGC_CODES = {
-    400: "InvalidParameterValue",
-    404: "NotFound",
-    405: "MethodNotAllowed",
-    406: "NotAcceptable",
-}
-
-
-def error_response(error: Exception) -> Response:
-    """Return any error as JSON, with the keys of this project and those of OGC."""
-    headers = {}
-    if isinstance(error, HTTPException):
-        status = error.code or 200
-        if status < 400:
-            return error.get_response()  # type: ignore[return-value]  # a redirect is no error
-        if request.method not in (*_READ.split(", "), *_WRITES):
-            error = _only_read()  # no rule knows it, so each would be called not found
-        if isinstance(error, MethodNotAllowed):
-            headers["Allow"], status = _READ, 405
-        told = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
-    elif isinstance(error, LandDataError):
-        told, status = error, error.status
-        if status == 503:
-            headers["Retry-After"] = "5"
-    else:
-        told, status = unforeseen(error), 500
-    description = f"{told.message} {told.hint}" if told.hint else told.message
-    code = _OGC_CODES.get(status, "NoApplicableCode")
-    body = {**told.as_dict(), "code": code, "description": description}
-    made = Response(dump(body), status, headers, JSON)
-    made.headers["Cache-Control"] = "no-store"
-    return made
-
-
-def unforeseen(error: Exception) -> LandDataError:
-    """Write to the log where it happened, and return what is told of it.
-
-    Nothing that was asked or stored is in either: that may be about a person.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
-    _LOG.error("%s at %s: %s", type(error).__name__, request.endpoint, places)
-    return LandDataError("Something went wrong here; it is written in the log.")
-
-
-def _nothing(rest: str = "") -> Response:
-    """Answer what no rule takes: 405 where another method would do, else 404."""
-    adapter = current_app.create_url_adapter(request)
-    if request.method in _WRITES and adapter is not None:
-        try:
-            rule, _ = adapter.match(method="GET", return_rule=True)
-        except HTTPException:
-            pass
-        else:
-            if rule.endpoint != "ogc.other":
-                raise _only_read()
-    raise NotFound(
-        f"There is nothing at {request.path[:200]!r}.",
-        hint=f"Begin at {_base()}.",
-    )
-
-
-def _only_read() -> MethodNotAllowed:
-    told = f"{request.method[:20]} is not for this address: it is read."
-    return MethodNotAllowed(_READ.split(", "), told)
+        body = html.page(template, language, self.settings.srid, **context)
+        return _answer(body, f"{HTML}; charset=utf-8", language=language)
 
 
 # -- requests and answers --------------------------------------------------------------------
@@ -658,7 +570,7 @@ def _wants_a_job() -> bool:
 def _options() -> Response | None:
     """Answer OPTIONS for every address alike: nothing here changes anything."""
     if request.method == "OPTIONS":
-        return Response(status=204, headers={"Allow": _READ})
+        return Response(status=204, headers={"Allow": READ})
     return None
 
 
@@ -673,7 +585,7 @@ def _open_to_all(response: Response) -> Response:
     for name, value in OPEN.items():
         response.headers[name] = value
     if request.method == "OPTIONS":
-        response.headers["Access-Control-Allow-Methods"] = _READ
+        response.headers["Access-Control-Allow-Methods"] = READ
         response.headers["Access-Control-Allow-Headers"] = (
             "Accept, Accept-Language, If-Modified-Since, If-None-Match, Prefer, Range"
         )
@@ -747,30 +659,3 @@ def _base() -> str:
 
 def _with(**changes: str) -> str:
     return Asked(request.environ).changed(**changes)
-
-
-def _show(value: Any, known: Property, language: str) -> str:
-    """Write a property for people: times as in Vietnam, codes with their areas, null as nothing."""
-    if value is None:
-        return ""
-    if known.kind == "codes":
-        return ", ".join(
-            each["code"] + (f" {each['area']:g} m²" if each.get("area") is not None else "")
-            for each in value
-        )
-    if known.kind == "time":
-        time = dt.datetime.fromisoformat(value).astimezone(VIETNAM)
-        return f"{time:%d/%m/%Y %H:%M:%S}" if language == "vi" else f"{time:%Y-%m-%d %H:%M:%S}"
-    if known.kind == "date" and language == "vi":
-        return f"{dt.date.fromisoformat(value):%d/%m/%Y}"
-    return str(value)
-
-
-def _named(of: Collection, feature: dict[str, Any], language: str) -> str:
-    """Return the heading of a feature: what people call it."""
-    told = feature["properties"]
-    if told.get("number") and told.get("sheet"):
-        if language == "vi":
-            return f"Thửa {told['number']}, tờ {told['sheet']}, xã {told.get('commune', '')}"
-        return f"Parcel {told['number']}, sheet {told['sheet']}, commune {told.get('commune', '')}"
-    return str(told.get("name") or f"{of.item[language].capitalize()} {feature['id']}")

@@ -1,9 +1,8 @@
 """Files of any query: text formats stream from PostGIS as they are made, the others are written.
 
-PostGIS writes the rows (COPY, one statement, so one snapshot). Text goes to the client as it comes,
-and the rest of it through a temporary file once he is slow, so that he holds no connection; what
-GDAL or Arrow must write is written by a child process (`export_child.py`), which this one only
-feeds with bytes.
+PostGIS writes the rows (COPY, one statement, so one snapshot). What GDAL or Arrow must write is
+written by a child process (`export_child.py`), which this one only feeds with bytes. Over HTTP they
+are sent at once (`export_stream.py`) or made as jobs (`export_jobs.py`).
 """
 
 from __future__ import annotations
@@ -13,10 +12,8 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,15 +29,10 @@ from ogc import config, configured, crs, parameters, queries
 from ogc.config import Collection, Property
 from ogc.queries import Query
 
-MAX_FEATURES = 2_000_000  # over HTTP; the command has no limit
 _SECONDS = 900
-_CHUNK = 1 << 20
+CHUNK = 1 << 20  # bytes
 _OFTEN = 0.5  # seconds after which less than a chunk is sent too
-_AHEAD = 8  # chunks that wait in memory for the client
-_PATIENCE = 5.0  # seconds of an export in which the database may wait for him
 _PAGING = frozenset({"limit", "offset", "cursor", "count", "sortby", "skipGeometry"})
-# One for each core of a small machine: more at once would only be slower together.
-_places = threading.BoundedSemaphore(2)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +186,7 @@ class Source:
                     self.rows += 1
                     size += len(block)
                     # where rows are slow to come, it is learnt with each that the client has left
-                    if size > _CHUNK or time.monotonic() > due:
+                    if size > CHUNK or time.monotonic() > due:
                         sink.write(between.join(held))
                         held, size = [b""], 0
                         due = time.monotonic() + _OFTEN
@@ -232,9 +224,9 @@ def write(source: Source, query: Query, name: str, target: Path) -> None:
     """Write all that a query matches to a file. Raises `Unavailable`, `LandDataError`."""
     if FORMATS[name].text:
         with target.open("wb") as file:
-            _write_text(source, query, name, file)
+            write_text(source, query, name, file)
     else:
-        _write_file(source, query, name, target)
+        write_file(source, query, name, target)
 
 
 def to_file(
@@ -270,161 +262,11 @@ def to_file(
     return matched
 
 
-# -- over HTTP -------------------------------------------------------------------------------
-
-
-class Export:
-    """An export on its way: a file that is read while it is still being written.
-
-    `blocks` gives its bytes; where making it fails then, it raises, so that a client never takes
-    half a file for a whole one. Closing it stops the query.
-    """
-
-    def __init__(self, source: Source, query: Query, name: str) -> None:
-        """Start it, and wait until it has begun. Raises as `write`, and where it is too much."""
-        if not _places.acquire(blocking=False):
-            raise Unavailable(
-                "Too many exports are being made here.", hint="Try again in a minute.", code="busy"
-            )
-        self._source = source
-        self._folder = tempfile.TemporaryDirectory(prefix="landdata-export-")
-        self._path = Path(self._folder.name) / "export"
-        self._moved = threading.Condition()
-        self._ahead: deque[bytes] = deque()
-        self._patience = _PATIENCE
-        self._file: BinaryIO | None = None  # what comes after them
-        self._size = 0
-        self._error: BaseException | None = None
-        self._done = self._stopped = False
-        self._thread = threading.Thread(target=self._fill, args=(source, query, name))
-        try:
-            matched = source.count(query)
-            if matched > MAX_FEATURES:
-                raise BadRequest(
-                    f"That are {matched} features; an export has {MAX_FEATURES} at most.",
-                    hint="Ask for less, or with the header `Prefer: respond-async`.",
-                    code="too-much",
-                )
-        except BaseException:
-            self._end()
-            raise
-        self._thread.start()
-        with self._moved:
-            self._moved.wait_for(lambda: self._ahead or self._size or self._done)
-        if self._error is not None:
-            self.close()
-            raise self._error
-
-    def blocks(self) -> Iterator[bytes]:
-        """Yield the bytes of the file as they come."""
-        try:
-            while (block := self._next_ahead()) is not None:
-                yield block
-            if self._size:
-                with self._path.open("rb") as file:
-                    while block := self._next_of(file):
-                        yield block
-            if self._error is not None:
-                raise self._error
-        finally:
-            self.close()
-
-    def _next_ahead(self) -> bytes | None:
-        with self._moved:
-            self._moved.wait_for(lambda: self._ahead or self._size or self._done)
-            if not self._ahead:
-                return None
-            self._moved.notify_all()
-            return self._ahead.popleft()
-
-    def _next_of(self, file: BinaryIO) -> bytes:
-        with self._moved:
-            self._moved.wait_for(lambda: self._size > file.tell() or self._done)
-        return file.read(_CHUNK)
-
-    def close(self) -> None:
-        """Stop it, and remove what was written."""
-        self._stopped = True
-        if self._thread.ident is not None:
-            with self._moved:
-                self._moved.notify_all()
-            if not self._done:
-                self._source.stop()
-            self._thread.join()
-            self._thread = threading.Thread()
-            self._end()
-
-    def write(self, data: bytes) -> None:
-        """Take bytes from the database."""
-        with self._moved:
-            in_memory = self._file is None and self._keeps_up()
-            if self._stopped:
-                raise _GaveUp
-            if in_memory:
-                self._ahead.append(data)
-                self._moved.notify_all()
-                return
-        if self._file is None:
-            self._file = self._path.open("wb")
-        self._file.write(data)
-        self._file.flush()
-        with self._moved:
-            self._size += len(data)
-            self._moved.notify_all()
-
-    def _keeps_up(self) -> bool:
-        """Wait a little for the client; whether there is room in memory for the next bytes."""
-        began = time.monotonic()
-        room = self._moved.wait_for(
-            lambda: len(self._ahead) < _AHEAD or self._stopped, self._patience
-        )
-        self._patience -= time.monotonic() - began
-        return room
-
-    def _fill(self, source: Source, query: Query, name: str) -> None:
-        try:
-            if FORMATS[name].text:
-                _write_text(source, query, name, self)
-            else:
-                made = self._path.with_name(filename(query.collection, name))
-                _write_file(source, query, name, made, self)
-                made.replace(self._path)
-                self._size = self._path.stat().st_size
-        except _GaveUp:
-            pass
-        except OSError as error:
-            self._error = Unavailable(
-                f"The file can't be written here: {error.strerror}.",
-                hint="Ask for less, or when the operator has made room for temporary files.",
-                code="no-room",
-            )
-        except BaseException as error:
-            self._error = error
-        if self._file is not None:
-            with suppress(OSError):  # what could not be written is told already
-                self._file.close()
-        with self._moved:
-            self._done = True
-            self._moved.notify_all()
-
-    @property
-    def stopped(self) -> bool:
-        """Whether nobody wants it any more."""
-        return self._stopped
-
-    def _end(self) -> None:
-        self._folder.cleanup()
-        _places.release()
-
-
-class _GaveUp(Exception):
-    """Whoever asked has left."""
-
-
 # -- text ------------------------------------------------------------------------------------
 
 
-def _write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
+def write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
+    """Write all that a query matches in a form of text. Raises `BadRequest`, `Unavailable`."""
     if name != "jsonfg":
         query = _east_first(query)
     if name == "csv":
@@ -554,10 +396,18 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
     return "string", f"({of.column})::text"
 
 
-def _write_file(
-    source: Source, query: Query, name: str, target: Path, export: Export | None = None
+def write_file(
+    source: Source,
+    query: Query,
+    name: str,
+    target: Path,
+    *,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Feed the child that writes a file. Raises `BadRequest` where the form can't hold it."""
+    """Feed the child that writes a file, as long as it is `wanted`.
+
+    Raises `BadRequest` where the form can't hold it, `GaveUpError`, `Unavailable`, `LandDataError`.
+    """
     known = FORMATS[name]
     of = query.collection
     query = _east_first(query)
@@ -593,7 +443,7 @@ def _write_file(
         pipe = cast("BinaryIO", child.stdin)
         try:
             with suppress(BrokenPipeError):  # the child has ended, and says why
-                source.copy(statement, parameters, "FORCE_QUOTE *", _Feeding(pipe, export))
+                source.copy(statement, parameters, "FORCE_QUOTE *", _Feeding(pipe, wanted))
                 pipe.close()
             failed = child.wait()
         except BaseException:
@@ -620,15 +470,19 @@ def _write_file(
             )
 
 
-class _Feeding:
-    """A pipe that is given up when nobody wants the export any more."""
+class GaveUpError(Exception):
+    """Nobody wants it any more."""
 
-    def __init__(self, pipe: BinaryIO, export: Export | None) -> None:
+
+class _Feeding:
+    """A pipe that is given up when nobody wants the file any more."""
+
+    def __init__(self, pipe: BinaryIO, wanted: Callable[[], bool]) -> None:
         self._pipe = pipe
-        self._export = export
+        self._wanted = wanted
 
     def write(self, data: bytes) -> None:
         """Pass bytes on."""
-        if self._export is not None and self._export.stopped:
-            raise _GaveUp
+        if not self._wanted():
+            raise GaveUpError
         self._pipe.write(data)

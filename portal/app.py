@@ -13,6 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 import ogc.api
 import ogc.asked
+import ogc.errors
 from landdata import db
 from landdata.errors import LandDataError, Unavailable
 from landdata.settings import Settings
@@ -104,7 +105,7 @@ def error_response(error: Exception) -> Response:
     """Return any error as a page for people, as JSON for programs; never with a trace."""
     if f"{request.path}/".startswith(ogc.asked.PREFIX + "/"):
         # what no rule of theirs takes: an address with a line break in it, a method of no rule
-        return ogc.api.error_response(error)
+        return ogc.errors.error_response(error)
     headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         if error.code is None or error.code < 400:
@@ -118,7 +119,7 @@ def error_response(error: Exception) -> Response:
         told = Unavailable("The database does not answer.", hint="Try again later.")
         status = told.status
     else:
-        told, status = ogc.api.unforeseen(error), 500
+        told, status = ogc.errors.unforeseen(error), 500
     if status == 503:
         headers.setdefault("Retry-After", "5")
     if parcels.wants_json():

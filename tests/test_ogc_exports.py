@@ -26,7 +26,7 @@ from landdata import db
 from landdata.cli import cli
 from landdata.errors import NotFound
 from landdata.survey.crs import transformer
-from ogc import exports
+from ogc import export_stream, exports
 
 EXPORT = "/ogc/collections/parcels/export"
 OWN = "http://www.opengis.net/def/crs/EPSG/0/9212"
@@ -355,12 +355,12 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
     stopping = threading.Timer(0.5, source.stop)
     stopping.start()
     with pytest.raises(exports.Unavailable):
-        exports.Export(source, query, name)
+        export_stream.Export(source, query, name)
     stopping.join()
     assert started.is_set()
     assert time.monotonic() - began < 20
     monkeypatch.undo()
-    again = exports.Export(exports.Source(service(still).url), query, "csv")
+    again = export_stream.Export(exports.Source(service(still).url), query, "csv")
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
@@ -372,7 +372,7 @@ def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, mon
         " FROM (VALUES (ARRAY['a', '0']), (ARRAY['b', '1']), (ARRAY['c', '60'])) AS t (row)"
     )
     monkeypatch.setattr(exports.Source, "copy", lambda self, *args: copy(self, slow, {}, *args[2:]))
-    made = exports.Export(exports.Source(service(still).url), query, "geojsonl")
+    made = export_stream.Export(exports.Source(service(still).url), query, "geojsonl")
     try:
         assert next(made.blocks()) == b"a" * 20000 + b"\n"
     finally:
@@ -386,7 +386,8 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
 
     monkeypatch.setattr(exports.Source, "copy", endless)
     for _ in range(3):  # more than are made at once
-        blocks = exports.Export(exports.Source(service(still).url), query, "geojsonl").blocks()
+        source = exports.Source(service(still).url)
+        blocks = export_stream.Export(source, query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
 
@@ -394,11 +395,12 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
 @pytest.fixture
 def not_read(still, query, monkeypatch):
     """Makes an export until its end, of whose first blocks three are kept in memory."""
-    for name, value in {"_CHUNK": 500, "_AHEAD": 3, "_PATIENCE": 0.1}.items():
-        monkeypatch.setattr(exports, name, value)
+    monkeypatch.setattr(exports, "CHUNK", 500)
+    for name, value in {"CHUNK": 500, "_AHEAD": 3, "_PATIENCE": 0.1}.items():
+        monkeypatch.setattr(export_stream, name, value)
 
     def made():
-        of = exports.Export(exports.Source(service(still).url), query, "geojson")
+        of = export_stream.Export(exports.Source(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
         while service(still).reader.rows(reading, {}) != [(0,)]:
@@ -435,18 +437,28 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, 
 
     monkeypatch.setattr(exports.Source, "copy", broken)
     with pytest.raises(exports.Unavailable):  # before its first byte or after it
-        list(exports.Export(exports.Source(service(still).url), query, "geojsonl").blocks())
+        list(export_stream.Export(exports.Source(service(still).url), query, "geojsonl").blocks())
 
 
 def test_only_so_many_are_made_at_once(still, query):
     url = service(still).url
-    held = [exports.Export(exports.Source(url), query, "csv") for _ in range(2)]
+    held = [export_stream.Export(exports.Source(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
     for each in held:
         each.close()
         each.close()
     assert export(still, f="csv").data
+
+
+def test_what_is_too_much_at_once_is_told_where_it_can_be_had(still, monkeypatch):
+    monkeypatch.setattr(export_stream, "MAX_FEATURES", 15)
+    answer = still.get(EXPORT, query_string={"f": "csv"})
+    assert (answer.status_code, answer.json["error"]["code"]) == (400, "too-much")
+    assert answer.json["description"] == (
+        "16 features match, and an export has 15 at most."
+        " Ask for less, or with the header `Prefer: respond-async`."
+    )
 
 
 @pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="gdal-bin is not installed")
