@@ -11,7 +11,6 @@ import datetime as dt
 import functools
 import json
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -21,7 +20,7 @@ from flask import Blueprint, Response, request, send_file
 from werkzeug.exceptions import HTTPException
 
 from landdata import db
-from landdata.errors import LandDataError, NotFound, Unavailable
+from landdata.errors import LandDataError, NotFound
 from landdata.settings import Settings
 from ogc import (
     changes,
@@ -66,12 +65,12 @@ from ogc.asked import (
 from ogc.asked import links as write_links
 from ogc.config import Collection
 from ogc.errors import READ, WRITES, error_response, nothing
+from ogc.extents import Extents
 from ogc.items import Page
 from ogc.queries import Query
 from ogc.reader import Reader, Steps
 
 _SERVICE_PARAMETERS = ("f", "lang")
-_EXTENT_SECONDS = 60.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -153,8 +152,7 @@ class Service:
         self.tiles = tiles.Tiles(settings.srid, cache_mb=settings.tile_cache_mb)
         self.url = url
         self.export_jobs = export_jobs.Jobs(settings, url)
-        self._extents: tuple[float, dict[str, tuple[dict[str, Any], int | None]]] | None = None
-        self._lock = threading.Lock()
+        self._extents = Extents(reader, settings.srid, frozenset(self._own))
         self._shell = shell.Shell(settings, self._own)
 
     @property
@@ -173,7 +171,7 @@ class Service:
         """The landing page."""
         form, language = self._asked((JSON, HTML))
         offer = self.offer
-        told = self._shell.landing(offer, self.extents(), _base(), language)
+        told = self._shell.landing(offer, _base(), language)
         if form == HTML:
             return self._html("landing.html", language, told=told, offer=offer)
         return _json(told, language=language)
@@ -199,7 +197,7 @@ class Service:
     def collections(self) -> Response:
         """All collections."""
         form, language = self._asked((JSON, HTML))
-        told = self._shell.collections(self.offer, self.extents(), _base(), language)
+        told = self._shell.collections(self.offer, self.extents, _base(), language)
         if form == HTML:
             return self._html("collections.html", language, told=told)
         return _json(told, language=language)
@@ -208,12 +206,11 @@ class Service:
         """One collection."""
         of = self._collection(collection)
         form, language = self._asked((JSON, HTML))
-        stamp = self._known_extents()[of.id][1]  # before what it tells of
-        offer, extents = self.offer, self.extents()
-        told = self._shell.collection(offer, extents, _base(), language, of.id)
+        extent = self._extents.of(of)
+        told = self._shell.collection(of, extent.told, _base(), language)
         if form == HTML:
             return self._html("collection.html", language, told=told, of=of)
-        return _json(told, language=language, stamp=stamp)
+        return _json(told, language=language, stamp=extent.stamp)
 
     def schema(self, collection: str) -> Response:
         """The schema of a collection's features."""
@@ -385,7 +382,7 @@ class Service:
         """The tilesets of a collection, or of the whole service."""
         name = self._collection(collection).id if collection else None
         form, language = self._asked((JSON, HTML))
-        told = tilesets.tilesets(_base(), self.offer, name, self.settings.srid, self.extents())
+        told = tilesets.tilesets(_base(), self.offer, name, self.settings.srid, self.extents)
         if form == HTML:
             return self._html("tiles.html", language, told=told)
         return _json(told, language=language)
@@ -396,7 +393,7 @@ class Service:
         of = tilesets.matrix_set(self.settings.srid, tiling)
         forms = (JSON, HTML, TILEJSON) if of.id == tilesets.WEB_MERCATOR else (JSON, HTML)
         form, language = self._asked(forms)
-        base, offer, extents = _base(), self.offer, self.extents()
+        base, offer, extents = _base(), self.offer, self.extents
         if form == TILEJSON:
             told = tilesets.tilejson(base, offer, name, of, extents, language)
         else:
@@ -512,42 +509,10 @@ class Service:
     def _language(self) -> str:
         return Asked(request.environ).language(self.settings.language)
 
-    def extents(self) -> dict[str, dict[str, Any]]:
-        """Return each collection's extent, at most a minute old."""
-        return {name: extent for name, (extent, _) in self._known_extents().items()}
-
-    def _known_extents(self) -> dict[str, tuple[dict[str, Any], int | None]]:
-        """Extents and their stamps."""
-        offer = self.offer
-        known = self._extents
-        if not self._recent(known, offer):
-            with self._lock:
-                known = self._extents
-                if not self._recent(known, offer):
-                    made = {name: self._extent(of) for name, of in offer.items()}
-                    known = self._extents = (time.monotonic(), made)
-        assert known is not None
-        return known[1]
-
-    def _extent(self, of: Collection) -> tuple[dict[str, Any], int | None]:
-        try:
-            return items.extent(self.reader, of, self.settings.srid)
-        except Unavailable as error:
-            if of.id in self._own:
-                raise
-            # a table of the deployment that can't be read keeps nobody from all others
-            _LOG.error("The extent of %s is not known. %s", of.id, error.message)
-            return items.WORLD, None
-
-    @staticmethod
-    def _recent(
-        known: tuple[float, Mapping[str, Any]] | None, offer: dict[str, Collection]
-    ) -> bool:
-        return (
-            known is not None
-            and time.monotonic() - known[0] <= _EXTENT_SECONDS
-            and known[1].keys() >= offer.keys()
-        )
+    @property
+    def extents(self) -> Mapping[str, dict[str, Any]]:
+        """What is told of each collection's extent."""
+        return self._extents.over(self.offer)
 
     def _html(self, template: str, language: str, **context: Any) -> Response:
         body = html.page(template, language, self.settings.srid, **context)

@@ -8,18 +8,13 @@ reader who pages while a batch is accepted meets each parcel once.
 
 from __future__ import annotations
 
-import datetime as dt
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from psycopg.pq.abc import PGresult
 
-from landdata import parcels
-from ogc import crs
-from ogc.config import Collection
 from ogc.queries import (
     Cursor,
     Query,
@@ -27,9 +22,8 @@ from ogc.queries import (
     estimate_statement,
     missing,
     page_statement,
-    stamp_of,
 )
-from ogc.reader import Question, Reader, Steps
+from ogc.reader import Question, Steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,54 +99,3 @@ def item(query: Query) -> Steps[tuple[bytes, int | None]]:
     if not found.ntuples:
         raise missing(query.collection, str(query.key), query.moment)
     return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]
-
-
-# -- extents ---------------------------------------------------------------------------------
-
-
-def extent(reader: Reader, of: Collection, storage: int) -> tuple[dict[str, Any], int | None]:
-    """Return the extent of a collection and its stamp as in `Page`.
-
-    The box is in CRS84, the first beginning as RFC 3339 has it; the whole world where there is
-    nothing yet. The box encloses the transformed bounds, edges included, and is rounded outward.
-    """
-    moving = crs.outgoing(
-        f"ST_Segmentize(ST_SetSRID(box::geometry, {storage:d}), 1000)",
-        storage,
-        crs.offered(storage)[crs.CRS84],
-        leads_back=False,
-    )
-    bounds = ", ".join(f"ST_{name}(moved)" for name in ("XMin", "YMin", "XMax", "YMax"))
-    rows = reader.rows(
-        f"SELECT {bounds}, began, {stamp_of(of)} FROM (SELECT {moving} AS moved, began FROM"  # noqa: S608
-        f" (SELECT ST_Extent(geom) AS box, min(valid_from)::text AS began FROM {of.table}) AS a)"
-        " AS b",
-        {},
-    )
-    west, south, east, north, began, stamp = rows[0]
-    if west is None:
-        return WORLD, stamp
-    low = [math.floor(each * 1e7) / 1e7 for each in (west, south)]
-    box = low + [math.ceil(each * 1e7) / 1e7 for each in (east, north)]
-    first = None
-    if began is not None and began != "-infinity":
-        first = _first(of, began)
-    return _extent(box, first), stamp
-
-
-def _extent(box: list[float], begin: dt.datetime | None) -> dict[str, Any]:
-    return {
-        "spatial": {"bbox": box, "crs": crs.CRS84},
-        "temporal": {"begin": begin, "end": None},
-    }
-
-
-#: The extent of what is not known.
-WORLD = _extent([-180.0, -90.0, 180.0, 90.0], None)
-
-
-def _first(of: Collection, began: str) -> dt.datetime:
-    if of.valid == "time":
-        return dt.datetime.fromisoformat(began)
-    day = dt.date.fromisoformat(began)
-    return dt.datetime.combine(day, dt.time.min, tzinfo=parcels.VIETNAM).astimezone(dt.UTC)

@@ -150,6 +150,7 @@ class Reader:
         self._places = threading.BoundedSemaphore(pool)
         # the one used last is taken first: it is the warmest, and the others may be given up
         self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
+        self._open = True
 
     def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return all rows; what a statement gives as `varchar` comes as bytes.
@@ -178,7 +179,7 @@ class Reader:
             except psycopg.Error as error:
                 if not stale(error):
                     raise
-                self.close()  # so it was for all of them
+                self._forget()  # so it was for all of them
                 return self._tried(question)
         except psycopg.Error as error:
             raise told(error) from None
@@ -192,7 +193,7 @@ class Reader:
                 question.statement, question.parameters, binary=question.binary
             )
         finally:
-            if connection.info.transaction_status == TransactionStatus.IDLE:
+            if connection.info.transaction_status == TransactionStatus.IDLE and self._open:
                 self._idle.append((born, connection))
             else:
                 connection.close()
@@ -213,6 +214,10 @@ class Reader:
             return None
 
     def close(self) -> None:
-        """Close the connections that nobody uses; the next question opens new ones."""
+        """Close the connections, those in use when their questions are answered."""
+        self._open = False
+        self._forget()
+
+    def _forget(self) -> None:
         while (found := self._popped()) is not None:
             found[1].close()

@@ -23,6 +23,7 @@ from landdata.settings import Settings
 from ogc import crs, exports, tilesets
 from ogc.asked import GEOJSON, HTML, JSON, OPENAPI, SCHEMA
 from ogc.config import LANGUAGES, Collection
+from ogc.extents import WORLD
 
 Extents = Mapping[str, Mapping[str, Any]]
 
@@ -32,16 +33,15 @@ class Shell:
 
     def __init__(self, settings: Settings, offer: Mapping[str, Collection]) -> None:
         self._settings = settings
-        world = {"spatial": {"bbox": [-180, -90, 180, 90], "crs": crs.CRS84}}
-        known = self._configuration(offer, dict.fromkeys(offer, world), "http://localhost", "en")
+        nowhere = dict.fromkeys(offer, WORLD)
+        known = self._configuration(offer, nowhere, "http://localhost", "en")
         with _root_logger_kept():
             self._api = api.API(known, {})
 
-    def landing(
-        self, offer: Mapping[str, Collection], extents: Extents, base: str, language: str
-    ) -> dict[str, Any]:
-        """Return the landing page, whose address is `base`."""
-        told = self._told(api.landing_page, offer, extents, base, language)
+    def landing(self, offer: Mapping[str, Collection], base: str, language: str) -> dict[str, Any]:
+        """Return the landing page, whose address is `base`; it tells no extents."""
+        nowhere = dict.fromkeys(offer, WORLD)
+        told = self._told(api.landing_page, offer, nowhere, base, language)
         told["links"] += tilesets.links(base, None)
         return told
 
@@ -55,11 +55,12 @@ class Shell:
         return told
 
     def collection(
-        self, offer: Mapping[str, Collection], extents: Extents, base: str, language: str, name: str
+        self, of: Collection, extent: Mapping[str, Any], base: str, language: str
     ) -> dict[str, Any]:
         """Return the description of one collection."""
-        told = self._told(api.describe_collections, offer, extents, base, language, name)
-        told["links"] += _added(base, name, language)
+        only = {of.id: of}
+        told = self._told(api.describe_collections, only, {of.id: extent}, base, language, of.id)
+        told["links"] += _added(base, of.id, language)
         return told
 
     def _told(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -227,7 +227,7 @@ def tilesets(
     offer: dict[str, Collection],
     name: str | None,
     storage: int,
-    extents: dict[str, dict[str, Any]],
+    extents: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the list of the tilesets of a collection, or of the service."""
     here = _place(base, name)
@@ -255,7 +255,7 @@ def tileset(
     name: str | None,
     of: MatrixSet,
     storage: int,
-    extents: dict[str, dict[str, Any]],
+    extents: Mapping[str, dict[str, Any]],
     language: str,
 ) -> dict[str, Any]:
     """Return a tileset's description, OGC TMS 2.0."""
@@ -301,7 +301,7 @@ def tilejson(
     offer: dict[str, Collection],
     name: str | None,
     of: MatrixSet,
-    extents: dict[str, dict[str, Any]],
+    extents: Mapping[str, dict[str, Any]],
     language: str,
 ) -> dict[str, Any]:
     """Return a tileset of `WebMercatorQuad` as TileJSON 3.0.0."""
@@ -352,7 +352,7 @@ def _cut(
     of: MatrixSet,
     shown: list[tuple[Collection, int, int]],
     storage: int,
-    extents: dict[str, dict[str, Any]],
+    extents: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """What a tileset is cut by, and at each level the tiles in which there may be something."""
     limits = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import time
 import urllib.request
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 from landdata import db
 from landdata.errors import BadRequest
 from landdata.survey.crs import transformer
-from ogc import exports, parameters, queries
+from ogc import exports, extents, parameters, queries
 from portal.app import create_app
 
 FILE = """
@@ -323,6 +324,50 @@ def test_a_table_that_cannot_be_read_any_more_keeps_nobody_from_the_others(
         assert "The extent of x is not known" in caplog.text
         answer = client.get("/ogc/collections/x/items")
         assert (answer.status_code, answer.json["error"]["code"]) == (503, "not-readable")
+
+
+SLOW = """
+CREATE FUNCTION when_free() RETURNS integer VOLATILE LANGUAGE plpgsql AS
+  'BEGIN PERFORM pg_advisory_lock_shared(77), pg_advisory_unlock_shared(77); RETURN 1; END';
+CREATE VIEW slow AS SELECT when_free() AS id,
+  ST_SetSRID(ST_Point(548000, 1281000), 9212)::geometry(Point, 9212) AS geom OFFSET 0;
+GRANT SELECT ON slow TO PUBLIC
+"""
+
+
+def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
+    store, engine, tmp_path, monkeypatch
+):
+    path = tmp_path / "x.toml"
+    path.write_text('[slow]\ntable = "slow"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
+    monkeypatch.setattr(extents, "_SECONDS", 0)
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE NOT granted AND objid = 77")
+    hold, free = (sa.text(f"SELECT pg_advisory_{word}(77)") for word in ("lock", "unlock"))
+    settings = store.model_copy(update={"collections": path})
+    with engine.begin() as connection:
+        connection.exec_driver_sql(SLOW)
+    with served.client(settings, None) as client, engine.connect() as connection:
+
+        def is_asked_for():
+            """Its extent, which waits: else it would have been waited for until it failed."""
+            until = time.monotonic() + 10
+            while not (found := connection.scalar(waiting)) and time.monotonic() < until:
+                time.sleep(0.05)
+            return found == 1
+
+        connection.execute(hold)
+        for place in ("", "/collections/parcels", "/collections/parcels/tiles/WebMercatorQuad"):
+            assert client.get(f"/ogc{place}").status_code == 200
+        assert is_asked_for()
+        connection.execute(free)
+        known = client.get("/ogc/collections").json["collections"]
+        connection.execute(hold)
+        again = client.get("/ogc/collections").json["collections"]
+        assert is_asked_for()
+        connection.execute(free)
+    boxes = {each["id"]: each["extent"]["spatial"]["bbox"][0] for each in again}
+    assert boxes == {each["id"]: each["extent"]["spatial"]["bbox"][0] for each in known}
+    assert boxes["slow"][0] > 100
 
 
 def test_a_file_that_is_not_there_is_told(store, tmp_path):
