@@ -6,13 +6,14 @@ a page slowly holds neither the loop nor a connection to the database.
 
 The first process takes the connections and gives them to the workers in turn. Left to themselves
 the worker that is awake takes all that come at once, and keeps them, while the other has nothing
-to do.
+to do. It replaces a worker that dies, and one whose event loop goes round no more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import multiprocessing
 import resource
 import signal
@@ -38,6 +39,10 @@ WORKERS = 2
 KEPT_SECONDS = 75  # that an open connection waits for the next request
 ENDING_SECONDS = 5  # in which a worker ends what it has begun
 AGAIN_SECONDS = 0.5  # after which one that has died is begun again
+BEAT_SECONDS = 1.0  # after which a worker says again that its event loop goes round
+HUNG = 30  # beats; who has missed so many is killed
+
+_LOG = logging.getLogger(__name__)
 
 
 def run(settings: Settings) -> None:
@@ -64,7 +69,10 @@ def _share_out(listener: socket.socket) -> None:
         while True:
             while len(workers) < WORKERS:
                 workers.append(_Worker())
-            ready = connection.wait([listener, *(each.process.sentinel for each in workers)])
+            sources = [listener, *(source for each in workers for source in each.sources)]
+            ready = connection.wait(sources, BEAT_SECONDS)
+            for each in workers:
+                each.watch(told=each.way in ready)
             dead = [each for each in workers if each.process.sentinel in ready]
             for each in dead:
                 workers.remove(each)
@@ -88,9 +96,11 @@ def _stop(*_: Any) -> None:
 
 
 class _Worker:
-    """A process that answers, and the way by which it gets connections."""
+    """A process that answers, and the way by which it gets connections and says that it lives."""
 
     def __init__(self) -> None:
+        self._missed: int | None = None  # beats since the last; none before the first
+        self._due = 0.0  # when the next one should have come
         self.way, theirs = socket.socketpair()
         self.way.setblocking(False)
         self.process = multiprocessing.get_context("spawn").Process(target=_answer, args=[theirs])
@@ -99,6 +109,29 @@ class _Worker:
         with theirs:
             self.process.start()
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    @property
+    def sources(self) -> tuple[socket.socket, int]:
+        """What is ready when it says something, and when it has died."""
+        return self.way, self.process.sentinel
+
+    def watch(self, *, told: bool) -> None:
+        """Hear that its event loop goes round; kill it where too many beats did not come.
+
+        They are counted and not timed: where the machine stands still, so does this.
+        """
+        if told:
+            with suppress(OSError):
+                self.way.recv(1000)
+            self._missed = 0
+        elif self._missed is not None and time.monotonic() > self._due:
+            self._missed += 1
+            if self._missed == HUNG:
+                _LOG.error("A worker of the web server hangs, and is replaced.")
+                self.process.kill()
+        else:
+            return
+        self._due = time.monotonic() + BEAT_SECONDS
 
     def takes(self, taken: socket.socket) -> bool:
         """Give it a connection, unless it has died or hangs."""
@@ -151,6 +184,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._way.setblocking(False)
         asyncio.get_running_loop().add_reader(self._way, self._take)
+        self._beat()
+
+    def _beat(self) -> None:
+        with suppress(OSError):  # the first process may have ended, or have no time to listen
+            self._way.send(b".")
+        asyncio.get_running_loop().call_later(BEAT_SECONDS, self._beat)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         asyncio.get_running_loop().remove_reader(self._way)

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -60,7 +60,9 @@ def runs(pid: int) -> bool:
 
 
 class Serving:
-    def __init__(self, settings: Settings, engine: sa.Engine, folder: Path) -> None:
+    def __init__(
+        self, words: Sequence[str | Path], settings: Settings, engine: sa.Engine, folder: Path
+    ) -> None:
         self.engine = engine
         self.sockets = ExitStack()
         with engine.begin() as connection:
@@ -70,7 +72,7 @@ class Serving:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process = subprocess.Popen(
-            [Path(sys.executable).parent / "landdata", "serve"],
+            words,
             env={
                 **os.environ,
                 "LANDDATA_HOME": str(settings.home),
@@ -125,8 +127,11 @@ class Serving:
 
 
 @pytest.fixture
-def serving(settings: Settings, engine: sa.Engine, tmp_path: Path) -> Iterator[Serving]:
-    made = Serving(settings, engine, tmp_path)
+def serving(
+    request: pytest.FixtureRequest, settings: Settings, engine: sa.Engine, tmp_path: Path
+) -> Iterator[Serving]:
+    words = getattr(request, "param", [Path(sys.executable).parent / "landdata", "serve"])
+    made = Serving(words, settings, engine, tmp_path)
     try:
         assert until(made.answers, 60)
         yield made
@@ -193,6 +198,20 @@ def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Se
     serving.process.send_signal(signal.SIGINT)
     assert serving.process.wait(20) == 0
     assert not any(map(runs, now))
+
+
+HASTY = "from landdata import serve, settings as s; serve.HUNG = 2; serve.run(s.Settings.load())"
+
+
+@pytest.mark.parametrize("serving", [[sys.executable, "-c", HASTY]], indirect=True)
+def test_a_worker_that_hangs_is_replaced(serving: Serving) -> None:
+    assert until(lambda: len(serving.workers()) == 2)
+    hung, other = serving.workers()
+    os.kill(hung, signal.SIGSTOP)
+    assert until(lambda: not runs(hung))
+    assert until(lambda: len(serving.workers() - {hung, other}) == 1)
+    assert runs(other)
+    assert until(serving.answers)
 
 
 def test_clients_who_come_while_no_worker_lives_are_answered(serving: Serving) -> None:
