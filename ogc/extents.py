@@ -76,8 +76,9 @@ class Extents:
                 return kept, None
             asking = self._asking.get(of)
             if asking is None:
-                asking = self._asking[of] = Future()
+                asking = Future()
                 threading.Thread(target=self._ask, args=(of, asking), daemon=True).start()
+                self._asking[of] = asking  # not before: a thread may not be had
             return kept, asking
 
     def _ask(self, of: Collection, asking: Future[Extent]) -> None:
