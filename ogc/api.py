@@ -13,6 +13,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import sqlalchemy as sa
@@ -46,6 +47,7 @@ from ogc.asked import (
     HTML,
     JSON,
     KEPT_LENGTH,
+    LEFT,
     MVT,
     OPEN,
     OPENAPI,
@@ -289,6 +291,10 @@ class Service:
         if _wants_a_job():
             return self._export_job(of, name, arguments)
         export = export_stream.Export(exports.Source(self.url), query, name)
+        left: Future[None] | None = request.environ.get(LEFT)
+        if left is not None:
+            left.add_done_callback(lambda _: export.stop())
+        export.begin()
         made = Response(export.blocks(), headers=headers)
         made.call_on_close(export.close)
         return made

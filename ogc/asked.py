@@ -28,6 +28,8 @@ from landdata.errors import BadRequest, NotAcceptable
 from ogc import config
 
 PREFIX = "/ogc"
+#: Where a request has a `Future` that is done when its client has left, before it is answered.
+LEFT = "ogc.left"
 GEOJSON = "application/geo+json"
 OPENAPI = "application/vnd.oai.openapi+json;version=3.0"
 SCHEMA = "application/schema+json"

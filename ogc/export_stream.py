@@ -34,13 +34,19 @@ class Export:
     """
 
     def __init__(self, source: Source, query: Query, name: str) -> None:
-        """Start it, and wait until it has begun. Raises as `write`, and where it is too much."""
+        """Take a place for it. Raises `Unavailable` where there is none, or no room."""
         if not _places.acquire(blocking=False):
             raise Unavailable(
                 "Too many exports are being made here.", hint="Try again in a minute.", code="busy"
             )
+        try:
+            self._folder = tempfile.TemporaryDirectory(prefix="landdata-export-")
+        except OSError as error:
+            _places.release()
+            raise _no_room(error) from None
         self._source = source
-        self._folder = tempfile.TemporaryDirectory(prefix="landdata-export-")
+        self._query = query
+        self._name = name
         self._path = Path(self._folder.name) / "export"
         self._moved = threading.Condition()
         self._ahead: deque[bytes] = deque()
@@ -48,25 +54,30 @@ class Export:
         self._file: BinaryIO | None = None  # what comes after them
         self._size = 0
         self._error: BaseException | None = None
-        self._done = self._stopped = False
-        self._thread = threading.Thread(target=self._fill, args=(source, query, name))
+        self._done = self._stopped = self._ended = False
+        self._thread = threading.Thread(target=self._fill)
+
+    def begin(self) -> None:
+        """Start it, and wait until it has begun. Raises as `write`, and where it is too much.
+
+        Ends early, by `GaveUpError` or `Unavailable`, where it is stopped meanwhile.
+        """
         try:
-            matched = source.count(query)
+            matched = self._source.count(self._query)
             if matched > MAX_FEATURES:
                 raise BadRequest(
                     f"{matched:,} features match, and an export has {MAX_FEATURES:,} at most.",
                     hint="Ask for less, or with the header `Prefer: respond-async`.",
                     code="too-much",
                 )
+            self._thread.start()
+            with self._moved:
+                self._moved.wait_for(lambda: self._ahead or self._size or self._done)
+            if self._error is not None:
+                raise self._error
         except BaseException:
-            self._end()
-            raise
-        self._thread.start()
-        with self._moved:
-            self._moved.wait_for(lambda: self._ahead or self._size or self._done)
-        if self._error is not None:
             self.close()
-            raise self._error
+            raise
 
     def blocks(self) -> Iterator[bytes]:
         """Yield the bytes of the file as they come."""
@@ -95,17 +106,23 @@ class Export:
             self._moved.wait_for(lambda: self._size > file.tell() or self._done)
         return file.read(CHUNK)
 
+    def stop(self) -> None:
+        """End it soon, from another thread: nobody wants it any more."""
+        with self._moved:
+            self._stopped = True
+            self._moved.notify_all()
+        if not self._done:
+            self._source.stop()
+
     def close(self) -> None:
         """Stop it, and remove what was written."""
-        self._stopped = True
+        self.stop()
         if self._thread.ident is not None:
-            with self._moved:
-                self._moved.notify_all()
-            if not self._done:
-                self._source.stop()
             self._thread.join()
-            self._thread = threading.Thread()
-            self._end()
+        if not self._ended:
+            self._ended = True
+            self._folder.cleanup()
+            _places.release()
 
     def write(self, data: bytes) -> None:
         """Take bytes from the database."""
@@ -134,7 +151,8 @@ class Export:
         self._patience -= time.monotonic() - began
         return room
 
-    def _fill(self, source: Source, query: Query, name: str) -> None:
+    def _fill(self) -> None:
+        source, query, name = self._source, self._query, self._name
         try:
             if FORMATS[name].text:
                 write_text(source, query, name, self)
@@ -143,14 +161,8 @@ class Export:
                 write_file(source, query, name, made, wanted=lambda: not self._stopped)
                 made.replace(self._path)
                 self._size = self._path.stat().st_size
-        except GaveUpError:
-            pass
         except OSError as error:
-            self._error = Unavailable(
-                f"The file can't be written here: {error.strerror}.",
-                hint="Ask for less, or when the operator has made room for temporary files.",
-                code="no-room",
-            )
+            self._error = _no_room(error)
         except BaseException as error:
             self._error = error
         if self._file is not None:
@@ -160,6 +172,10 @@ class Export:
             self._done = True
             self._moved.notify_all()
 
-    def _end(self) -> None:
-        self._folder.cleanup()
-        _places.release()
+
+def _no_room(error: OSError) -> Unavailable:
+    return Unavailable(
+        f"The file can't be written here: {error.strerror}.",
+        hint="Ask for less, or when the operator has made room for temporary files.",
+        code="no-room",
+    )

@@ -140,6 +140,13 @@ class Sink(Protocol):
         """Take them."""
 
 
+class GaveUpError(Unavailable):
+    """Nobody wants it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("Nobody waits for this export any more.")
+
+
 class Source:
     """Reads whole queries, one at a time, on a connection of its own that only reads."""
 
@@ -148,12 +155,15 @@ class Source:
         self._seconds = seconds
         self._url = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._running: psycopg.Connection[Any] | None = None
+        self._stopped = False
 
     def stop(self) -> None:
-        """Cancel what is being read, from another thread."""
+        """Cancel what is being read, from another thread; nothing more is begun."""
+        self._stopped = True
         running = self._running
         if running is not None:
-            running.cancel_safe(timeout=5)
+            with suppress(psycopg.Error):  # it ends by itself then, or by its time limit
+                running.cancel_safe(timeout=5)
 
     def count(self, query: Query) -> int:
         """Return how many features match."""
@@ -205,6 +215,8 @@ class Source:
             ) as connection:
                 self._running = connection
                 try:
+                    if self._stopped:
+                        raise GaveUpError
                     yield connection
                 finally:
                     self._running = None
@@ -468,10 +480,6 @@ def write_file(
                 hint="Try another format; a shapefile ends at 2 GB." if name == "shp" else None,
                 code="not-written",
             )
-
-
-class GaveUpError(Exception):
-    """Nobody wants it any more."""
 
 
 class _Feeding:

@@ -14,7 +14,7 @@ import io
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import lru_cache, partial
 from typing import Any
@@ -24,12 +24,13 @@ from flask import Flask
 
 from landdata.settings import Settings
 from ogc import short
-from ogc.asked import OPEN, VARY
+from ogc.asked import LEFT, OPEN, VARY
 from ogc.lines import Lines
 from portal.app import ALWAYS, create_app
 
 _THREADS = 16
 _WHOLE = 1 << 20  # bytes: a shorter answer is sent as a whole
+_SOON = 0.1  # seconds after which it is watched whether who waits is still there
 
 _Headers = list[tuple[bytes, bytes]]
 _Blocks = Generator[bytes, None, None]
@@ -118,16 +119,25 @@ class Application:
     async def _long(self, environ: dict[str, Any], receive: Receive, send: Send) -> None:
         """Have Flask answer."""
         run = partial(asyncio.get_running_loop().run_in_executor, self._threads)
-        status, headers, body = await run(self._begun, environ)
+        told: Future[None] = Future()
+        begun = run(self._begun, environ | {LEFT: told})
+        await asyncio.wait({begun}, timeout=_SOON)
+        left = asyncio.ensure_future(_left(receive))
+        if not begun.done():
+            either: set[asyncio.Future[Any]] = {begun, left}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not begun.done():
+            await asyncio.to_thread(told.set_result, None)
+        status, headers, body = await begun
         start = {"type": "http.response.start", "status": status, "headers": headers}
         if isinstance(body, bytes):
+            left.cancel()
             await send(start)
             await send({"type": "http.response.body", "body": body})
             return
-        left = asyncio.ensure_future(_left(receive))
         try:
             await send(start)
-            while (block := await run(next, body, None)) is not None and not left.done():
+            while not left.done() and (block := await run(next, body, None)) is not None:
                 await send({"type": "http.response.body", "body": block, "more_body": True})
         except Exception as error:  # whatever it is, the client can't be told any more
             _LOG.error("%s while a stream was made", type(error).__name__)

@@ -355,12 +355,12 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
     stopping = threading.Timer(0.5, source.stop)
     stopping.start()
     with pytest.raises(exports.Unavailable):
-        export_stream.Export(source, query, name)
+        begun(source, query, name)
     stopping.join()
     assert started.is_set()
     assert time.monotonic() - began < 20
     monkeypatch.undo()
-    again = export_stream.Export(exports.Source(service(still).url), query, "csv")
+    again = begun(exports.Source(service(still).url), query, "csv")
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
@@ -372,7 +372,7 @@ def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, mon
         " FROM (VALUES (ARRAY['a', '0']), (ARRAY['b', '1']), (ARRAY['c', '60'])) AS t (row)"
     )
     monkeypatch.setattr(exports.Source, "copy", lambda self, *args: copy(self, slow, {}, *args[2:]))
-    made = export_stream.Export(exports.Source(service(still).url), query, "geojsonl")
+    made = begun(exports.Source(service(still).url), query, "geojsonl")
     try:
         assert next(made.blocks()) == b"a" * 20000 + b"\n"
     finally:
@@ -387,9 +387,15 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
     monkeypatch.setattr(exports.Source, "copy", endless)
     for _ in range(3):  # more than are made at once
         source = exports.Source(service(still).url)
-        blocks = export_stream.Export(source, query, "geojsonl").blocks()
+        blocks = begun(source, query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
+
+
+def begun(source, query, name):
+    made = export_stream.Export(source, query, name)
+    made.begin()
+    return made
 
 
 @pytest.fixture
@@ -400,7 +406,7 @@ def not_read(still, query, monkeypatch):
         monkeypatch.setattr(export_stream, name, value)
 
     def made():
-        of = export_stream.Export(exports.Source(service(still).url), query, "geojson")
+        of = begun(exports.Source(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
         while service(still).reader.rows(reading, {}) != [(0,)]:
@@ -437,12 +443,12 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, 
 
     monkeypatch.setattr(exports.Source, "copy", broken)
     with pytest.raises(exports.Unavailable):  # before its first byte or after it
-        list(export_stream.Export(exports.Source(service(still).url), query, "geojsonl").blocks())
+        list(begun(exports.Source(service(still).url), query, "geojsonl").blocks())
 
 
 def test_only_so_many_are_made_at_once(still, query):
     url = service(still).url
-    held = [export_stream.Export(exports.Source(url), query, "csv") for _ in range(2)]
+    held = [begun(exports.Source(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
     for each in held:

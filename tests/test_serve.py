@@ -169,6 +169,18 @@ def sockets(pid: int) -> int:
     return found
 
 
+@pytest.mark.parametrize("path", [
+    "slow/export?f=csv&filter=note%20LIKE%20'y%25'",  # it is counted first
+    "slow/export?f=gpkg",  # written, and then sent
+])  # fmt: skip
+def test_who_leaves_before_an_export_has_begun_ends_it(serving: Serving, path: str) -> None:
+    for _ in range(5):  # there are four places
+        asking = serving.ask(f"/ogc/collections/{path}")
+        assert until(lambda: serving.connections("landdata-export", "active") == 1)
+        asking.close()
+        assert until(lambda: serving.connections("landdata-export") == 0)
+
+
 def test_clients_who_come_at_once_are_shared_out(serving: Serving) -> None:
     assert until(lambda: len(serving.workers()) == 2)
     for _ in range(2):  # each has begun
