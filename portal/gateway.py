@@ -119,22 +119,13 @@ class Application:
     async def _long(self, environ: dict[str, Any], receive: Receive, send: Send) -> None:
         """Have Flask answer."""
         run = partial(asyncio.get_running_loop().run_in_executor, self._threads)
-        told: Future[None] = Future()
-        begun = run(self._begun, environ | {LEFT: told})
-        await asyncio.wait({begun}, timeout=_SOON)
-        left = asyncio.ensure_future(_left(receive))
-        if not begun.done():
-            either: set[asyncio.Future[Any]] = {begun, left}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not begun.done():
-            await asyncio.to_thread(told.set_result, None)
-        status, headers, body = await begun
+        status, headers, body = await self._waited_for(run, environ, receive)
         start = {"type": "http.response.start", "status": status, "headers": headers}
         if isinstance(body, bytes):
-            left.cancel()
             await send(start)
             await send({"type": "http.response.body", "body": body})
             return
+        left = asyncio.ensure_future(_left(receive))
         try:
             await send(start)
             while not left.done() and (block := await run(next, body, None)) is not None:
@@ -146,6 +137,22 @@ class Application:
             left.cancel()
             await run(body.close)
         await send({"type": "http.response.body", "body": b""})
+
+    async def _waited_for(
+        self, run: Callable[..., asyncio.Future[Any]], environ: dict[str, Any], receive: Receive
+    ) -> Any:
+        """Have Flask begin to answer; where that takes long, tell it when the client leaves."""
+        told: Future[None] = Future()
+        begun = run(self._begun, environ | {LEFT: told})
+        await asyncio.wait({begun}, timeout=_SOON)
+        if not begun.done():
+            left = asyncio.ensure_future(_left(receive))
+            either: set[asyncio.Future[Any]] = {begun, left}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            left.cancel()
+        if not begun.done():
+            await asyncio.to_thread(told.set_result, None)
+        return await begun
 
     def _begun(self, environ: dict[str, Any]) -> tuple[int, _Headers, bytes | _Blocks]:
         """Have Flask begin to answer; return status, headers, and the body or its blocks."""
