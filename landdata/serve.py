@@ -200,6 +200,8 @@ class _Server(uvicorn.Server):
             told, given, _, _ = socket.recv_fds(self._way, 1, 1)
         except BlockingIOError:
             return
+        except ConnectionResetError:  # it ended before it had heard all
+            told, given = b"", []
         if not told:  # the first process has ended
             asyncio.get_running_loop().remove_reader(self._way)
             self.should_exit = True

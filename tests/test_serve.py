@@ -243,6 +243,8 @@ def test_clients_who_come_while_no_worker_lives_are_answered(serving: Serving) -
 
 def test_workers_end_when_the_service_is_killed(serving: Serving) -> None:
     workers = serving.workers()
+    serving.process.send_signal(signal.SIGSTOP)
+    time.sleep(2 * serve.BEAT_SECONDS)  # so that it has not heard all they said
     serving.process.kill()
     serving.process.wait()
     assert until(lambda: not any(map(runs, workers)))
