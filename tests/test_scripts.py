@@ -124,6 +124,22 @@ def test_setup_finds_nothing_to_do_the_second_time_and_says_nothing() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+def is_there(probe: str) -> bool:
+    """Ask setup's own function, as setup runs it."""
+    function = re.search(r"^is_there\(\) \{.*?^\}", read("script/setup"), re.MULTILINE | re.DOTALL)
+    assert function
+    words = ["bash", "-euo", "pipefail", "-c", f'{function[0]}\nis_there "$1"', "setup", probe]
+    return subprocess.run(words, check=False).returncode == 0
+
+
+def test_setup_sees_a_library_each_time() -> None:
+    """One that is found while the list is still being written is not missing."""
+    first = subprocess.run(["/sbin/ldconfig", "-p"], capture_output=True, text=True, check=True)
+    name = first.stdout.splitlines()[1].split()[0]
+    assert all(is_there(f"lib:{name}") for _ in range(50))
+    assert not is_there("lib:libnone.so.0")
+
+
 def test_setup_refuses_what_it_does_not_know_in_one_sentence() -> None:
     done = subprocess.run(
         [str(ROOT / "script" / "setup"), "nonsense"], capture_output=True, text=True, check=False
