@@ -9,6 +9,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -454,6 +455,15 @@ def test_only_so_many_are_made_at_once(still, query):
     for each in held:
         each.close()
         each.close()
+    assert export(still, f="csv").data
+
+
+def test_an_export_without_room_for_its_folder_keeps_no_place(still, monkeypatch, tmp_path):
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+        for _ in range(3):  # there are two places
+            answer = still.get(EXPORT, query_string={"f": "csv"})
+            assert (answer.status_code, answer.json["error"]["code"]) == (503, "no-room")
     assert export(still, f="csv").data
 
 

@@ -212,7 +212,7 @@ def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Se
     assert not any(map(runs, now))
 
 
-HASTY = "from landdata import serve, settings as s; serve.HUNG = 2; serve.run(s.Settings.load())"
+HASTY = "from landdata import serve, settings as s; serve.HUNG = 5; serve.run(s.Settings.load())"
 
 
 @pytest.mark.parametrize("serving", [[sys.executable, "-c", HASTY]], indirect=True)
