@@ -27,8 +27,9 @@ import make_parcels as mp
 import numpy as np
 from numpy.typing import NDArray
 
-from landdata import batches, db
+from landdata.batches import lifecycle
 from landdata.settings import Settings
+from landdata.store import database
 
 HERE = Path(__file__).parent
 LANDDATA = Path(sys.executable).parent / "landdata"
@@ -118,7 +119,7 @@ def main() -> None:
         "sent again": again(given, np.sort(chance.choice(len(given.sheet), COUNT, replace=False))),
     }
     settings = Settings.load()
-    engine = db.engine(settings)
+    engine = database.engine(settings)
     print("| batch of 100 | s, median of runs (min-max) | findings | stages |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         for turn, (name, parcels) in enumerate([("warm", made["side by side"]), *made.items()]):
@@ -126,10 +127,12 @@ def main() -> None:
             mp.write(parcels, file, "99901")
             seconds = []
             for _ in range(options.runs):
-                with db.session(engine) as session:
+                with database.session(engine) as session:
                     began = time.perf_counter()
-                    batch, _ = batches.receive(session, settings, file, commune="99901", by="bench")
-                    report = batches.check(session, settings, batch.id)
+                    batch, _ = lifecycle.receive(
+                        session, settings, file, commune="99901", by="bench"
+                    )
+                    report = lifecycle.check(session, settings, batch.id)
                     seconds.append(time.perf_counter() - began)
                     session.rollback()
             if turn:

@@ -35,9 +35,10 @@ from urllib.parse import urlencode
 import psycopg
 import sqlalchemy as sa
 
-from landdata import db
+from landdata.features import collections, pages, parameters
+from landdata.features import query as queries
 from landdata.settings import Settings
-from ogc import config, items, parameters, queries, reader
+from landdata.store import database, read_connections
 
 Ask = Callable[[dict[str, str]], int]
 
@@ -147,7 +148,7 @@ def main() -> None:
     with ExitStack() as opened:
         home = Path(opened.enter_context(tempfile.TemporaryDirectory()))
         settings = Settings(home=home, database_url=given.database)
-        db.migrate(settings)
+        database.migrate(settings)
         fill(given.database, given.parcels, given.versions)
         asking = (
             opened.enter_context(over_http(settings)) if given.http else through_python(settings)
@@ -157,13 +158,13 @@ def main() -> None:
 
 def through_python(settings: Settings) -> Ask:
     """Ask the database as the OGC API does."""
-    collection = config.collections(settings)["parcels"]
+    collection = collections.collections(settings)["parcels"]
     url = sa.make_url(settings.database_url or "").set(drivername="postgresql+psycopg")
-    reading = reader.Reader(url)
+    reading = read_connections.Reader(url)
 
     def ask(asked: dict[str, str]) -> int:
         query = parameters.read_query(collection, [*asked.items()], settings.srid)
-        return len(reading.follow(items.page(query)).features)
+        return len(reading.follow(pages.page(query)).features)
 
     return ask
 

@@ -37,10 +37,12 @@ import pyogrio
 import shapely
 from sqlalchemy.orm import Session
 
-from landdata import batches, db, jobs
-from landdata.cluster import Cluster
+from landdata.batches import lifecycle
+from landdata.embedded.cluster import Cluster
 from landdata.errors import Conflict
+from landdata.jobs import queue
 from landdata.settings import Settings
+from landdata.store import database
 
 HERE = Path(__file__).parent
 COMMUNES = ("99901", "99902")
@@ -130,26 +132,26 @@ class Crashes:
     @contextlib.contextmanager
     def session(self) -> Iterator[Session]:
         """A session in this process, where nobody is killed: to start a command takes seconds."""
-        engine = db.engine(self.settings)
+        engine = database.engine(self.settings)
         try:
-            with db.session(engine) as session:
+            with database.session(engine) as session:
                 yield session
         finally:
             engine.dispose()
 
     def submit(self) -> None:
         with self.session() as session:
-            jobs.submit(session, self.settings, self.survey, commune=COMMUNES[0], by="surveyor")
+            queue.submit(session, self.settings, self.survey, commune=COMMUNES[0], by="surveyor")
 
     def take(self) -> None:
         with self.session() as session:
-            batches.take(session, self.settings, self.survey, commune=COMMUNES[0], by="surveyor")
+            lifecycle.take(session, self.settings, self.survey, commune=COMMUNES[0], by="surveyor")
 
     def accept(self) -> None:
         """Accept the batch that there is; what was killed may have used a number up."""
         with self.session() as session:
-            (batch,) = batches.everything(session)
-            batches.accept(session, self.settings, batch["id"], by="officer", reviewed=False)
+            (batch,) = lifecycle.everything(session)
+            lifecycle.accept(session, self.settings, batch["id"], by="officer", reviewed=False)
 
     def importing(self) -> subprocess.Popen[str]:
         return self.start("import", str(self.survey), "--commune", COMMUNES[0], "--accept")
@@ -350,14 +352,14 @@ def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
     codes = (COMMUNES[0], COMMUNES[kind == 4])
 
     def take(side: int) -> int:
-        with db.session(engine) as session:
-            return batches.take(
+        with database.session(engine) as session:
+            return lifecycle.take(
                 session, crashes.settings, files[side], commune=codes[side], by="surveyor"
             ).id
 
     def accept(batch: int, *, reviewed: bool) -> None:
-        with db.session(engine) as session:
-            batches.accept(session, crashes.settings, batch, by="officer", reviewed=reviewed)
+        with database.session(engine) as session:
+            lifecycle.accept(session, crashes.settings, batch, by="officer", reviewed=reviewed)
 
     checked = [take(side) for side in range(2)] if kind == SEEN else []
     start = threading.Barrier(2)
@@ -374,8 +376,8 @@ def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
         except Conflict as error:
             outcomes.append(error.code)
             if checked:  # the officer looks again, and finds nothing that can be accepted
-                with db.session(engine) as session:
-                    report = batches.check(session, crashes.settings, checked[side])
+                with database.session(engine) as session:
+                    report = lifecycle.check(session, crashes.settings, checked[side])
                 assert report.summary["rejected"] == len(second), report.summary
                 accept(checked[side], reviewed=True)
         except Exception as error:
@@ -436,7 +438,7 @@ def main() -> None:
             seconds[victim] *= 0.85 if late else 1.02
             crashes.drop()
         crashes.fresh("pairs")
-        engine = db.engine(crashes.settings)
+        engine = database.engine(crashes.settings)
         folder = home / "files"
         folder.mkdir()
         for number in range(given.start, given.start + given.pairs):

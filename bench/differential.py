@@ -20,11 +20,10 @@ import psycopg
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import coverages
-import differential
 from importing import conninfo
+from support import coverages, differential
 
-from landdata.cluster import Cluster
+from landdata.embedded.cluster import Cluster
 
 
 def made(count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ from pathlib import Path
 import psycopg
 from processes import resident, tree
 
-from landdata.cluster import Cluster
+from landdata.embedded.cluster import Cluster
 
 HERE = Path(__file__).parent
 # What `check` does with a file, but for the rules

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import coverages
+from support import coverages
 from topology import survey
 
 from landdata import topology

@@ -52,9 +52,9 @@ from processes import halts, resident, worked
 from psycopg.conninfo import make_conninfo
 from servers import SERVERS, Running, Server
 
-from landdata import db
-from landdata.cluster import SUPERUSER, Cluster
+from landdata.embedded.cluster import SUPERUSER, Cluster
 from landdata.settings import Settings
+from landdata.store import database as db
 
 HERE = Path(__file__).parent
 BIN = Path(sys.executable).parent

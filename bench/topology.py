@@ -38,10 +38,10 @@ import shapely
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-import coverages
+from support import coverages
 
 from landdata import topology
-from landdata.cluster import Cluster
+from landdata.embedded.cluster import Cluster
 from landdata.survey import SCHEMA, CrsChoice, EncodingChoice, Survey
 from landdata.topology import coverage
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from test_topology_truth import hold
+from topology.test_truth import hold
 
 
 def main() -> None:

@@ -25,9 +25,9 @@ from typing import Any
 
 import uvicorn
 
-from landdata import db
 from landdata.errors import Unavailable
 from landdata.settings import Settings
+from landdata.store import database
 
 # named, not imported: landdata knows no HTTP
 APPLICATION = "portal.gateway:create"
@@ -51,7 +51,7 @@ def run(settings: Settings) -> None:
     Raises `Unavailable` where the store can't be opened or the port is taken, `BadRequest` where
     the file of more collections makes no sense.
     """
-    db.engine(settings).dispose()
+    database.engine(settings).dispose()
     if settings.collections is not None:  # workers that can't begin would be begun for ever
         _named(CHECK)(settings)
     with _listening(settings.host, settings.port) as listener:

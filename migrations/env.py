@@ -8,9 +8,9 @@ from typing import Any
 from alembic import context
 from geoalchemy2 import Geometry, alembic_helpers
 
-from landdata import db
-from landdata.models import Base
 from landdata.settings import Settings
+from landdata.store import database
+from landdata.store.tables import Base
 
 
 def include_object(obj: Any, name: str | None, kind: str, reflected: bool, other: Any) -> bool:
@@ -43,5 +43,5 @@ if "connection" in attributes:
     run(attributes["connection"], attributes["srid"])
 else:
     settings = Settings.load()
-    with db.bare_engine(settings).begin() as own:
+    with database.bare_engine(settings).begin() as own:
         run(own, settings.srid)

@@ -9,7 +9,8 @@ from flask import Response, current_app, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from landdata.errors import LandDataError, NotFound
-from ogc.asked import JSON, Asked, dump
+from landdata.features.media_types import JSON
+from ogc.negotiation import Asked, dump
 
 READ = "GET, HEAD, OPTIONS"
 WRITES = ("POST", "PUT", "PATCH", "DELETE")

@@ -8,10 +8,10 @@ from typing import Any
 
 from flask import render_template, request
 
-from landdata.parcels import VIETNAM
-from ogc import config, crs
-from ogc.asked import Asked
-from ogc.config import Collection, Property
+from landdata.features import collections, crs
+from landdata.features.collections import Collection, Property
+from landdata.store.parcels import VIETNAM
+from ogc.negotiation import Asked
 
 
 def page(template: str, language: str, storage: int, **context: Any) -> bytes:
@@ -28,7 +28,7 @@ def page(template: str, language: str, storage: int, **context: Any) -> bytes:
         f"ogc/{template}",
         t=translate,
         language=language,
-        languages=config.LANGUAGES,
+        languages=collections.LANGUAGES,
         base=asked.base,
         json_here=asked.changed(f="json"),
         map_here=asked.changed(f="json", crs=f"{crs.EPSG}3857"),

@@ -6,9 +6,11 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
-from ogc import changes, cql2, crs, exports, parameters, queries, tilesets
-from ogc.asked import MVT, TILEJSON
-from ogc.config import Collection
+from landdata.features import changes, cql2, crs, parameters, tile_matrix_sets
+from landdata.features import query as queries
+from landdata.features.collections import Collection
+from landdata.features.exports import formats
+from landdata.features.media_types import MVT, TILEJSON
 
 _ERRORS = {
     "400": "BadRequest",
@@ -198,7 +200,7 @@ def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dic
     vi = language == "vi"
     title = f"{of.title[language]}: {'tệp' if vi else 'file'}"
     asked = ("bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs")
-    kinds = {"type": "string", "enum": [*exports.FORMATS]}
+    kinds = {"type": "string", "enum": [*formats.FORMATS]}
     form = {
         "name": "f",
         "in": "query",
@@ -238,7 +240,7 @@ def _export(of: Collection, language: str, filters: list[dict[str, Any]]) -> dic
             if name in ("geojson", "jsonfg")
             else {"type": "string", "format": "binary"}
         }
-        for name, known in exports.FORMATS.items()
+        for name, known in formats.FORMATS.items()
     }
     return made
 
@@ -258,7 +260,7 @@ def _export_jobs(*, vi: bool) -> dict[str, Any]:
     del told["get"]["responses"]["200"]["content"]["text/html"]
     made["get"]["responses"]["200"]["content"] = {
         known.media.partition(";")[0]: {"schema": {"type": "string", "format": "binary"}}
-        for known in exports.FORMATS.values()
+        for known in formats.FORMATS.values()
     }
     return {"/exports/{jobID}": told, "/exports/{jobID}/{file}": made}
 
@@ -333,7 +335,7 @@ def _tile_paths(of: Collection | None, storage: int, *, vi: bool) -> dict[str, A
         "name": "tileMatrixSetId",
         "in": "path",
         "required": True,
-        "schema": {"type": "string", "enum": [*tilesets.matrix_sets(storage)]},
+        "schema": {"type": "string", "enum": [*tile_matrix_sets.matrix_sets(storage)]},
     }
     numbers = [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}, "example": "0"}

@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from ogc.asked import FEATURE_FORMS, HTML, PREFIX, Answer, Asked
-from ogc.reader import Steps
+from landdata.features.media_types import HTML
+from landdata.store.read_connections import Steps
+from ogc.negotiation import FEATURE_FORMS, PREFIX, Answer, Asked
 
 if TYPE_CHECKING:
-    from ogc.api import Service
+    from ogc.app import Service
 
 #: Where the long way finds what went wrong on the short one.
 ERROR = "landdata.error"

@@ -11,12 +11,12 @@ from alembic.script import ScriptDirectory
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-import ogc.api
-import ogc.asked
+import ogc.app
 import ogc.errors
-from landdata import db
+import ogc.negotiation
 from landdata.errors import LandDataError, Unavailable
 from landdata.settings import Settings
+from landdata.store import database
 from portal import parcels, surveys
 
 LANGUAGES = ("vi", "en")
@@ -38,7 +38,7 @@ ALWAYS = {
 
 def check(settings: Settings) -> None:
     """Raise what would keep `create_app` from a strict beginning but the store itself."""
-    ogc.api.create_blueprint(settings).service.close()  # type: ignore[attr-defined]
+    ogc.app.create_blueprint(settings).service.close()  # type: ignore[attr-defined]
 
 
 def create_app(
@@ -50,11 +50,11 @@ def create_app(
     where `strict`, `BadRequest` for a file of more collections that makes no sense.
     """
     settings = settings or Settings.load()
-    engine = engine or db.engine(settings)
+    engine = engine or database.engine(settings)
     app = Flask(__name__)
     app.extensions["landdata"] = parcels.Store(settings, engine)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    blueprint = ogc.api.create_blueprint(settings, strict=strict)
+    blueprint = ogc.app.create_blueprint(settings, strict=strict)
     app.register_blueprint(blueprint)
     app.extensions["ogc"] = blueprint.service  # type: ignore[attr-defined]  # it hangs there
     app.register_blueprint(parcels.pages)
@@ -89,7 +89,7 @@ def readyz() -> tuple[Response, int]:
     try:
         with store.engine.connect() as connection:
             told["schema"] = MigrationContext.configure(connection).get_current_revision()
-            config = db.alembic_config(store.settings, connection)
+            config = database.alembic_config(store.settings, connection)
         told["database"] = True
     except sa.exc.OperationalError:
         told |= {"status": "not ready", "hint": "The database does not answer."}
@@ -103,7 +103,7 @@ def readyz() -> tuple[Response, int]:
 
 def error_response(error: Exception) -> Response:
     """Return any error as a page for people, as JSON for programs; never with a trace."""
-    if f"{request.path}/".startswith(ogc.asked.PREFIX + "/"):
+    if f"{request.path}/".startswith(ogc.negotiation.PREFIX + "/"):
         # what no rule of theirs takes: an address with a line break in it, a method of no rule
         return ogc.errors.error_response(error)
     headers: dict[str, str] = {}

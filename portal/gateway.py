@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 from flask import Flask
 
 from landdata.settings import Settings
+from landdata.store.read_pool import Lines
 from ogc import short
-from ogc.asked import LEFT, OPEN, VARY
-from ogc.lines import Lines
+from ogc.negotiation import LEFT, OPEN, VARY
 from portal.app import ALWAYS, create_app
 
 _THREADS = 16

@@ -21,13 +21,14 @@ from pyproj import CRS
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
-from landdata import db, land_use
-from landdata import parcels as store_parcels
 from landdata.documents import drawing
 from landdata.errors import BadRequest
-from landdata.models import Commune
-from landdata.parcels import ParcelState
+from landdata.reference import land_use
 from landdata.settings import Settings
+from landdata.store import database
+from landdata.store import parcels as store_parcels
+from landdata.store.parcels import ParcelState
+from landdata.store.tables import Commune
 
 pages = Blueprint("pages", __name__)
 
@@ -92,7 +93,7 @@ class Store:
 def index() -> str:
     """Show the map."""
     store = _store()
-    with db.session(store.engine) as session:
+    with database.session(store.engine) as session:
         extent = store.extent(session)
         today = store_parcels.day()
         rows = session.execute(
@@ -111,9 +112,9 @@ def index() -> str:
         "language": g.language,
         "crs": store.crs,
         "extent": extent,
-        "items": address_of("ogc.items", collection="parcels"),
-        "communes": address_of("ogc.items", collection="communes"),
-        "sheets": address_of("ogc.items", collection="sheets"),
+        "items": address_of("landdata.features.pages", collection="parcels"),
+        "communes": address_of("landdata.features.pages", collection="communes"),
+        "sheets": address_of("landdata.features.pages", collection="sheets"),
         "parcel": address_of("pages.index") + "parcels/",
         "themes": {code: theme for theme, _, _, codes in THEMES for code in codes.split()},
         "uses": uses(),
@@ -142,7 +143,7 @@ def parcel(id: uuid.UUID) -> str | Response:  # noqa: A002  # the name of the UR
     """Show one parcel, as it is or as of `as_of`, with all its states; JSON where asked for."""
     store = _store()
     as_of = _as_of()
-    with db.session(store.engine) as session:
+    with database.session(store.engine) as session:
         states = store_parcels.history(session, id)
         # a parcel that is no more is shown as it was last, and said to be no more
         shown = store_parcels.get(session, id, as_of) if as_of else states[0]
@@ -229,7 +230,7 @@ def _go(key: str) -> BaseResponse:
             hint="Give commune, sheet and number, such as 99901/1/12.",
             code="bad-key",
         )
-    with db.session(_store().engine) as session:
+    with database.session(_store().engine) as session:
         found = store_parcels.resolve(session, key, _as_of())
     kept: dict[str, Any] = {k: request.args[k] for k in ("as_of", "lang", "f") if k in request.args}
     return redirect(address_of("pages.parcel", id=found.id, **kept))

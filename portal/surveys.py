@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from landdata import db, jobs
+from landdata.jobs import queue
+from landdata.store import database
 from portal.parcels import Store
 
 surveys = Blueprint("surveys", __name__)
@@ -14,7 +15,7 @@ surveys = Blueprint("surveys", __name__)
 def show(number: int) -> Response:
     """Return the state, row counts and progress of a batch."""
     store: Store = current_app.extensions["landdata"]
-    with db.session(store.engine) as session:
-        answer = jsonify(jobs.progress(session, number))
+    with database.session(store.engine) as session:
+        answer = jsonify(queue.progress(session, number))
     answer.headers["Cache-Control"] = "no-store"
     return answer

@@ -40,9 +40,10 @@ import sqlalchemy as sa
 from flask import Flask
 from werkzeug.serving import make_server
 
-from landdata import batches, communes, db
-from landdata.cluster import Cluster
+from landdata.batches import lifecycle
+from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
+from landdata.store import communes, database
 from portal.app import create_app
 
 ROOT = Path(__file__).parents[1]
@@ -77,11 +78,13 @@ class World:
         """Send and check a batch of the parcels of these numbers; its own number."""
         with tempfile.TemporaryDirectory() as folder:
             path = write(Path(folder) / f"survey{self._made}.zip", numbers, code)
-            with db.session(self.engine) as session:
-                made, _ = batches.receive(session, self.settings, path, commune=COMMUNE, by="crew")
+            with database.session(self.engine) as session:
+                made, _ = lifecycle.receive(
+                    session, self.settings, path, commune=COMMUNE, by="crew"
+                )
                 number = made.id
-            with db.session(self.engine) as session:
-                batches.check(session, self.settings, number)
+            with database.session(self.engine) as session:
+                lifecycle.check(session, self.settings, number)
         self._made += 1
         return number
 
@@ -100,8 +103,8 @@ class World:
             if not self.waiting:
                 return
             number = self.waiting.pop(0)
-            with db.session(self.engine) as session:
-                batches.accept(session, self.settings, number, by="officer")
+            with database.session(self.engine) as session:
+                lifecycle.accept(session, self.settings, number, by="officer")
             self.accepted += 1
 
     def accept_all(self) -> None:
@@ -157,13 +160,13 @@ def write(path: Path, numbers: Any, code: str) -> Path:
 @contextmanager
 def world(settings: Settings, parcels: int, *, at_once: bool) -> Iterator[World]:
     """Fill a migrated store with parcels, and serve it."""
-    engine = db.engine(settings)
+    engine = database.engine(settings)
     made = World(settings, engine, parcels, at_once)
-    with db.session(engine) as session:
+    with database.session(engine) as session:
         communes.add(session, COMMUNE, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
     number = made.submit(range(1, parcels + 1), "LUC")
-    with db.session(engine) as session:
-        batches.accept(session, settings, number, by="officer")
+    with database.session(engine) as session:
+        lifecycle.accept(session, settings, number, by="officer")
     app = create_app(settings, engine)
     answer = app.wsgi_app
 
@@ -315,17 +318,17 @@ def mercator() -> list[float]:
 
 
 def degrees() -> list[float]:
-    from landdata.survey.crs import transformer  # noqa: PLC0415
+    from landdata.survey.crs_detection import transformer  # noqa: PLC0415
 
     return list(transformer(9212, 4326).transform(EAST + 12.5 * SIDE, NORTH + 5 * SIDE))
 
 
 @contextmanager
 def page(name: str) -> Iterator[Any]:
-    """A page of tests/web_clients in Chromium, on an origin of its own; it must write no error."""
+    """A page of tests/support/web_clients in Chromium, on its own origin; no error may appear."""
     from playwright.sync_api import sync_playwright  # noqa: PLC0415
 
-    handler = functools.partial(Files, directory=str(ROOT / "tests" / "web_clients"))
+    handler = functools.partial(Files, directory=str(ROOT / "tests" / "support" / "web_clients"))
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -458,7 +461,7 @@ def main() -> int:
         cluster.up()
         url = cluster.url().render_as_string(hide_password=False)
         settings = Settings(home=home, database_url=url, srid=9212, language="en")
-        db.migrate(settings)
+        database.migrate(settings)
         with world(settings, given.parcels, at_once=False) as made:
             for name in given.clients or CLIENTS:
                 if lack := missing(name):

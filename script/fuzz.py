@@ -7,7 +7,7 @@ bytes flipped, parts cut off, put in, repeated or exchanged, and members that na
 server or an address. Each goes the whole way of `landdata check`. A fault is whatever is no
 `BadSurvey` and no report, takes over 60 s, shows a row of a file that was not sent, calls a
 port of this machine, or loses a row without saying so. The same seed makes the same files;
-tests/fuzz_seeds.txt keeps those that once showed a fault, and they are always run again.
+tests/support/fuzz_seeds.txt keeps those that once showed a fault, and they are always run again.
 
 The reader's process is the one that the service starts, but forked of one that has its libraries
 loaded already, so that a file takes hundredths of a second.
@@ -40,13 +40,13 @@ import numpy as np
 import pyogrio
 import shapely
 
-from landdata.check import ReadOptions, check
+from landdata.batches.validation import ReadOptions, check
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.survey import reader
 
 FORMATS = ("shapefile", "dbf", "geopackage", "dxf")
-SEEDS = Path(__file__).parents[1] / "tests" / "fuzz_seeds.txt"
+SEEDS = Path(__file__).parents[1] / "tests" / "support" / "fuzz_seeds.txt"
 ROWS = 40
 LIMIT = 60  # seconds
 SECRET = "KHONGGUI"  # stands in a file that was not sent
@@ -60,7 +60,7 @@ import pyarrow
 if sys.argv[2] == "fiona":
     import fiona
 elif sys.argv[2] == "making":
-    sys.path.insert(0, sys.argv[1].removesuffix("landdata/survey/child.py"))
+    sys.path.insert(0, sys.argv[1].removesuffix("landdata/survey/gdal_process.py"))
     import landdata.survey.making
 else:
     import pyogrio.raw
@@ -344,7 +344,7 @@ def judge(path: Path, kind: str, settings: Settings) -> tuple[str, str | None]:
 
 
 def kept() -> Iterator[tuple[str, int, int]]:
-    """Yield the (format, seed, index) of tests/fuzz_seeds.txt."""
+    """Yield the (format, seed, index) of tests/support/fuzz_seeds.txt."""
     for line in SEEDS.read_text("utf-8").splitlines():
         if found := re.match(r"(\w+) (\d+) (\d+)", line):
             yield found[1], int(found[2]), int(found[3])

@@ -17,10 +17,10 @@ PAGE = Path(__file__).parents[1] / "docs" / "rules.md"
 HEAD = """# The rules
 
 Made by `python script/rules.py` from `landdata/findings.py`, `landdata/topology/rules.py` and
-`landdata/data/tolerances.json`; a test holds it to them. [topology.md](topology.md) defines when
-a rule speaks. `LANDDATA_RULES` names a file in which a deployment sets limits, by map scale, land
-use and day where the catalogue says so, and turns rules off; no rule of severity error can be
-turned off.
+`landdata/reference/data/tolerances.json`; a test holds it to them. [topology.md](topology.md)
+defines when a rule speaks. `LANDDATA_RULES` names a file in which a deployment sets limits, by map
+scale, land use and day where the catalogue says so, and turns rules off; no rule of severity error
+can be turned off.
 
 """
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 import click
 
 from landdata.cli import FINDINGS, main
-from landdata.cluster import Cluster
+from landdata.embedded.cluster import Cluster
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 

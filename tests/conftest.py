@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-import stored
+from support import stored
 
-from landdata import db
-from landdata.cluster import Cluster
+from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
+from landdata.store import database
 
 _numbers = itertools.count()
 
@@ -63,7 +63,7 @@ def make_store(cluster: Cluster) -> Iterator[Callable[..., Settings]]:
         if srid not in templates:
             name = f"template_{srid}"
             execute(f"CREATE DATABASE {name} TEMPLATE landdata")
-            db.migrate(settings_of(name, srid))
+            database.migrate(settings_of(name, srid))
             templates[srid] = name
         name = f"store_{next(_numbers)}"
         execute(f"CREATE DATABASE {name} TEMPLATE {templates[srid]}")
@@ -84,7 +84,7 @@ def settings(make_store: Callable[..., Settings]) -> Settings:
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[sa.Engine]:
     """An engine on that store."""
-    made = db.engine(settings)
+    made = database.engine(settings)
     yield made
     made.dispose()
 

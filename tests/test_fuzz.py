@@ -19,7 +19,7 @@ def test_spoilt_files_are_read_or_refused_and_nothing_worse() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
-    kept = (ROOT / "tests" / "fuzz_seeds.txt").read_text("utf-8").count("\n") - 1
+    kept = (ROOT / "tests" / "support" / "fuzz_seeds.txt").read_text("utf-8").count("\n") - 1
     files = sum(int(n) for n in re.findall(r"^\w+: (\d+) files", done.stdout, re.MULTILINE))
     assert files == 48 + kept
     assert "0 faults" in done.stdout

@@ -9,10 +9,10 @@ import threading
 from pathlib import Path
 
 import pytest
-import stored
+from support import stored
 from werkzeug.serving import make_server
 
-from landdata import db
+from landdata.store import database
 from portal.app import create_app
 
 SCRIPT = Path(__file__).parents[1] / "script" / "fuzz_http.py"
@@ -35,7 +35,7 @@ def fuzz():
 @pytest.fixture(scope="module")
 def url(make_store):
     settings = make_store()
-    engine = db.engine(settings)
+    engine = database.engine(settings)
     stored.lattice(engine)
     app = create_app(settings, engine)
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # thousands of lines

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from landdata.cluster import Cluster
+from landdata.embedded.cluster import Cluster
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = [*(ROOT / "script").iterdir(), ROOT / ".ci" / "run"]

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import archive, crs, making, reader
+from landdata.survey import archive, construction, crs_detection, reader
+from landdata.survey.interpretation import Clock, Options, Progress, Source, Stream
 from landdata.survey.model import (
     SCHEMA,
     CrsChoice,
@@ -27,7 +28,6 @@ from landdata.survey.model import (
     Survey,
     SurveyPoints,
 )
-from landdata.survey.parts import Clock, Options, Progress, Source, Stream
 from landdata.survey.shapes import DIGITS
 
 __all__ = [
@@ -153,7 +153,7 @@ def inspect(
 
 def _open(path: Path, scratch: Path, settings: Settings, options: Options, clock: Clock) -> Stream:
     """Make a file safe, and open it: in blocks, but for what parcels must be made of first."""
-    crs.check_storage(settings.srid)
+    crs_detection.check_storage(settings.srid)
     clock.tell("unpack", 0.0)
     with clock.stage("unpack"):
         dataset = archive.unpack(path, scratch, settings, layer=options.get("layer"))
@@ -164,7 +164,7 @@ def _open(path: Path, scratch: Path, settings: Settings, options: Options, clock
     else:
         columns = profile.columns if profile else None
         with clock.stage("read"):
-            source = making.read(dataset, settings, engine=engine, columns=columns)
+            source = construction.read(dataset, settings, engine=engine, columns=columns)
     return Stream(source, dataset, settings, options, clock)
 
 
@@ -188,8 +188,10 @@ def _points(made: Stream, target: int) -> SurveyPoints | None:
         return None
     assert source is not None  # no refusal without a code
     measured = np.column_stack([found["east"].to_numpy(), found["north"].to_numpy()])
-    stored = np.column_stack(crs.transformer(source, target).transform(*measured.T))
-    there = crs.on_globe(stored) & crs.on_globe(measured)  # a parcel of another has no shape
+    stored = np.column_stack(crs_detection.transformer(source, target).transform(*measured.T))
+    there = crs_detection.on_globe(stored) & crs_detection.on_globe(
+        measured
+    )  # a parcel of another has no shape
     found, measured, stored = found.filter(pa.array(there)), measured[there], stored[there]
     names = found["name"].combine_chunks().to_pylist()
     said = iter(made.decision.spelling.decode([name for name in names if name is not None]))

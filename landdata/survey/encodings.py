@@ -25,7 +25,9 @@ from landdata.survey.model import EncodingChoice
 ENCODINGS = ("UTF-8", "TCVN3", "VNI", "CP1258", "CP1252")
 
 _TABLES: dict[str, dict[str, str]] = json.loads(
-    resources.files("landdata").joinpath("data/encodings.json").read_text(encoding="utf-8")
+    resources.files("landdata.reference")
+    .joinpath("data/encodings.json")
+    .read_text(encoding="utf-8")
 )["tables"]
 
 

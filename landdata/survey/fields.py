@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landdata import land_use
 from landdata.errors import BadRequest, BadSurvey
 from landdata.findings import Finding
+from landdata.reference import land_use
 from landdata.survey.model import SCHEMA, FieldMatch
 
 #: Attribute → the names of fields that mean it, the preferred first. The first of each is the

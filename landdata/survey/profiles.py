@@ -19,7 +19,7 @@ from landdata.errors import BadRequest, NotFound
 from landdata.survey import fields as known
 from landdata.survey import points
 
-_SHIPPED = resources.files("landdata").joinpath("data/profiles")
+_SHIPPED = resources.files("landdata.reference").joinpath("data/profiles")
 _MAX_BYTES = 65_536
 _CURRENT = "current.yaml"  # no version is called so: each has a number
 

@@ -36,7 +36,7 @@ ENGINES = ("pyogrio", "fiona")
 #: Rows that are read, understood and staged together. More of them save little.
 BLOCK = 16_384
 
-_CHILD = Path(__file__).with_name("child.py")
+_CHILD = Path(__file__).with_name("gdal_process.py")
 _MB = 1 << 20
 _MAX_ID = 2**31 - 1
 _OUT_OF_MEMORY = (b"MemoryError", b"bad_alloc", b"failed to map segment")

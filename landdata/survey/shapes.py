@@ -9,7 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from landdata.findings import Finding
-from landdata.survey import crs, formats, shapefile
+from landdata.survey import crs_detection, formats, shapefile
 from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block
 
@@ -62,10 +62,10 @@ class Shapes:
         if source == target:
             moved = np.round(self.coordinates, DIGITS)
         else:
-            transformer = crs.transformer(source, target)
+            transformer = crs_detection.transformer(source, target)
             x, y = transformer.transform(self.coordinates[:, 0], self.coordinates[:, 1])
             moved = np.round(np.column_stack([x, y]), DIGITS)
-        there = crs.on_globe(moved) & crs.on_globe(self.coordinates)
+        there = crs_detection.on_globe(moved) & crs_detection.on_globe(self.coordinates)
         if not there.all():
             counts = shapely.get_num_coordinates(self.geometry)
             owner = np.repeat(np.arange(len(self.geometry)), counts)
@@ -74,7 +74,7 @@ class Shapes:
             self._lose(lost, "outside")
             moved = moved[~lost[owner]]
             self.coordinates = self.coordinates[~lost[owner]]
-        unit = crs.unit(source)
+        unit = crs_detection.unit(source)
         measured = None if unit is None else _areas(self.geometry) * unit**2
         geometry = self.geometry
         if not np.array_equal(moved, self.coordinates):  # most are on the grid, in its system

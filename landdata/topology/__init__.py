@@ -25,9 +25,17 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import RULES, Finding
-from landdata.topology import border, coverage, lengths, record, rules, seam, shape
+from landdata.topology import (
+    commune_boundary,
+    coverage,
+    edge_matching,
+    lengths,
+    record,
+    rules,
+    shape,
+)
+from landdata.topology.edge_matching import Neighbours
 from landdata.topology.rules import Limits
-from landdata.topology.seam import Neighbours
 from landdata.topology.tolerances import Ground
 
 if TYPE_CHECKING:
@@ -92,7 +100,7 @@ def check(
         now = time.perf_counter()
         seconds[stage], started = seconds.get(stage, 0.0) + now - started, now
 
-    official = seam.Official.of(neighbours)
+    official = edge_matching.Official.of(neighbours)
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
     found, repeats = record.check(survey, parcels, commune, limits, ground, from_wgs84)
@@ -105,7 +113,7 @@ def check(
     lap("shape")
     tell("shape", 1 / 1)
 
-    findings += border.check(survey, parcels, usable, boundary, commune or "?", limits)
+    findings += commune_boundary.check(survey, parcels, usable, boundary, commune or "?", limits)
     replaces = official.of_keys(parcels)
     within = np.flatnonzero(usable & ~repeats)
     # In the first round each usable row counts as replacing its official state.
@@ -114,7 +122,7 @@ def check(
     around = np.flatnonzero(stays & official.usable)
     # By key, so that findings do not depend on the order in which the neighbours came.
     around = around[np.argsort(official.parcels[around], kind="stable")]
-    who = seam.Who(survey, parcels, official, np.concatenate([within, -1 - around]))
+    who = edge_matching.Who(survey, parcels, official, np.concatenate([within, -1 - around]))
     findings += _alone_and_together(who, usable, neighbours, limits, tell)
     lap("coverage")
 
@@ -130,8 +138,8 @@ def check(
         back = np.union1d(back, fresh)
         left = np.flatnonzero((status == ACCEPTABLE) & usable)
         overlaps = coverage.between(survey.geometry[left], official.geometry[fresh], limits)
-        who = seam.Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
-        findings += [seam.overlap(each, who, limits) for each in overlaps]
+        who = edge_matching.Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
+        findings += [edge_matching.overlap(each, who, limits) for each in overlaps]
 
     unchanged = _unchanged(survey, official, replaces, usable)
     findings += _replaced(
@@ -174,7 +182,7 @@ def _nothing_to_go_by(
 
 
 def _alone_and_together(
-    who: seam.Who,
+    who: edge_matching.Who,
     usable: NDArray[np.bool_],
     neighbours: Neighbours | None,
     limits: Limits,
@@ -192,8 +200,8 @@ def _alone_and_together(
             shape.odd, survey.rows[alone], who.parcels[alone], survey.geometry[alone], limits
         )
         defects = coverage.find(polygons, limits, own=len(own), progress=tell)
-        defects = seam.seen(defects, who, neighbours, limits)
-        return odd.result() + seam.findings(defects, who, limits)
+        defects = edge_matching.seen(defects, who, neighbours, limits)
+        return odd.result() + edge_matching.findings(defects, who, limits)
 
 
 def _missing(
@@ -259,7 +267,7 @@ def _with_parcels(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]
 
 def _unchanged(
     survey: Survey,
-    official: seam.Official,
+    official: edge_matching.Official,
     replaces: NDArray[np.int64],
     usable: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
@@ -276,7 +284,7 @@ def _unchanged(
 def _replaced(
     survey: Survey,
     parcels: NDArray[np.object_],
-    official: seam.Official,
+    official: edge_matching.Official,
     replaces: NDArray[np.int64],
     which: NDArray[np.bool_],
 ) -> list[Finding]:

@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 import shapely
 from numpy.typing import NDArray
 
-from landdata import identifiers, land_use
 from landdata.findings import Finding
+from landdata.reference import land_use, parcel_keys
 from landdata.topology import rules, tolerances
 from landdata.topology.tolerances import Ground
 
@@ -242,7 +242,7 @@ def _identifiers(
     column = survey.attributes["national_id"].combine_chunks()
     some = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
     ids = dict(zip(some.tolist(), column.take(pa.array(some)).to_pylist(), strict=True))
-    good = [at for at, text in ids.items() if identifiers.is_national(text)]
+    good = [at for at, text in ids.items() if parcel_keys.is_national(text)]
     findings = [
         Finding(
             rule="identifier-ill-formed",
@@ -252,11 +252,11 @@ def _identifiers(
             detail={"value": text},
         )
         for at, text in ids.items()
-        if not identifiers.is_national(text)
+        if not parcel_keys.is_national(text)
     ]
     if from_wgs84 is None or not good:
         return findings
-    west, south, east, north = np.array([identifiers.cell(ids[at]) for at in good]).T
+    west, south, east, north = np.array([parcel_keys.cell(ids[at]) for at in good]).T
     x, y = from_wgs84((west + east) / 2, (south + north) / 2)
     shapes = survey.geometry[good]
     usable = ~shapely.is_missing(shapes)

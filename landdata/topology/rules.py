@@ -152,8 +152,8 @@ class Limits:
             …
 
         Of several values the first that fits a parcel counts, and the default where none does.
-        `[[tolerances]]` are of the form of `landdata/data/tolerances.json`. The defaults where
-        `path` is None. Raises `BadRequest` for what makes no sense, a rule of severity error
+        `[[tolerances]]` are of the form of `landdata/reference/data/tolerances.json`. The defaults
+        where `path` is None. Raises `BadRequest` for what makes no sense, a rule of severity error
         turned off among it: what is official must never overlap.
         """
         if path is None:

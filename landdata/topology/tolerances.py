@@ -1,7 +1,7 @@
 """Tolerances: by how much two measurements may differ, by map scale, land use and day.
 
-They are data, `landdata/data/tolerances.json`, and a deployment may put its own before them. A
-parcel is held to what was in force on the day of its survey, and where that is not stated, to
+They are data, `landdata/reference/data/tolerances.json`; a deployment may put its own before them.
+A parcel is held to what was in force on the day of its survey, and where that is not stated, to
 what is in force on the day of the check. Before the first table that is known, that one counts.
 """
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from landdata import land_use
+from landdata.reference import land_use
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -228,7 +228,7 @@ def codes(given: Sequence[str]) -> frozenset[str]:
 @cache
 def shipped() -> tuple[Tolerance, ...]:
     """Return the tolerances that the package carries."""
-    text = (files("landdata") / "data" / "tolerances.json").read_text(encoding="utf-8")
+    text = (files("landdata.reference") / "data" / "tolerances.json").read_text(encoding="utf-8")
     return tuple(Tolerance.read(each) for each in json.loads(text)["tolerances"])
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 
+from landdata.topology.coverage.duplicates import first_twins
 from landdata.topology.coverage.edges import (
     Geometries,
     Ints,
@@ -26,9 +27,7 @@ from landdata.topology.coverage.edges import (
 )
 from landdata.topology.coverage.enclosed import Enclosed, enclosed_of
 from landdata.topology.coverage.gaps import Gap, gaps_of
-from landdata.topology.coverage.heaps import around_heaps, heaped
 from landdata.topology.coverage.islands import islands_of
-from landdata.topology.coverage.nearness import near_pairs
 from landdata.topology.coverage.overlaps import (
     Overlap,
     candidates_of,
@@ -37,7 +36,8 @@ from landdata.topology.coverage.overlaps import (
     measured,
     overlapping_pairs,
 )
-from landdata.topology.coverage.twins import first_twins
+from landdata.topology.coverage.proximity import near_pairs
+from landdata.topology.coverage.stacks import around_heaps, heaped
 from landdata.topology.coverage.vertices import Unmatched, unmatched_vertices
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits

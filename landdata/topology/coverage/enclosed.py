@@ -30,7 +30,7 @@ from landdata.topology.coverage.edges import (
     chain_of,
 )
 from landdata.topology.coverage.gaps import by_border, parcels_along
-from landdata.topology.coverage.nearness import Near, covering, to_edge
+from landdata.topology.coverage.proximity import Near, covering, to_edge
 from landdata.topology.rules import Limits
 
 #: A region with so many times the border that a strip may have is a net of them: not measured.

@@ -31,7 +31,7 @@ from landdata.topology.coverage.edges import (
     Ints,
     runs,
 )
-from landdata.topology.coverage.nearness import Near, covering, to_edge
+from landdata.topology.coverage.proximity import Near, covering, to_edge
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 

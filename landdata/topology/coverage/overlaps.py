@@ -31,7 +31,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from landdata.topology.coverage.edges import Bools, Edges, Geometries, Ints, chain_of, distinct
-from landdata.topology.coverage.nearness import Near, covering
+from landdata.topology.coverage.proximity import Near, covering
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 

@@ -17,8 +17,8 @@ import shapely
 
 from landdata.topology.coverage.edges import PER_METRE, Edges, Geometries
 from landdata.topology.coverage.gaps import Gap
-from landdata.topology.coverage.nearness import Near
 from landdata.topology.coverage.overlaps import Overlap
+from landdata.topology.coverage.proximity import Near
 from landdata.topology.rules import Limits
 
 

@@ -1,0 +1,1 @@
+"""A survey file's life: received, checked, accepted or not."""

@@ -1,0 +1,174 @@
+"""The rules over a survey file: read it, check it, sum it up. Works with no store."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from shapely.geometry.base import BaseGeometry
+
+from landdata import survey as surveys
+from landdata import topology
+from landdata.errors import BadSurvey
+from landdata.settings import Settings
+from landdata.survey import Part, Survey, profiles
+from landdata.survey.crs_detection import transformer
+from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours, repair
+from landdata.topology.repair import Proposals
+
+Progress = Callable[[str, float], None]  # stage, and which share of it is done
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the surveyor says of a file where it does not say it itself.
+
+    `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `mend_text` finishes conversions of
+    text that somebody began; `fields` maps attribute to source field, or to `=constant`;
+    `profile` is a whole profile (`landdata.survey.profiles`), kept as it was when it was given.
+    """
+
+    layer: str | None = None
+    encoding: str | None = None
+    crs: int | None = None
+    engine: str | None = None
+    mend_text: bool = False
+    profile: Mapping[str, Any] | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the options that are set: the same options, the same batch."""
+        given = {
+            "layer": self.layer,
+            "encoding": self.encoding,
+            "crs": self.crs,
+            "engine": self.engine,
+            "mend_text": self.mend_text,
+            "profile": dict(self.profile) if self.profile else None,
+            "fields": dict(sorted(self.fields.items())),
+        }
+        return {key: value for key, value in given.items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A checked file: its survey, the verdict on each row, and the summary of both."""
+
+    survey: Survey
+    checked: Checked
+    summary: dict[str, Any]
+    proposals: Proposals | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what `check --json` prints."""
+        proposed = {"proposals": self.proposals.as_dict()} if self.proposals else {}
+        return {
+            "summary": self.summary,
+            "findings": [finding.as_dict() for finding in self.checked.findings],
+            **proposed,
+        }
+
+
+def check(
+    path: Path,
+    settings: Settings,
+    *,
+    options: ReadOptions | None = None,
+    commune: str | None = None,
+    neighbours: Callable[[Survey], Neighbours] | None = None,
+    boundary: BaseGeometry | None = None,
+    propose: bool = False,
+    each: Callable[[Part], None] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
+
+    `each` is given the parts of the survey as they are read (`landdata.survey.read`).
+    `boundary` is the commune's, in the storage CRS, where it is known. `propose` asks for mends
+    too; nothing is changed by them.
+    Raises `BadSurvey` where the file can't be read or is refused.
+    """
+    options = options or ReadOptions()
+    survey = surveys.read(
+        path,
+        settings,
+        layer=options.layer,
+        encoding=options.encoding,
+        crs=options.crs,
+        fields=options.fields,
+        engine=options.engine,
+        mend_text=options.mend_text,
+        profile=profiles.of(options.profile) if options.profile else None,
+        commune=boundary.bounds if boundary else None,
+        each=each,
+        progress=progress,
+    )
+    around = neighbours(survey) if neighbours else None
+    limits = topology.Limits.load(settings.rules)
+    today = datetime.date.today()
+    run = partial(
+        topology.check,
+        neighbours=around,
+        commune=commune,
+        boundary=boundary,
+        limits=limits,
+        today=today,
+        from_wgs84=transformer(4326, survey.srid).transform,
+        progress=progress,
+    )
+    checked = run(survey)
+    proposals = (
+        repair.propose(survey, checked, run, around, limits=limits, today=today)
+        if propose
+        else None
+    )
+    return Report(survey, checked, summarise(survey, checked), proposals)
+
+
+def too_slow(settings: Settings) -> BadSurvey:
+    """Return the error that ends a check whose time is over."""
+    return BadSurvey(
+        f"Checking the file took over {settings.job_seconds} s.",
+        hint="Split the survey, or raise LANDDATA_JOB_SECONDS.",
+        code="too-slow",
+    )
+
+
+def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
+    """Return the `summary` of a report: rows read = acceptable + rejected + duplicate."""
+    counts = {
+        name: int(np.count_nonzero(checked.status == status))
+        for name, status in (
+            ("acceptable", ACCEPTABLE),
+            ("rejected", REJECTED),
+            ("duplicate", DUPLICATE),
+        )
+    }
+    by_rule = Counter((found.severity, found.rule) for found in checked.findings)
+    return {
+        "source": survey.source,
+        "layer": survey.layer,
+        "engine": survey.engine,
+        "profile": survey.profile,
+        "read": len(survey),
+        **counts,
+        **({} if survey.points is None else {"points": len(survey.points)}),
+        "findings": {
+            severity: {rule: n for (s, rule), n in sorted(by_rule.items()) if s == severity}
+            for severity in ("error", "warning", "info")
+        },
+        "not_run": sorted(checked.idle),
+        "crs": survey.crs.as_dict(),
+        "encoding": survey.encoding.as_dict(),
+        "fields": [match.as_dict() for match in survey.fields],
+        "seconds": {
+            stage: round(seconds, 3)
+            for stage, seconds in (survey.seconds | checked.seconds).items()
+        },
+    }

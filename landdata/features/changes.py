@@ -1,0 +1,153 @@
+"""The changes of parcels, in the order in which they became official.
+
+`landdata.publications` numbers what became official in the order of the commits, without a hole.
+A token is a place in that order, so a reader that goes on from its last token misses nothing and
+is told nothing twice, however many batches are being accepted meanwhile.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from landdata.errors import BadRequest
+from landdata.features import crs, parameters
+from landdata.features import query as queries
+from landdata.features.collections import Collection
+from landdata.features.query import Query
+from landdata.store.publications import BEGINNING, BEGUN, RETIRED, Place
+from landdata.store.read_connections import Reader
+
+PARAMETERS = ("f", "lang", "since", "limit", "wait", "crs")
+DEFAULT_LIMIT = 1000
+MAX_LIMIT = 10_000
+MAX_WAIT = 30
+NOW = "now"
+
+_POLL_SECONDS = 0.5
+# A waiting request holds one of the server's threads; the others are for those who ask now.
+_waiting = threading.BoundedSemaphore(3)
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """A page of changes as JSON texts, where it ends, and whether there are more already."""
+
+    changes: list[str]
+    end: Place
+    more: bool
+
+
+def read(reader: Reader, of: Collection, storage: int, values: Mapping[str, str]) -> Changes:
+    """Return the changes after `since`; waits for the first up to `wait` seconds.
+
+    Raises `BadRequest` for a value that makes no sense.
+    """
+    limit = parameters.limit_of(values, DEFAULT_LIMIT, MAX_LIMIT)
+    wait = parameters.integer(values, "wait", 0, least=0)
+    if wait > MAX_WAIT:
+        raise BadRequest(
+            f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds"
+            f" (given: {values['wait'][:200]!r})."
+        )
+    target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
+    query = Query(collection=of, crs=target, storage=storage)
+    since = values.get("since")
+    begin = _latest(reader) if since == NOW else _place(since) if since else BEGINNING
+    page = _page(reader, query, begin, limit)
+    if page.changes or not wait or not _waiting.acquire(blocking=False):
+        return page
+    try:
+        until = time.monotonic() + wait
+        while time.monotonic() < until:
+            time.sleep(_POLL_SECONDS)  # no connection is held meanwhile
+            if _latest(reader).publication > begin.publication:
+                return _page(reader, query, begin, limit)
+    finally:
+        _waiting.release()
+    return page
+
+
+def _page(reader: Reader, query: Query, begin: Place, limit: int) -> Changes:
+    """One statement, so one snapshot; states are picked by number and only then written.
+
+    A publication holds one change at least, so `limit` + 1 publications are enough.
+    """
+    statement = f"""
+SELECT e_number, e_kind, e_version, e_at, version, {queries.feature_text(query)}
+FROM (
+  SELECT
+    p.number AS e_number, s.kind AS e_kind, s.id AS e_version, p.published_at AS e_at
+  FROM publications AS p
+    CROSS JOIN LATERAL (
+      (
+        SELECT {RETIRED} AS kind, ended AS id
+        FROM unnest(p.retired) AS ended
+        WHERE p.number > %(number)s OR ended > %(retired_after)s
+        ORDER BY ended
+        LIMIT {limit + 1:d}
+      )
+      UNION ALL
+      (
+        SELECT {BEGUN}, v.id
+        FROM parcel_versions AS v
+        WHERE v.batch_id = p.batch_id
+          AND v.id <= p.last_version
+          AND v.id >= CASE
+            WHEN p.number = %(number)s THEN greatest(p.first_version, %(begun_after)s + 1)
+            ELSE p.first_version
+          END
+        ORDER BY v.id
+        LIMIT {limit + 1:d}
+      )
+    ) AS s
+  WHERE p.number BETWEEN %(number)s AND %(number)s + {limit + 1:d}
+  ORDER BY 1, 2, 3
+  LIMIT {limit + 1:d}
+) AS e
+  JOIN {query.collection.table} ON id = e_version
+ORDER BY e_number, e_kind, e_version
+"""  # noqa: S608  # fragments of ours, and numbers
+    begun = begin.kind == BEGUN
+    rows = reader.rows(
+        statement,
+        {
+            "number": begin.publication,
+            "retired_after": 2**63 - 1 if begun else begin.version,
+            "begun_after": begin.version if begun else 0,
+        },
+    )
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return Changes(
+        [_change(kind, at, version, feature) for _, kind, _, at, version, feature in rows],
+        Place(*rows[-1][:3]) if rows else begin,
+        more,
+    )
+
+
+def _change(kind: int, at: dt.datetime, version: int, feature: str) -> str:
+    name = "retired" if kind == RETIRED else "created" if version == 1 else "changed"
+    published = at.astimezone(dt.UTC).isoformat().replace("+00:00", "Z")
+    return f'{{"change":"{name}","published":"{published}","feature":{feature}}}'
+
+
+def _latest(reader: Reader) -> Place:
+    """The place after all that is official now."""
+    rows = reader.rows(
+        "SELECT number, last_version FROM publications ORDER BY number DESC LIMIT 1", {}
+    )
+    return Place(rows[0][0], BEGUN, rows[0][1]) if rows else BEGINNING
+
+
+def _place(token: str) -> Place:
+    try:
+        return Place.of(token)
+    except ValueError:
+        raise BadRequest(
+            f"Parameter since is not usable (given: {token[:200]!r}).",
+            hint="Take the token of an earlier answer as it is, or `now`.",
+        ) from None

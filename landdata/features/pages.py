@@ -1,0 +1,101 @@
+"""Features as text, from PostGIS to a page.
+
+PostGIS writes each feature as JSON text; we only join the rows. A page is read whole and its
+connection given back before the first byte goes out, so a slow client holds none; pages are
+bounded by `MAX_LIMIT`. Pages go by key, not by number: page 10,000 costs what page 1 costs, and a
+reader who pages while a batch is accepted meets each parcel once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, cast
+
+from psycopg.pq.abc import PGresult
+
+from landdata.features.query import (
+    Cursor,
+    Query,
+    count_statement,
+    estimate_statement,
+    missing,
+    page_statement,
+)
+from landdata.store.read_connections import Question, Steps
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of features as JSON text, and how to go on.
+
+    `stamp` is the second in which what it tells was last published, if that is known.
+    """
+
+    features: list[bytes]
+    stamp: int | None
+    next: Cursor | None
+    prev: Cursor | None
+    matched: int | None
+    estimated: int | None = None
+
+
+def page(query: Query) -> Steps[Page]:
+    """Return a page of features."""
+    statement, bound = page_statement(query)
+    found = yield Question(statement, bound, query.quick)
+    backwards = query.cursor is not None and query.cursor.direction == "prev"
+    more = found.ntuples > query.limit
+    rows: Sequence[int] = range(min(found.ntuples, query.limit))
+    if backwards:
+        rows = rows[::-1]
+    value = found.get_value
+    has_next = bool(rows) if backwards else more
+    has_prev = more if backwards else bool(query.cursor or query.offset) and bool(rows)
+    stamp, matched = _standing(value(rows[0], found.nfields - 1)) if rows else (None, None)
+    estimated = None
+    if matched is None and query.cursor is None and not more and (rows or not query.offset):
+        matched = query.offset + len(rows)
+    if matched is not None:
+        pass  # it is known already
+    elif query.count == "exact" or query.collection.few:
+        counted = yield Question(*count_statement(query), quick=False)
+        matched = int(counted.get_value(0, 0) or 0)
+    elif query.count == "estimate":
+        plan = yield Question(*estimate_statement(query), quick=False)
+        estimated = int(json.loads(plan.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
+    return Page(
+        features=cast("list[bytes]", [value(row, 0) for row in rows]),
+        stamp=stamp,
+        next=_at("next", found, rows[-1], query) if has_next else None,
+        prev=_at("prev", found, rows[0], query) if has_prev else None,
+        matched=matched,
+        estimated=estimated,
+    )
+
+
+def _at(direction: Literal["next", "prev"], found: PGresult, row: int, query: Query) -> Cursor:
+    values = [found.get_value(row, n) for n in range(1, found.nfields - 1)]
+    key, *by = [each if each is None else each.decode() for each in values]
+    order = by.pop(0) if query.interval else None
+    return Cursor(direction, str(key), order, query.sorted_by, tuple(by))
+
+
+def _standing(told: bytes | None) -> tuple[int | None, int | None]:
+    """Read the last column of `page_statement`."""
+    if told is None:
+        return None, None
+    stamp, matched = told.split(b" ")
+    return int(stamp), int(matched) if matched else None
+
+
+def item(query: Query) -> Steps[tuple[bytes, int | None]]:
+    """Return the one feature of `query.key` as JSON text, and its stamp as in `Page`.
+
+    Raises `NotFound`.
+    """
+    found = yield Question(*page_statement(query))
+    if not found.ntuples:
+        raise missing(query.collection, str(query.key), query.moment)
+    return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]

@@ -1,0 +1,356 @@
+"""From a query string to a `Query`: each parameter is checked, and the first bad one named."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import json
+import math
+import re
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, cast
+
+from landdata.errors import BadRequest
+from landdata.features import cql2, crs
+from landdata.features.collections import Collection, Kind, Property
+from landdata.features.query import (
+    DEFAULT_LIMIT,
+    MAX_LIMIT,
+    Count,
+    Cursor,
+    Moment,
+    Query,
+    Sort,
+    missing,
+)
+from landdata.store import parcels
+
+_MAX_OFFSET = 2**31 - 1
+_INT32 = 2**31
+
+#: What an items request may carry besides its queryables.
+PARAMETERS = (
+    "f",
+    "lang",
+    "bbox",
+    "bbox-crs",
+    "crs",
+    "datetime",
+    "limit",
+    "offset",
+    "cursor",
+    "count",
+    "sortby",
+    "properties",
+    "skipGeometry",
+    "filter",
+    "filter-lang",
+    "filter-crs",
+)
+COUNTS: tuple[Count, ...] = ("none", "exact", "estimate")
+ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
+
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = rf"{_DATE}[Tt][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
+_INSTANT = re.compile(rf"{_DATE}|{_TIME}")  # RFC 3339
+_LAST = dt.datetime.max.replace(tzinfo=parcels.VIETNAM)
+_LOST_PLUS = re.compile(r":[0-9]{2}(\.[0-9]+)? [0-9]{2}:[0-9]{2}\b")
+
+#: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
+_FORMS = {
+    "integer": re.compile(r"[+-]?[0-9]{1,19}"),
+    "boolean": re.compile("true|false"),
+    "number": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
+    "date": re.compile(_DATE),
+    "time": re.compile(_TIME),
+    "uuid": re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
+}
+
+_READERS: dict[Kind, Callable[[str], Any]] = {
+    "string": str,
+    "integer": int,
+    "number": float,
+    "boolean": lambda text: text == "true",
+    "date": dt.date.fromisoformat,
+    # PostgreSQL reads no offset of 16 hours and more, which RFC 3339 has
+    "time": lambda text: dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC),
+    "uuid": uuid.UUID,
+    "codes": lambda text: json.dumps([{"code": text}]),
+}
+_WANTED: dict[Kind, str] = {
+    "integer": "a whole number of {bits} bits",
+    "boolean": "true or false",
+    "number": "a number",
+    "date": "a date (2026-01-31)",
+    "time": "a time with its offset (2026-01-31T08:00:00+07:00)",
+    "uuid": "a UUID",
+}
+
+
+def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], storage: int) -> Query:
+    """Check the parameters of an items request. Raises `BadRequest` naming the first bad one."""
+    values = single(arguments, (*PARAMETERS, *collection.queryables))
+    query = Query(
+        collection=collection,
+        storage=storage,
+        crs=crs.named(values.get("crs", crs.CRS84), storage, "crs"),
+        limit=limit_of(values, DEFAULT_LIMIT, MAX_LIMIT),
+        offset=_offset(values),
+        moment=moment(values["datetime"]) if "datetime" in values else None,
+        filters={
+            name: _value(known, values[name])
+            for name, known in collection.queryables.items()
+            if name in values
+        },
+        count=cast("Count", _choice(values, "count", COUNTS, "none")),
+        filter=_filter(values, collection, storage),
+        sort=_sort(values, collection),
+        properties=_properties(values, collection),
+        geometry=_geometry(values),
+        area=_area(values, storage),
+    )
+    if "cursor" in values:
+        if query.offset:
+            raise _bad("offset", "it can't be combined with cursor", str(query.offset))
+        query = replace(query, cursor=_cursor(values["cursor"], query))
+    return query
+
+
+def read_item(
+    of: Collection, arguments: Iterable[tuple[str, str]], storage: int, key: str
+) -> Query:
+    """Check the parameters of a request for one feature, and its id.
+
+    It is the state of now, or as of `datetime`, which must be one time. Raises `BadRequest`, and
+    `NotFound` for what can't be an id.
+    """
+    values = single(arguments, ITEM_PARAMETERS)
+    when = moment(values["datetime"]) if "datetime" in values else None
+    if when is not None and not when.instant:
+        raise _bad("datetime", "for one feature it must be one time", values["datetime"])
+    target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
+    bound: uuid.UUID | int | str = key
+    if of.key_kind == "uuid":
+        # one spelling, one URL
+        if not _FORMS["uuid"].fullmatch(key) or str(bound := uuid.UUID(key)) != key.lower():
+            raise missing(of, key, when)
+    elif of.key_kind == "integer":
+        if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", key):
+            raise missing(of, key, when)
+        bound = int(key)
+    elif "\0" in key:
+        raise missing(of, key, when)
+    return Query(
+        collection=of,
+        crs=target,
+        storage=storage,
+        moment=when,
+        key=bound,
+        properties=_properties(values, of),
+        geometry=_geometry(values),
+    )
+
+
+def _area(values: Mapping[str, str], storage: int) -> crs.Area | None:
+    if "bbox" in values:
+        asked = crs.named(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
+        return crs.area(values["bbox"], asked, storage)
+    if "bbox-crs" in values:
+        raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
+    return None
+
+
+def _filter(
+    values: Mapping[str, str], collection: Collection, storage: int
+) -> cql2.Condition | None:
+    if "filter" not in values:
+        for name in ("filter-lang", "filter-crs"):
+            if name in values:
+                raise _bad(name, "it needs a filter", values[name])
+        return None
+    return cql2.read(
+        values["filter"],
+        _choice(values, "filter-lang", cql2.LANGUAGES, cql2.LANGUAGES[0]),
+        collection,
+        asked=crs.named(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
+        storage=storage,
+    )
+
+
+def _sort(values: Mapping[str, str], collection: Collection) -> tuple[Sort, ...]:
+    steps: list[Sort] = []
+    for part in values["sortby"].split(",") if "sortby" in values else ():
+        # a plus sign in an address means a space
+        name = part[1:] if part[:1] in ("-", "+", " ") else part
+        known = collection.sortables.get(name)
+        if known is None:
+            raise _bad(
+                "sortby",
+                f"features can't be sorted by {name[:100]!r}, only by"
+                f" {', '.join(collection.sortables)}",
+                values["sortby"],
+            )
+        if any(each.by == known for each in steps):
+            raise _bad("sortby", f"it names {name} twice", values["sortby"])
+        steps.append(Sort(known, descending=part.startswith("-")))
+    return tuple(steps)
+
+
+def _properties(values: Mapping[str, str], collection: Collection) -> tuple[Property, ...] | None:
+    if "properties" not in values:
+        return None
+    wanted = values["properties"].split(",")
+    known = [each.name for each in collection.properties]
+    for name in wanted:
+        if name not in known:
+            raise _bad(
+                "properties",
+                f"there is no property {name[:100]!r}, only {', '.join(known)}",
+                values["properties"],
+            )
+    return tuple(each for each in collection.properties if each.name in wanted)
+
+
+def _geometry(values: Mapping[str, str]) -> bool:
+    return _choice(values, "skipGeometry", ("false", "true"), "false") == "false"
+
+
+def single(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
+    """Return each parameter once. Raises `BadRequest` for an unknown or repeated one."""
+    known = tuple(allowed)
+    values: dict[str, str] = {}
+    for name, value in arguments:
+        if name not in known:
+            raise BadRequest(
+                f"There is no parameter {name[:100]!r} here.",
+                hint=f"Known: {', '.join(known)}.",
+            )
+        if name in values:
+            raise _bad(name, "it is given twice", value)
+        if "\0" in value:
+            raise _bad(name, "it holds a null character", value)
+        values[name] = value
+    return values
+
+
+def moment(text: str) -> Moment:
+    """Read `datetime`: a time, or an interval `a/b` open (`..` or nothing) at an end.
+
+    A date is that day in Vietnam: as an instant and as an end its last moment, as a beginning
+    its first. Raises `BadRequest`.
+    """
+    ends = text.split("/")
+    if len(ends) == 1:
+        time = _instant(text)
+        return Moment(time, time)
+    if len(ends) != 2:
+        raise _bad("datetime", "an interval has two ends", text)
+    since, until = (None if end in ("", "..") else end for end in ends)
+    if since and since.startswith("0000-"):
+        since = None  # QGIS's way to say that there is no beginning
+    first = _instant(since) if since else None
+    if since and first and len(since) == len("2026-01-31"):
+        first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=parcels.VIETNAM)
+    last = _instant(until) if until else None
+    if first and last and first > last:
+        raise _bad("datetime", "it ends before it begins", text)
+    return Moment(first, last)
+
+
+def _instant(text: str) -> dt.datetime:
+    try:
+        if not _INSTANT.fullmatch(text):
+            raise ValueError(text)  # Python itself would also take 2026-W05-6
+        time = parcels.instant(text.upper()).astimezone(parcels.VIETNAM)
+    except (ValueError, BadRequest):
+        why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
+        raise _bad("datetime", why, text) from None
+    except OverflowError:
+        if text.startswith("9999"):  # how some say that there is no end
+            return _LAST
+        raise _bad("datetime", "it is at the beginning of the calendar", text) from None
+    return time
+
+
+def _value(known: Property, text: str) -> Any:
+    """Read a property's value as its type. Raises `BadRequest`."""
+    try:
+        if known.kind in _FORMS and not _FORMS[known.kind].fullmatch(text):
+            raise ValueError(text)
+        value = _READERS[known.kind](text)
+        if known.kind == "integer" and not -(1 << known.bits - 1) <= value < 1 << known.bits - 1:
+            raise ValueError(text)
+        if known.kind == "number" and not math.isfinite(value):
+            raise ValueError(text)
+    except (ValueError, OverflowError):  # a time before or after all years
+        raise _bad(
+            known.name, f"it must be {_WANTED[known.kind].format(bits=known.bits)}", text
+        ) from None
+    return value
+
+
+def limit_of(values: Mapping[str, str], default: int, most: int) -> int:
+    """Return the limit of a page; more than `most` means that. Raises `BadRequest`."""
+    return min(integer(values, "limit", default, least=1), most)
+
+
+def integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    """Read a whole number; the largest come as no more than 18 digits. Raises `BadRequest`."""
+    text = values.get(name)
+    if text is None:
+        return default
+    digits = text.lstrip("0") or text[:1]
+    if not (text.isascii() and text.isdigit()) or int(digits[:18]) < least:
+        raise _bad(name, f"it must be a whole number from {least}", text)
+    return int(digits) if len(digits) <= 18 else 10**18
+
+
+def _offset(values: Mapping[str, str]) -> int:
+    offset = integer(values, "offset", 0, least=0)
+    if offset > _MAX_OFFSET:
+        raise _bad("offset", f"it must be at most {_MAX_OFFSET}", values["offset"])
+    return offset
+
+
+def _choice(values: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:
+    text = values.get(name, default)
+    if text not in choices:
+        raise _bad(name, f"it must be one of {', '.join(choices)}", text)
+    return text
+
+
+def _cursor(token: str, query: Query) -> Cursor:
+    collection = query.collection
+    try:
+        plain = base64.b64decode(token + "=" * (-len(token) % 4), b"-_", validate=True)
+        direction, key, order, *rest = json.loads(plain)
+        sort, by = rest or ("", ())
+        if sort != query.sorted_by or len(by) != len(query.sort):
+            raise ValueError(token)
+        for each in (key, *(value for value in by if value is not None)):
+            if b"\0" in each.encode():  # which fails for what is no text
+                raise ValueError(token)
+        if collection.key_kind == "uuid":
+            uuid.UUID(key)
+        elif collection.key_kind == "integer" and not -(2**63) <= int(key) < 2**63:
+            raise ValueError(token)
+        if not query.interval:
+            order = None
+        elif collection.order_kind == "date":
+            dt.date.fromisoformat(order)
+        elif not -_INT32 <= int(order) < _INT32:
+            raise ValueError(token)
+        known: dict[str, Literal["next", "prev"]] = {"n": "next", "p": "prev"}
+        return Cursor(known[direction], key, order, sort, tuple(by))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise _bad("cursor", "take it from a link as it is", token) from None
+
+
+def _bad(name: str, why: str, given: str) -> BadRequest:
+    lost = _LOST_PLUS.search(given)
+    return BadRequest(
+        f"Parameter {name} is not usable: {why} (given: {given[:200]!r}).",
+        hint="In an address + means a space: write %2B." if lost else None,
+    )

@@ -1,0 +1,1 @@
+"""One queue, one runner: checks, exports, webhooks."""

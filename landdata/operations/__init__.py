@@ -1,0 +1,1 @@
+"""What an operator asks: is everything that landdata needs in order?"""

@@ -1,0 +1,114 @@
+"""`landdata doctor`: one function a check, each with what was found and what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from landdata.errors import LandDataError
+from landdata.settings import Settings
+from landdata.store import database
+from landdata.survey import reader
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one check found; `hint` says what to do where it is not well."""
+
+    subject: str
+    ok: bool
+    found: str
+    hint: str | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the result as JSON values."""
+        return asdict(self)
+
+
+def examine(settings: Settings) -> list[Result]:
+    """Run all checks, in the order in which they build on one another."""
+    checks: tuple[Callable[[Settings], Result], ...] = (
+        _home,
+        _disk,
+        _reader,
+        _store,
+        _schema,
+        _browser,
+    )
+    return [check(settings) for check in checks]
+
+
+def _home(settings: Settings) -> Result:
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    ok = os.access(place, os.W_OK)
+    hint = None if ok else "Set LANDDATA_HOME to a folder that you may write to."
+    return Result("data folder", ok, str(settings.home), hint)
+
+
+def _disk(settings: Settings) -> Result:
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e9
+    hint = None if free > 2 else "Free some room: imports need about 2 GB a million parcels."
+    return Result("disk", free > 2, f"{free:.1f} GB free", hint)
+
+
+def _reader(_: Settings) -> Result:
+    try:
+        missing, network = reader.examine()
+    except LandDataError as error:
+        return Result("survey reader", False, error.message, "Run script/setup again.")
+    if missing:
+        found = f"drivers are missing: {', '.join(missing)}"
+        return Result("survey reader", False, found, "Run script/setup again.")
+    if network != "none":
+        # It reads all the same, within its other limits: many containers forbid namespaces.
+        return Result("survey reader", True, f"confined, but the network is {network}")
+    return Result("survey reader", True, "confined, without network")
+
+
+def _store(settings: Settings) -> Result:
+    try:
+        engine = database.engine(settings)
+    except LandDataError as error:
+        return Result("store", False, error.message, error.hint)
+    with engine.connect() as connection:
+        version = connection.scalar(sa.text("SELECT postgis_full_version()"))
+    engine.dispose()
+    return Result("store", True, str(version).split(" PGSQL", maxsplit=1)[0])
+
+
+def _schema(settings: Settings) -> Result:
+    try:
+        engine = database.bare_engine(settings)
+        with engine.connect() as connection:
+            there = MigrationContext.configure(connection).get_current_revision()
+            config = database.alembic_config(settings, connection)
+            head = ScriptDirectory.from_config(config).get_current_head()
+        engine.dispose()
+    except LandDataError as error:
+        return Result("schema", False, error.message, error.hint)
+    except sa.exc.OperationalError:
+        return Result("schema", False, "not reachable", "See the line above.")
+    hint = None if there == head else "Run `landdata migrate`."
+    return Result("schema", there == head, f"revision {there} of {head}", hint)
+
+
+def _browser(_: Settings) -> Result:
+    portal = find_spec("portal")
+    folders = [Path(p) for p in portal.submodule_search_locations or ()] if portal else []
+    ok = any((folder / "static" / "vendor" / "ol.js").is_file() for folder in folders)
+    hint = None if ok else "Run script/setup, which brings the map's libraries."
+    return Result("map libraries", ok, "there" if ok else "missing", hint)

@@ -1,0 +1,1 @@
+"""What does not change with the store: parcel keys, land use, coordinates, calendar."""

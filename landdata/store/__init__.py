@@ -1,0 +1,1 @@
+"""PostGIS: connections, tables, locks, and the queries that read parcels."""

@@ -1,0 +1,259 @@
+"""Communes: dated units with boundaries. A code is used again, so it is asked with a date."""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import shapely
+import sqlalchemy as sa
+from shapely.geometry.base import BaseGeometry
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.orm import Session
+
+from landdata.errors import BadRequest, Conflict, NotFound
+from landdata.settings import Settings
+from landdata.store import parcels
+from landdata.store.tables import Commune, CommuneRecoding
+from landdata.survey import archive, reader
+from landdata.survey.crs_detection import identify, transformer
+from landdata.survey.encodings import Evidence, decode, detect
+
+_UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
+
+
+def add(
+    session: Session,
+    code: str,
+    name: str,
+    *,
+    valid_from: dt.date,
+    valid_to: dt.date | None = None,
+    boundary: shapely.MultiPolygon | None = None,
+) -> None:
+    """Store a commune over [valid_from, valid_to), or correct the one that begins on that day.
+
+    `boundary` is in the storage CRS. An earlier unit of the same code that has no end ends on
+    that day. Raises `BadRequest` for an ill-formed code or no name, `Conflict` where a later unit
+    bears the code in that time.
+    """
+    if not (code.isascii() and code.isdigit() and len(code) == 5):
+        raise BadRequest(
+            f"Commune code {code!r} is not five digits.",
+            hint="Give the code of the General Statistics Office with its leading zeros.",
+            code="bad-commune-code",
+        )
+    if not name.strip():
+        raise BadRequest(
+            f"Commune {code} has no name.",
+            hint='Give it after the code: landdata communes add 99901 "Xã Suối Mẫu".',
+            code="no-commune-name",
+        )
+    later = session.scalar(
+        sa.select(sa.func.min(Commune.valid_from)).where(
+            Commune.code == code,
+            Commune.valid_from > valid_from,
+            sa.true() if valid_to is None else Commune.valid_from < valid_to,
+        )
+    )
+    if later:
+        raise Conflict(
+            f"Code {code} is borne by a later commune, from {later} on.",
+            hint="Give a later --valid-from, or correct the later unit.",
+            code="commune-exists",
+        )
+    session.execute(
+        sa.update(Commune)
+        .where(Commune.code == code, Commune.valid_from < valid_from, Commune.valid_to.is_(None))
+        .values(valid_to=valid_from)
+    )
+    values: dict[str, Any] = {"name": name, "valid_to": valid_to}
+    if boundary is not None:
+        values["geom"] = shapely.to_wkt(boundary, rounding_precision=-1)
+        srid = shapely.get_srid(boundary)
+        values["geom"] = sa.func.ST_GeomFromText(values["geom"], srid)
+    statement = insert(Commune).values(code=code, valid_from=valid_from, **values)
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["code", "valid_from"], set_=values)
+    )
+
+
+def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
+    """Return the commune that bears `code` on a day (today in Vietnam unless told).
+
+    Raises `BadRequest` with code `unknown-commune`.
+    """
+    day = on or parcels.day()
+    found = session.scalar(
+        sa.select(Commune).where(
+            Commune.code == code,
+            Commune.valid_from <= day,
+            sa.or_(Commune.valid_to.is_(None), Commune.valid_to > day),
+        )
+    )
+    if found is None:
+        heirs = session.scalars(
+            sa.select(CommuneRecoding)
+            .where(CommuneRecoding.old_code == code, CommuneRecoding.effective_on <= day)
+            .order_by(CommuneRecoding.effective_on.desc(), CommuneRecoding.new_code)
+        ).all()
+        hint = f"Check the code, or add it: landdata communes add {code} NAME."
+        if heirs:
+            hint = "It became " + ", ".join(
+                f"part of {heir.new_code} {heir.new_name} on {heir.effective_on}"
+                for heir in heirs
+            ) + "; give that code."  # fmt: skip
+        raise BadRequest(f"There is no commune {code} on {day}.", hint=hint, code="unknown-commune")
+    return found
+
+
+def border(session: Session, code: str | None) -> BaseGeometry | None:
+    """Return the commune's boundary today, in the storage CRS; None where it is not known."""
+    if code is None:
+        return None
+    found = find(session, code)
+    wkb = session.scalar(
+        sa.select(sa.func.ST_AsBinary(Commune.geom)).where(
+            Commune.code == found.code, Commune.valid_from == found.valid_from
+        )
+    )
+    return shapely.from_wkb(bytes(wkb)) if wkb is not None else None
+
+
+def import_file(
+    session: Session, settings: Settings, path: Path, *, valid_from: dt.date | None = None
+) -> int:
+    """Store the communes of a file; returns how many units or recodings it holds.
+
+    A file of polygons (GeoPackage, GeoJSON, shapefile …) gives units with boundaries: fields
+    code and name, and valid_from where the argument does not say it. A `.csv` gives recodings:
+    old_code, old_name, new_code, new_name. What is WGS 84 goes through the pinned datum
+    operation. Raises `BadRequest` or `BadSurvey` for a file that is not that.
+    """
+    if path.suffix.lower() == ".csv":
+        return _import_recodings(session, path, valid_from)
+    with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
+        dataset = archive.unpack(path, Path(scratch), settings)
+        if dataset.format.kind != "polygons":
+            raise _bad(path, f"is a {dataset.format.name}, which holds no polygons")
+        layer, raw, wkb = reader.read(dataset, settings)
+        columns = {name.lower(): column.to_pylist() for name, column in raw.items()}
+        shapes = shapely.from_wkb(np.array(wkb.to_pylist(), dtype=object))
+    epsg = identify(layer.crs or dataset.prj or "")
+    if epsg is None:
+        raise _bad(path, "does not say its CRS in a way that is known; the map would be guessed")
+    to_storage = transformer(epsg, settings.srid)
+    codes = [
+        "" if code is None else str(code).zfill(5)
+        for code in _column(columns, path, "code", "maxa", "xaid")
+    ]
+    names = [str(name or "") for name in _column(columns, path, "name", "fullname", "tenxa")]
+    if not layer.unicode:
+        names = [*decode(names, detect(Evidence(names), cpg=dataset.cpg).name)]
+    dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
+    twice = [each for each, count in Counter(zip(codes, dates, strict=True)).items() if count > 1]
+    if twice:  # the last would be taken for the whole
+        raise _bad(path, f"has two rows of commune {twice[0][0]}; make one of them")
+    for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
+        parts = shapely.get_parts(shape)
+        boundary: Any = shapely.transform(
+            shapely.multipolygons(
+                parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON]
+            ),
+            lambda xy: np.column_stack(to_storage.transform(*xy.T)),
+        )
+        # each later survey is held to it, so it has to be one that can be worked with
+        if shapely.is_empty(boundary) or not shapely.is_valid(boundary):
+            why = "" if shapely.is_empty(boundary) else f" ({shapely.is_valid_reason(boundary)})"
+            raise _bad(path, f"has no usable polygon of commune {code}{why}")
+        add(
+            session,
+            code,
+            name,
+            valid_from=since,
+            boundary=shapely.set_srid(boundary, settings.srid),
+        )
+    return len(codes)
+
+
+def _import_recodings(session: Session, path: Path, on: dt.date | None) -> int:
+    """Store which units became which on a day; the units too, so that both can be asked."""
+    if on is None:
+        raise BadRequest(
+            f"{path.name} does not say from which day its recodings hold.",
+            hint="Give it: --valid-from 2025-07-01.",
+            code="no-date",
+        )
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+        pairs = [(r["old_code"], r["old_name"], r["new_code"], r["new_name"]) for r in rows]
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {path.name}.", hint="Check the path.") from None
+    except (UnicodeDecodeError, KeyError, csv.Error) as error:
+        raise BadRequest(
+            f"{path.name} is no table of recodings ({type(error).__name__} {error}).",
+            hint="It needs the columns old_code, old_name, new_code and new_name, in UTF-8.",
+            code="bad-communes",
+        ) from None
+    for code, name in {old: name for old, name, _, _ in pairs}.items():
+        known = session.scalar(
+            sa.select(Commune.code).where(Commune.code == code, Commune.valid_from < on)
+        )
+        if known is None:
+            add(session, code, name, valid_from=_UNKNOWN, valid_to=on)
+    session.execute(
+        sa.update(Commune)
+        .where(Commune.code.in_([old for old, *_ in pairs]))
+        .where(Commune.valid_from < on, Commune.valid_to.is_(None))
+        .values(valid_to=on)
+    )
+    for code, name in {new: name for _, _, new, name in pairs}.items():
+        if session.get(Commune, (code, on)) is None:
+            add(session, code, name, valid_from=on)
+    values = [
+        {"old_code": old, "new_code": new, "effective_on": on, "new_name": name}
+        for old, _, new, name in pairs
+    ]
+    session.execute(insert(CommuneRecoding).on_conflict_do_nothing(), values)
+    return len(pairs)
+
+
+def _column(columns: dict[str, list[Any]], path: Path, *names: str) -> list[Any]:
+    for name in names:
+        if name in columns:
+            return columns[name]
+    raise _bad(path, f"has no field {names[0]}; it has {', '.join(columns) or 'none'}")
+
+
+def _bad(path: Path, why: str) -> BadRequest:
+    return BadRequest(
+        f"{path.name} {why}.",
+        hint="Each commune needs a valid polygon in a known CRS and the fields code and name.",
+        code="bad-communes",
+    )
+
+
+def _dates(columns: dict[str, list[Any]], path: Path) -> list[dt.date]:
+    if "valid_from" not in columns:
+        raise BadRequest(
+            f"{path.name} does not say from which day its communes are: no field valid_from.",
+            hint="Give it: --valid-from 2025-07-01.",
+            code="no-date",
+        )
+    found = []
+    for value in columns["valid_from"]:
+        try:
+            found.append(value if isinstance(value, dt.date) else dt.date.fromisoformat(value))
+        except (TypeError, ValueError):
+            raise BadRequest(
+                f"{path.name}: valid_from {value!r} is no date.",
+                hint="Write it like 2025-07-01, or give --valid-from.",
+                code="bad-communes",
+            ) from None
+    return found

@@ -1,0 +1,538 @@
+"""The process that lets GDAL at a stranger's file: no network, no new rights, limited means.
+
+Run by its path, apart from the package and with an environment of its own: so its engines that
+read import nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry
+as WKB; text of a shapefile as latin-1, one character a byte, other text as it is. On standard
+output it tells, each in a line of JSON, what the layer is, each block of rows once that is
+written, and how it ended. `names ENGINE` instead of a task names the drivers of that engine's
+GDAL, and `confine` tells what the network became.
+
+Two engines, and never both in one process, since each brings a GDAL of its own: `pyogrio` reads
+in bulk, `fiona` row by row, and tells which rows it could not read. `making` has no GDAL: it makes
+parcels of what they read.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import datetime
+import json
+import os
+import re
+import resource
+import signal
+import struct
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+_NEWUSER, _NEWNET = 0x1000_0000, 0x4000_0000
+_NO_NEW_PRIVS = 38
+_PDEATHSIG = 1
+_POLYGONAL = re.compile(r"Polygon|Surface|Unknown|Collection|Geometry$")
+
+
+class RefusedError(Exception):
+    """The file is sound, but not read as asked: `{"refused": code, …}`."""
+
+
+def tell(**told: Any) -> None:
+    """Tell the parent."""
+    sys.stdout.write(json.dumps(told) + "\n")
+    sys.stdout.flush()
+
+
+def confine(limits: dict[str, int]) -> str:
+    """Give up the network, new rights and unlimited means; return what the network became.
+
+    Before any import that starts a thread: a process with threads may not enter a namespace.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    network = "none"
+    if libc.unshare(_NEWNET) != 0 and libc.unshare(_NEWUSER | _NEWNET) != 0:
+        network = f"not cut off: {os.strerror(ctypes.get_errno())}"
+    libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
+    # after the namespace, which would clear it: a parent that is killed leaves no child behind
+    libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+    resource.setrlimit(resource.RLIMIT_CPU, (limits["seconds"], limits["seconds"] + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limits["file"], limits["file"]))
+    resource.setrlimit(resource.RLIMIT_AS, (limits["memory"], limits["memory"]))
+    return network
+
+
+# -- what the file says of itself, asked without GDAL
+
+
+def count(task: dict[str, Any], layer: str) -> dict[str, Any]:
+    """Count the rows of a layer independently of GDAL: `rows`, null where nothing tells."""
+    counters = {
+        "GPKG": _count_table,
+        "GML": _count_members,
+        "GeoJSON": _count_features,
+        "DXF": _check_groups,
+    }
+    counter = counters.get(task["driver"])
+    return counter(task["source"], layer) if counter else {"rows": task["rows"]}
+
+
+def _count_table(source: str, layer: str) -> dict[str, Any]:
+    """Count a GeoPackage's rows; its stored count is often stale."""
+    import sqlite3  # noqa: PLC0415  # for this format alone
+
+    store = sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)
+    store.execute("PRAGMA trusted_schema = OFF")
+    kind = store.execute("SELECT type FROM sqlite_master WHERE name = ?", (layer,)).fetchone()
+    if kind != ("table",):
+        raise RefusedError({"refused": "not-a-table", "layer": layer})
+    quoted = layer.replace('"', '""')
+    rows = store.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]  # noqa: S608
+    stated = None
+    if store.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_ogr_contents'").fetchone():
+        told = store.execute(
+            "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", (layer,)
+        ).fetchone()
+        stated = told[0] if told else None
+    store.close()
+    return {"rows": rows, "stated": stated}
+
+
+def _count_members(source: str, layer: str) -> dict[str, Any]:
+    """Count a GML's features, and see that it is whole, and defines nothing."""
+    from xml.parsers import expat  # noqa: PLC0415
+
+    seen: Counter[str] = Counter()
+    path: list[str] = []
+
+    def begin(name: str, _: dict[str, str]) -> None:
+        name = name.rpartition(":")[2]
+        if path and re.fullmatch(r"(?:feature)?[mM]embers?", path[-1]):
+            seen[name] += 1
+        path.append(name)
+
+    def refuse(*_: object) -> None:
+        raise RefusedError({"refused": "unsafe-xml"})
+
+    parser = expat.ParserCreate()
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = lambda _: path.pop()
+    parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
+    with open(source, "rb") as file:
+        parser.ParseFile(file)
+    return {"rows": seen.get(layer)}
+
+
+def _count_features(source: str, _: str) -> dict[str, Any]:
+    """Count a GeoJSON's features, holding one of them in memory at a time."""
+    with open(source, encoding="utf-8-sig") as file:
+        text = file.read()
+    space = re.compile(r"[\s,]*")
+    decoder = json.JSONDecoder()
+    rows, kind, at = 0, None, text.index("{") + 1
+    while text[at := space.match(text, at).end()] != "}":  # type: ignore[union-attr]
+        name, at = decoder.raw_decode(text, at)
+        at = re.compile(r"\s*:\s*").match(text, at).end()  # type: ignore[union-attr]
+        if name == "features" and text[at] == "[":
+            at += 1
+            while text[at := space.match(text, at).end()] != "]":  # type: ignore[union-attr]
+                _, at = decoder.raw_decode(text, at)
+                rows += 1
+            at += 1
+        else:
+            value, at = decoder.raw_decode(text, at)
+            kind = value if name == "type" else kind
+    return {"rows": rows if kind == "FeatureCollection" else 1}
+
+
+def _check_groups(source: str, _: str) -> dict[str, Any]:
+    """See that a DXF is pairs of a code and a value of its kind, up to its end.
+
+    The driver stops at the first pair that is none, and says nothing of what comes after. How
+    many features a drawing gives cannot be told without it.
+    """
+    with open(source, encoding="latin-1", newline="\n") as file:
+        lines = (line.rstrip("\r\n") for line in file)
+        section = name = ""
+        for code in lines:
+            value, kind = next(lines, ""), int(code)
+            if kind == 2 and name == "SECTION":
+                section, name = value.strip(), ""
+            elif kind == 0:
+                name = value.strip()
+                # Other sections may hold objects of a program's own naming.
+                allowed = r"[A-Z0-9_]+" if section == "ENTITIES" else r"[\w$.: -]+"
+                if not re.fullmatch(allowed, name):
+                    raise ValueError(f"no name of an entity: {name[:40]!r}")
+                if name == "EOF":
+                    return {"rows": None}
+            elif 10 <= kind < 60 or 110 <= kind < 150 or 210 <= kind < 240:
+                float(value)
+            elif 60 <= kind < 100 or 160 <= kind < 180 or 270 <= kind < 290:
+                int(value)
+            elif "\0" in value:
+                raise ValueError("a text holds a byte of nought")
+    raise ValueError("there is no end")
+
+
+def choose(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
+    """Choose the layer of parcels; refuse where that is not one."""
+    names = [name for name, kind in layers if kind is not None]
+    fitting = [name for name, kind in layers if kind is not None and _POLYGONAL.search(kind)]
+    if wanted is not None:
+        if wanted not in names:
+            raise RefusedError({"refused": "unknown-layer", "layers": names})
+        return wanted
+    if not names or not fitting:
+        kinds = sorted({kind for _, kind in layers if kind is not None})
+        raise RefusedError({"refused": "not-polygons" if names else "no-layer", "kinds": kinds})
+    if len(fitting) > 1:
+        raise RefusedError({"refused": "several-layers", "layers": fitting})
+    return fitting[0]
+
+
+def _expect(drivers: list[str], driver: str) -> None:
+    """See that GDAL has the one driver and no other; else end at once."""
+    if drivers != [driver]:
+        sys.stderr.write(f"drivers: {', '.join(drivers)}")
+        sys.exit(3)
+
+
+# -- pyogrio
+
+
+def bulk(task: dict[str, Any]) -> dict[str, Any]:
+    """Read a layer in bulk."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyogrio  # noqa: PLC0415
+    from pyogrio.raw import open_arrow  # noqa: PLC0415
+
+    _expect(sorted(pyogrio.list_drivers()), task["driver"])
+    layers = [tuple(pair) for pair in pyogrio.list_layers(task["source"]).tolist()]
+    layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
+    told = count(task, layer)
+    with open_arrow(
+        task["source"],
+        layer=layer,
+        encoding=task["encoding"],
+        return_fids=True,
+        use_pyarrow=True,
+        batch_size=task["block"],
+        **task["options"],
+    ) as (meta, reader):
+        fields = [_plain(field) for field in reader.schema]
+        tell(
+            geometry=meta["geometry_name"] or "wkb_geometry",
+            fid=meta["fid_column"] or "OGC_FID",
+            layers=[name for name, kind in layers if kind is not None],
+            layer=layer,
+            crs=meta["crs"],
+            shape=meta["geometry_type"],
+            expected=told["rows"],
+        )
+        rows = 0
+        with (
+            pa.OSFile(task["target"], "wb") as sink,
+            pa.ipc.new_stream(sink, pa.schema(fields)) as writer,
+        ):
+            for batch in reader:
+                columns = [_cast(c, f.type) for c, f in zip(batch.columns, fields, strict=True)]
+                writer.write_batch(pa.record_batch(columns, pa.schema(fields)))
+                rows += batch.num_rows
+                tell(rows=rows)
+        if task["driver"] == "FlatGeobuf":
+            told["rows"] = pyogrio.read_info(task["source"], layer=layer)["features"]
+    return {"expected": told["rows"], "stated": told.get("stated")}
+
+
+def _plain(field: Any) -> Any:
+    """Return the field as it is handed on: lists, JSON and the like as text."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    kind = field.type
+    simple = (
+        pa.types.is_string(kind) or pa.types.is_binary(kind) or pa.types.is_integer(kind)
+        or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_date(kind)
+        or pa.types.is_timestamp(kind)
+    )  # fmt: skip
+    return pa.field(field.name, kind if simple else pa.string())
+
+
+def _cast(column: Any, kind: Any) -> Any:
+    """Return a column as it is handed on: text as Unicode, that ends at a NUL."""
+    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow.compute as pc  # noqa: PLC0415
+
+    if column.type == kind:
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:  # text that is no UTF-8, whatever the format promises
+            column = pa.array(map(_text, column.cast(pa.binary()).to_pylist()), kind)
+        # As the other engine and all other formats have it; and no database takes a NUL for text.
+        if pa.types.is_string(kind) and pc.any(pc.match_substring(column, "\0")).as_py():
+            column = pc.replace_substring_regex(column, r"(?s)\x00.*", "")
+        return column
+    return pa.array([None if v is None else str(v) for v in column.to_pylist()], kind)
+
+
+def _text(value: bytes | None) -> str | None:
+    """Read text, and what is no UTF-8 byte by byte."""
+    if value is None:
+        return None
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+# -- fiona
+
+
+def by_row(task: dict[str, Any]) -> dict[str, Any]:
+    """Read a layer row by row; rows that cannot be read are told, and empty in the stream."""
+    import fiona  # noqa: PLC0415
+    import pyarrow as pa  # noqa: PLC0415
+    from fiona.errors import FionaError  # noqa: PLC0415
+
+    driver = task["driver"]
+    with fiona.Env() as environment:
+        _expect(sorted(environment.drivers()), driver)
+    layers = _layers_by_row(task)
+    layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
+    ids, broken = _ids(task, layer), False
+    told: dict[str, Any] = {"rows": None}
+    try:
+        told = count(task, layer)
+    except RefusedError:
+        raise
+    except Exception:  # what cannot be counted can still be read up to where it breaks
+        ids, broken = None, True
+    unread: list[int] = []
+    rows = 0
+    lost: int | None = None
+    place = os.open(task["progress"], os.O_WRONLY | os.O_CREAT, 0o600)
+    with (
+        fiona.open(
+            task["source"],
+            layer=layer,
+            enabled_drivers=[driver],
+            encoding=task["encoding"],
+            **task["options"],
+        ) as source,
+        pa.OSFile(task["target"], "wb") as sink,
+    ):
+        fields = {name: _arrow(kind) for name, kind in source.schema["properties"].items()}
+        schema = pa.schema([("fid", pa.int64()), *fields.items(), ("wkb", pa.binary())])
+        if driver == "FlatGeobuf":
+            told["rows"] = len(source)
+        tell(
+            geometry="wkb",
+            fid="fid",
+            layers=[name for name, kind in layers if kind is not None],
+            layer=layer,
+            crs=source.crs_wkt or None,
+            shape=source.schema["geometry"],
+            expected=told["rows"],
+        )
+        with pa.ipc.new_stream(sink, schema) as writer:
+            block: list[tuple[Any, ...]] = []
+
+            def write() -> None:
+                writer.write_batch(_rows(block, schema))
+                tell(rows=rows, unread=unread)
+                block.clear()
+                unread.clear()
+
+            for fid, feature in _features(source, ids):
+                os.pwrite(place, struct.pack("<q", fid), 0)
+                if isinstance(feature, FionaError | KeyError | ValueError | SystemError):
+                    if fid < 0:  # the reader stopped: what follows is out of reach
+                        lost = rows
+                        break
+                    unread.append(fid)
+                    block.append((fid, *[None] * len(fields), None))
+                else:
+                    values = [_value(feature.properties[n], t) for n, t in fields.items()]
+                    block.append((fid, *values, _wkb(feature.geometry)))
+                rows += 1
+                if len(block) == task["block"]:
+                    write()
+            if block:
+                write()
+    return {
+        "expected": told["rows"],
+        "stated": told.get("stated"),
+        "lost": rows if broken else lost,
+    }
+
+
+def _rows(block: list[tuple[Any, ...]], schema: Any) -> Any:
+    """Return rows as they are handed on."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    columns = zip(*block, strict=True)
+    arrays = [pa.array(c, t) for c, t in zip(columns, schema.types, strict=True)]
+    return pa.record_batch(arrays, schema)
+
+
+def _layers_by_row(task: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """List the layers and the kinds of their shapes, null for a table without any."""
+    import fiona  # noqa: PLC0415
+
+    layers: list[tuple[str, str | None]] = []
+    for name in fiona.listlayers(task["source"]):
+        with fiona.open(task["source"], layer=name, enabled_drivers=[task["driver"]]) as one:
+            kind = one.schema["geometry"]
+            layers.append((name, None if kind == "None" else kind))
+    return layers
+
+
+def _features(source: Any, ids: list[int] | None) -> Iterator[tuple[int, Any]]:
+    """Go through the features: `(fid, feature or error)`; `(-1, error)` where that ends early.
+
+    By their ids where the file tells them, so that one bad row does not hide those behind it.
+    """
+    if ids is not None:
+        for fid in ids:
+            try:
+                yield fid, source.get(fid)
+            except Exception as error:
+                yield fid, error if isinstance(error, KeyError) else ValueError(str(error))
+        return
+    features = iter(source)
+    while True:
+        try:
+            feature = next(features)
+        except StopIteration:
+            return
+        except Exception as error:
+            yield -1, ValueError(str(error))
+            return
+        yield int(feature.id), feature
+
+
+def _ids(task: dict[str, Any], layer: str) -> list[int] | None:
+    """Return the ids of a layer's rows, where they are known without GDAL."""
+    if task["driver"] == "ESRI Shapefile":
+        with open(task["source"][:-4] + ".dbf", "rb") as file:
+            rows, head, size = struct.unpack("<IHH", file.read(12)[4:])
+            marks = (file.seek(head + row * size) and file.read(1) for row in range(rows))
+            return [row for row, mark in enumerate(marks) if mark != b"*"]
+    if task["driver"] == "GPKG":
+        import sqlite3  # noqa: PLC0415
+
+        store = sqlite3.connect(f"file:{task['source']}?mode=ro&immutable=1", uri=True)
+        store.execute("PRAGMA trusted_schema = OFF")
+        quoted = layer.replace('"', '""')
+        try:
+            return [row[0] for row in store.execute(f'SELECT rowid FROM "{quoted}"')]  # noqa: S608
+        except sqlite3.Error:
+            return None
+        finally:
+            store.close()
+    return None
+
+
+def _arrow(kind: str) -> Any:
+    """Return the Arrow type of one of fiona's."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    kinds = {
+        "int32": pa.int32(), "int64": pa.int64(), "int": pa.int64(), "int16": pa.int32(),
+        "float": pa.float64(), "float32": pa.float64(), "bool": pa.bool_(),
+        "date": pa.date32(), "datetime": pa.timestamp("ms"),
+    }  # fmt: skip
+    return kinds.get(kind.partition(":")[0], pa.string())
+
+
+def _value(value: Any, kind: Any) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if value is None or not isinstance(value, str):
+        return str(value) if value is not None and pa.types.is_string(kind) else value
+    if pa.types.is_date(kind):
+        return datetime.date.fromisoformat(value)
+    if pa.types.is_timestamp(kind):
+        return datetime.datetime.fromisoformat(value).replace(tzinfo=None)
+    return value
+
+
+_CODES = {
+    "Point": 1, "LineString": 2, "Polygon": 3, "MultiPoint": 4, "MultiLineString": 5,
+    "MultiPolygon": 6, "GeometryCollection": 7,
+}  # fmt: skip
+
+
+def _wkb(geometry: Any) -> bytes | None:
+    """Write a geometry as WKB in two dimensions, whatever it is: to judge it is not ours."""
+    if geometry is None:
+        return None
+    head = struct.pack("<BI", 1, _CODES[geometry.type])
+    if geometry.type == "GeometryCollection":
+        parts = [_wkb(part) or b"" for part in geometry.geometries]
+        return head + struct.pack("<I", len(parts)) + b"".join(parts)
+    return head + _body(geometry.type, geometry.coordinates)
+
+
+def _body(kind: str, coordinates: Any) -> bytes:
+    if kind == "Point":
+        return struct.pack("<2d", *coordinates[:2])
+    if kind == "LineString":
+        points = [number for point in coordinates for number in point[:2]]
+        return struct.pack(f"<I{len(points)}d", len(points) // 2, *points)
+    if kind == "Polygon":
+        return struct.pack("<I", len(coordinates)) + b"".join(
+            _body("LineString", ring) for ring in coordinates
+        )
+    part = kind.removeprefix("Multi")
+    head = struct.pack("<BI", 1, _CODES[part])
+    return struct.pack("<I", len(coordinates)) + b"".join(
+        head + _body(part, each) for each in coordinates
+    )
+
+
+# -- neither
+
+
+def make(task: dict[str, Any]) -> dict[str, Any]:
+    """Make parcels of lines or points (`landdata.survey.making`)."""
+    sys.path.append(str(Path(__file__).parents[2]))  # where the package is, installed or not
+    from landdata.survey import construction  # noqa: PLC0415  # once confined: it starts threads
+
+    return construction.run(task)
+
+
+_ENGINES = {"pyogrio": bulk, "fiona": by_row, "making": make}
+
+
+def main() -> int:
+    """Read as the parent's task says, or list an engine's drivers, or tell of the confinement."""
+    if sys.argv[1] == "confine":
+        sys.stdout.write(json.dumps(confine({"seconds": 9, "file": 0, "memory": 1 << 30})))
+        return 0
+    if sys.argv[1] == "names":
+        if sys.argv[2] == "fiona":
+            import fiona  # noqa: PLC0415
+
+            with fiona.Env() as environment:
+                names = sorted(environment.drivers())
+        else:
+            import pyogrio  # noqa: PLC0415
+
+            names = sorted(pyogrio.list_drivers())
+        sys.stdout.write(json.dumps(names))
+        return 0
+    task = json.loads(sys.argv[1])
+    confine(task["limits"])
+    try:
+        answer = _ENGINES[task["engine"]](task)
+    except RefusedError as refused:
+        answer = refused.args[0]
+    tell(**answer)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""The features that are stored ready are those that would be rendered."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+
+import pytest
+import sqlalchemy as sa
+from hypothesis import HealthCheck, given
+from hypothesis import settings as tuned
+from hypothesis import strategies as st
+from support import served, stored, surveys
+
+from landdata.batches import lifecycle
+from landdata.features import collections, crs
+from landdata.features import query as queries
+from landdata.store import database
+
+ITEMS = "/ogc/collections/parcels/items"
+
+
+def both(engine, settings):
+    """Each state's feature as it is stored and as it is rendered, by version and number."""
+    of = collections.collections(settings)["parcels"]
+    assert of.feature == "feature"
+    query = queries.Query(
+        collection=of,
+        crs=crs.offered(settings.srid)[crs.CRS84],
+        storage=settings.srid,
+        properties=of.properties,  # a selection is always rendered
+    )
+    rendered = queries.page_statement(query)[0].partition(" AS after_key")[0].rpartition(",")[0]
+    assert "ST_AsGeoJSON" in rendered
+    with engine.connect() as connection:
+        connection.execute(sa.text("SET timezone = 'UTC'"))
+        return connection.exec_driver_sql(f"{rendered}, feature FROM parcel_versions").all()
+
+
+@pytest.mark.parametrize("srid", [9212, 5899, 32648])
+def test_what_is_stored_is_what_would_be_rendered(make_store, srid):
+    settings = make_store(srid)
+    engine = database.engine(settings)
+    batch = stored.batch(engine, "a")
+    ring = stored.square(0, 0, srid=srid)
+    hole = ring.replace(
+        ")))", "), (548002 1281002, 548004 1281002, 548004 1281006, 548002 1281002)))"
+    )
+    odd = {"area": float("nan"), "legal_area": float("inf"), "land_use": None, "label": None}
+    stored.parcel(engine, batch, hole, number="1", national_id="w6bqz3k8n1p0")
+    stored.parcel(engine, batch, ring, number="2", scale=None, surveyed_on=None, **odd)
+    stored.parcel(
+        engine,
+        batch,
+        ring,
+        number="3",
+        label='"valid_to":null \\ "\n\t ế \u2028 %s',
+        area=0.1 + 0.2,
+        valid_from=dt.datetime(2025, 7, 1, 1, 0, 0, 123456, dt.UTC),
+        valid_to=stored.SECOND,
+    )
+    pairs = both(engine, settings)
+    assert len(pairs) == 3
+    for rendered, ready in pairs:
+        assert ready == rendered
+        assert json.loads(ready)["geometry"]["coordinates"]
+    engine.dispose()
+
+
+def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path):
+    """All rows at once, a second state as well as a first."""
+    stored.commune(engine)
+    for name, shift in (("a", 0.0), ("b", 0.25)):
+        rows = [surveys.parcel(n, surveys.plot(n, shift)) for n in range(1, 4)]
+        survey = surveys.write(tmp_path / f"{name}.zip", rows)
+        with database.session(engine) as session:
+            batch = lifecycle.take(session, settings, survey, commune="99901", by="surveyor")
+            lifecycle.accept(session, settings, batch.id, by="officer")
+    pairs = both(engine, settings)
+    assert len(pairs) == 6
+    for rendered, ready in pairs:
+        assert ready == rendered
+
+
+def test_it_follows_every_change(settings, engine):
+    """Whoever writes, in whatever time zone, and also where a state only ends."""
+    stored.lattice(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.text("SET LOCAL timezone = 'Asia/Ho_Chi_Minh'"))
+        connection.execute(sa.text("SET LOCAL extra_float_digits = 3"))
+        connection.execute(
+            sa.text("UPDATE parcel_versions SET valid_to = now(), label = 'x' WHERE number = '3'")
+        )
+        connection.execute(
+            sa.text("UPDATE parcel_versions SET geom = ST_Translate(geom, 1, 1), feature = 'no'")
+        )
+    for rendered, ready in both(engine, settings):
+        assert ready == rendered
+
+
+def test_what_people_write_stays_json(settings, engine):
+    batch = stored.batch(engine, "a")
+    key = stored.parcel(engine, batch, stored.square(0, 0))
+    texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
+
+    @tuned(
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+        derandomize=True,
+        database=None,
+    )
+    @given(texts, st.floats(), st.none() | texts)
+    def write(sheet, area, label):
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    "UPDATE parcel_versions SET sheet = :sheet, area = :area, label = :label"
+                    " WHERE parcel_id = :key"
+                ),
+                {"sheet": sheet, "area": area, "label": label, "key": key},
+            )
+        ((rendered, ready),) = both(engine, settings)
+        assert ready == rendered
+        told = json.loads(ready)["properties"]
+        assert (told["sheet"], told["label"]) == (sheet, label)
+
+    write()
+
+
+def test_addresses_are_never_stored_in_it(make_store):
+    settings = make_store(publish_address=True)
+    engine = database.engine(settings)
+    stored.lattice(engine)
+    with engine.connect() as connection:
+        found = connection.scalars(sa.text("SELECT feature FROM parcel_versions")).all()
+    assert len(found) == 17
+    assert not any("Thôn" in each or "Chủ" in each for each in found)
+    with served.client(settings, engine) as client:  # what is not stored is rendered
+        told = client.get(f"{ITEMS}?limit=1").json["features"][0]
+    assert told["properties"]["address"] == "Thôn 1"
+    engine.dispose()
+
+
+def test_the_plain_page_is_read_and_others_are_rendered(settings, engine):
+    stored.lattice(engine)
+    plain = f"{ITEMS}?limit=3"
+    other = "&crs=http://www.opengis.net/def/crs/EPSG/0/9212"
+    with served.client(settings, engine) as client:
+        questions = served.questions(client)
+        for query in ("", "&datetime=../..", other, "&properties=area", "&skipGeometry=true"):
+            client.get(plain + query)
+    asked = [each.statement for each in questions]
+    assert ["ST_AsGeoJSON" in each for each in asked] == [False, False, True, True, False]
+    assert ["SELECT (feature)::" in each for each in asked] == [True, True, False, False, False]

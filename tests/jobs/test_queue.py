@@ -1,0 +1,271 @@
+"""The queue with real workers: checked once, stopped, limited, killed and taken up again."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from support.surveys import parcel, plot, write
+
+from landdata.batches import lifecycle
+from landdata.errors import Conflict, NotFound
+from landdata.jobs import queue
+from landdata.settings import Settings
+from landdata.store import communes, database
+from portal.app import create_app
+
+COMMUNE = "99901"
+PROGRAM = """
+import json, sys
+from landdata.jobs import worker
+from landdata.settings import Settings
+given = json.loads(sys.argv[1])
+worker(Settings(**given.pop("settings")), say=lambda text: print(text, flush=True), **given)
+"""
+
+
+@pytest.fixture(autouse=True)
+def commune(engine: sa.Engine) -> None:
+    with database.session(engine) as session:
+        communes.add(session, COMMUNE, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
+
+
+@pytest.fixture
+def submit(engine: sa.Engine, settings: Settings) -> Callable[..., int]:
+    def submit(path: Path, **more: Any) -> int:
+        with database.session(engine) as session:
+            return queue.submit(session, settings, path, commune=COMMUNE, by="surveyor", **more).id
+
+    return submit
+
+
+@contextmanager
+def worker(settings: Settings, **options: Any) -> Iterator[subprocess.Popen[str]]:
+    given = {"settings": settings.model_dump(mode="json"), "heartbeat": 1.0, **options}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, json.dumps(given)], stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.communicate(timeout=60)
+
+
+def progress(engine: sa.Engine, number: int) -> dict[str, Any]:
+    with database.session(engine) as session:
+        return queue.progress(session, number)
+
+
+def wait(engine: sa.Engine, number: int, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Look until it is so; a minute is far beyond what any of this takes."""
+    end = time.monotonic() + 60
+    while True:
+        told = progress(engine, number)
+        if until(told):
+            return told
+        assert time.monotonic() < end, told
+        time.sleep(0.1)
+
+
+def in_state(*states: str) -> Callable[[dict[str, Any]], bool]:
+    return lambda told: told["state"] in states
+
+
+@contextmanager
+def held(engine: sa.Engine) -> Iterator[None]:
+    """Hold every check at the end of its staging."""
+    with engine.begin() as connection:
+        connection.execute(sa.text("LOCK TABLE findings IN ACCESS EXCLUSIVE MODE"))
+        yield
+
+
+def staging(told: dict[str, Any]) -> bool:
+    return bool(told["progress"] and told["progress"]["stage"] in ("coverage", "stage"))
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{process.pid}/task").glob("*")
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def queued(engine: sa.Engine) -> int:
+    with engine.connect() as connection:
+        return int(
+            connection.scalar(
+                sa.text(
+                    "SELECT count(*) FROM procrastinate_jobs WHERE task_name = 'landdata.check'"
+                    " AND status IN ('todo', 'doing')"
+                )
+            )
+        )
+
+
+def rows(n: int) -> list[dict[str, Any]]:
+    return [parcel(i, plot(i % 10, i // 10)) for i in range(1, n + 1)]
+
+
+def test_a_submitted_file_is_checked_by_a_worker(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.zip", rows(12))
+    number = submit(path)
+    assert submit(path) == number
+    assert queued(engine) == 1
+    told = progress(engine, number)
+    assert (told["state"], told["progress"]["stage"]) == ("received", "waiting")
+    bad = write(tmp_path / "b.zip", rows(3))
+    with zipfile.ZipFile(bad) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(bad, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data[:-40] if name.endswith(".dbf") else data)
+    unreadable = submit(bad)
+    other = submit(write(tmp_path / "c.zip", [parcel(40, plot(20, 20))]))
+    with worker(settings, concurrency=2) as process:
+        told = wait(engine, number, in_state("checked"))
+        assert told["counts"] == {"read": 12, "acceptable": 12, "rejected": 0, "duplicate": 0}
+        assert wait(engine, unreadable, in_state("refused"))["refused"]
+        wait(engine, other, in_state("checked"))
+        process.terminate()
+        assert process.wait(20) == 0
+    with database.session(engine) as session:
+        refusal = lifecycle.show(session, unreadable)["batch"]["refusal"]
+        assert ".dbf" in refusal["message"]
+        assert refusal["hint"]
+        assert lifecycle.accept(session, settings, number, by="officer")["accepted"] == 12
+    assert queued(engine) == 0
+    assert submit(path) == number  # decided: nothing to do
+    assert queued(engine) == 0
+    assert submit(bad) == unreadable  # refused: it is tried again
+    assert queued(engine) == 1
+
+
+def test_a_batch_that_waits_is_taken_out_of_the_queue(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    path = write(tmp_path / "a.zip", rows(3))
+    number, second = submit(path), submit(write(tmp_path / "b.zip", [parcel(9, plot(9, 9))]))
+    assert queue.stop(engine, number)
+    assert not queue.stop(engine, number)
+    assert progress(engine, number) == {
+        "id": number, "state": "received", "counts": None, "refused": None, "progress": None,
+    }  # fmt: skip
+    with database.session(engine) as session:
+        lifecycle.withdraw(session, second, by="surveyor")  # its job is still there
+    assert submit(path) == number
+    with worker(settings):
+        wait(engine, number, in_state("checked"))
+    assert progress(engine, second)["state"] == "withdrawn"
+    with pytest.raises(NotFound):
+        queue.stop(engine, 99)
+
+
+def test_a_check_is_stopped_and_leaves_nothing(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    number = submit(write(tmp_path / "a.zip", rows(8)))
+    with worker(settings) as process:
+        with held(engine):
+            told = wait(engine, number, staging)
+            assert told["progress"]["rows"] == 8
+            assert 0.4 < told["progress"]["share"] < 1
+            assert queue.stop(engine, number)
+            with (
+                database.session(engine) as session,
+                pytest.raises(Conflict, match="not been checked"),
+            ):
+                lifecycle.accept(session, settings, number, by="officer")
+            assert not children(process)
+        assert progress(engine, number)["state"] == "received"
+        assert not list((settings.home / "scratch").iterdir())
+        with engine.connect() as connection:
+            assert connection.scalar(sa.text("SELECT count(*) FROM staged_parcels")) == 0
+
+
+def test_a_check_that_takes_too_long_is_refused(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    number = submit(write(tmp_path / "a.zip", rows(2)))
+    limited = settings.model_copy(update={"job_seconds": 4})
+    with worker(limited), held(engine):
+        assert wait(engine, number, in_state("refused"))["refused"] == "too-slow"
+
+
+def test_a_worker_that_is_told_to_stop_puts_its_work_back(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    number = submit(write(tmp_path / "a.zip", rows(2)))
+    with worker(settings, grace=0.5) as process, held(engine):
+        wait(engine, number, staging)
+        process.terminate()
+        assert process.wait(30) == 0
+        assert "back into the queue" in process.communicate()[0]
+    assert queued(engine) == 1
+    with worker(settings):
+        wait(engine, number, in_state("checked"))
+
+
+@pytest.mark.parametrize("victim", ["worker", "child"])
+def test_what_is_killed_is_taken_up_again(
+    engine: sa.Engine,
+    settings: Settings,
+    submit: Callable[..., int],
+    tmp_path: Path,
+    victim: str,
+) -> None:
+    number = submit(write(tmp_path / "a.zip", rows(20)))
+    with worker(settings) as process, held(engine):
+        wait(engine, number, staging)
+        (child,) = children(process)
+        os.kill(process.pid if victim == "worker" else child, signal.SIGKILL)
+        if victim == "worker":
+            process.wait(20)
+            end = time.monotonic() + 20
+            while Path(f"/proc/{child}").exists():  # it does not outlive its worker
+                assert time.monotonic() < end
+                time.sleep(0.05)
+    with worker(settings):
+        told = wait(engine, number, in_state("checked"))
+    assert told["counts"]["acceptable"] == 20
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM staged_parcels")) == 20
+
+
+def test_how_far_a_batch_is_can_be_asked_over_http(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    number = submit(write(tmp_path / "Ông Ba.zip", rows(2)))
+    app = create_app(settings, engine)
+    try:
+        client = app.test_client()
+        answer = client.get(f"/surveys/{number}")
+        assert answer.status_code == 200
+        assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.json == {
+            "id": number, "state": "received", "counts": None, "refused": None,
+            "progress": {"stage": "waiting", "share": 0.0, "rows": None, "seconds_left": None},
+        }  # fmt: skip
+        assert "Ba" not in answer.text
+        assert "surveyor" not in answer.text
+        assert client.get("/surveys/99").status_code == 404
+        assert client.post(f"/surveys/{number}").status_code == 405
+    finally:
+        app.blueprints["ogc"].service.close()

@@ -1,0 +1,429 @@
+"""`landdata serve` on a real port says what Flask says alone, on the short way and the long."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import json
+import queue
+import re
+import socket
+import threading
+import time
+from contextlib import closing
+from urllib.parse import parse_qsl, urlsplit
+
+import brotli
+import pytest
+import uvicorn
+from support import served, stored
+
+from landdata.store import database
+from portal import connection
+from portal.app import ALWAYS, create_app
+
+ITEMS = "/ogc/collections/parcels/items"
+BREAKS = """
+CREATE FUNCTION breaks(n bigint) RETURNS text STABLE LANGUAGE plpgsql AS
+  'BEGIN RETURN CASE WHEN n < 500 THEN repeat(''x'', 10000) ELSE (1 / (n - n))::text END; END';
+CREATE VIEW breaking AS SELECT n AS id, breaks(n) AS note,
+  ST_SetSRID(ST_Point(548000 + n, 1281000), 9212)::geometry(Point, 9212) AS geom
+FROM generate_series(1::bigint, 500) AS n
+"""
+COLLECTION = '[breaking]\ntable = "breaking"\nkey = "id"\ngeometry = "geom"\n'
+VARYING = {"date", "server", "content-length", "transfer-encoding", "connection"}
+
+
+@pytest.fixture(scope="module")
+def both(make_store, tmp_path_factory):
+    """A port on which it is served, Flask's client, and the keys of some parcels."""
+    file = tmp_path_factory.mktemp("served") / "collections.toml"
+    file.write_text(COLLECTION)
+    settings = make_store().model_copy(update={"collections": file})
+    engine = database.engine(settings)
+    stored.lattice(engine)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(BREAKS)
+        keys = connection.exec_driver_sql("SELECT parcel_id::text FROM parcel_versions").scalars()
+        some = [*keys][:2]
+    app = create_app(settings, engine)
+    with served.server(settings) as url:
+        port = urlsplit(url).port
+        # what was published in this second has no date yet
+        while "last-modified" not in {name.lower() for name, _ in ask(port, ITEMS)[1]}:
+            time.sleep(0.1)
+        yield port, app.test_client(use_cookies=False), some
+    app.extensions["ogc"].close()
+    engine.dispose()
+
+
+def ask(port, path, method="GET", headers=None):
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as asking:
+        asking.request(method, path, headers=headers or {})
+        with asking.getresponse() as answer:
+            return answer.status, answer.getheaders(), answer.read()
+
+
+def told(status, headers, body):
+    """An answer without what differs from one second to the next."""
+    kept = {name.lower(): {*value.split(", ")} for name, value in headers}
+    coding = kept.get("content-encoding")
+    if coding and body:
+        body = brotli.decompress(body) if coding == {"br"} else gzip.decompress(body)
+    if body.startswith(b"{"):
+        body = {**json.loads(body), "timeStamp": None}
+    return {"status": status, "body": body, **{n: v for n, v in kept.items() if n not in VARYING}}
+
+
+PATHS = (
+    f"{ITEMS}?limit=3", f"{ITEMS}?limit=3&f=json&lang=en", f"{ITEMS}?limit=3&f=html",
+    f"{ITEMS}?limit=5000", f"{ITEMS}?limit=0", f"{ITEMS}?nothing=1", f"{ITEMS}?limit=3&limit=4",
+    f"{ITEMS}?bbox=106,11,107,12&limit=4&count=exact", f"{ITEMS}?filter=area%3E1&limit=2",
+    f"{ITEMS}?filter=area%3E1%20AND%20&limit=2", f"{ITEMS}?limit=2&count=estimate",
+    f"{ITEMS}?limit=2&crs=http://www.opengis.net/def/crs/EPSG/0/9212", f"{ITEMS}/",
+    f"{ITEMS}?%ff=%e1", f"{ITEMS}?sheet=%E1%BB%9D", "/ogc//collections",
+    "/ogc/collections/nothing/items",
+    "/ogc/collections/parcels/tiles/WebMercatorQuad/16/30000/50000",
+    "/ogc/tiles/WebMercatorQuad/16/30000/50000", "/ogc/tiles/WebMercatorQuad/16/9999999/1",
+    "/ogc", "/ogc/", "/ogc/collections", "/ogc/t%C3%A9?x=%C3%A9", "/", "/healthz",
+    "/nothing?lang=vi",
+)  # fmt: skip
+HEADERS = (
+    {},
+    {"Accept-Encoding": "br, gzip"},
+    {"Accept": "text/html", "Accept-Language": "en"},
+    {"Accept": "image/png"},
+    {"Host": "land.example:8443", "Cookie": "lang=en"},
+)
+
+
+@pytest.mark.parametrize("headers", HEADERS, ids=str)
+def test_both_ways_say_the_same(both, headers):
+    port, client, keys = both
+    host = headers.get("Host", f"127.0.0.1:{port}")
+    for path in (*PATHS, *(f"{ITEMS}/{key}" for key in (*keys, keys[0][:-1] + "x"))):
+        for method in ("GET", "HEAD", "POST", "OPTIONS"):
+            made = client.open(
+                path, method=method, base_url=f"http://{host}", headers=headers, buffered=True
+            )
+            flask = told(made.status_code, [*made.headers], made.data)
+            assert told(*ask(port, path, method, headers)) == flask, (method, path)
+
+
+def test_what_is_held_is_not_sent_again(both):
+    port, _, keys = both
+    for path in (f"{ITEMS}?limit=3", f"{ITEMS}/{keys[0]}"):
+        _, headers, _ = ask(port, path)
+        (tag,) = (value for name, value in headers if name.lower() == "etag")
+        status, headers, body = ask(port, path, headers={"If-None-Match": tag})
+        assert (status, body) == (304, b"")
+        assert [value for name, value in headers if name.lower() == "etag"] == [tag]
+
+
+def test_every_answer_carries_what_all_do(both):
+    port, *_ = both
+    for path in (f"{ITEMS}?limit=1", f"{ITEMS}?limit=x", "/", "/nothing", "/healthz"):
+        headers = {name.lower(): value for name, value in ask(port, path)[1]}
+        assert {name.lower(): value for name, value in ALWAYS.items()}.items() <= headers.items()
+
+
+def test_a_stream_that_breaks_off_is_no_whole_file(both):
+    port, *_ = both
+    with pytest.raises(http.client.IncompleteRead):
+        ask(port, "/ogc/collections/breaking/export?f=geojsonl")
+
+
+# -- bytes on the wire, as no client of ours would send them
+
+
+def sent(port, *requests, host=b"Host: x\r\n", version=b"1.1"):
+    """All that comes back for requests in one go, each a line and what follows its headers."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as made:
+        for place, (line, *rest) in enumerate(requests):
+            last = b"Connection: close\r\n" if place == len(requests) - 1 else b""
+            more = rest or [b"", b""]
+            made.sendall(b"%b HTTP/%b\r\n%b%b%b\r\n%b" % (line, version, host, last, *more))
+        return b"".join(iter(lambda: made.recv(1 << 16), b""))
+
+
+def statuses(answer):
+    return [int(each) for each in re.findall(rb"HTTP/1\.[01] (\d{3})", answer)]
+
+
+def description(answer):
+    return json.loads(answer.partition(b"\r\n\r\n")[2])["description"]
+
+
+def test_requests_in_one_go_are_answered_in_order(both):
+    port, _, keys = both
+    paths = [f"{ITEMS}/{keys[0]}", "/healthz", f"{ITEMS}?limit=1", f"{ITEMS}/{keys[1]}", "/ogc/"]
+    answer = sent(port, *([f"GET {path}".encode()] for path in paths))
+    assert statuses(answer) == [200] * 5
+    places = [answer.index(each.encode()) for each in (f'"id":"{keys[0]}"', '"status":"ok"')]
+    assert places == sorted(places)
+
+
+INNER = b"GET /ogc/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [f"GET {ITEMS}?limit=1", "GET /ogc", "POST /ogc", "HEAD /ogc"])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (b"Content-Length: %d\r\n" % len(INNER), INNER),
+        (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(INNER), INNER)),
+    ],
+    ids=["long", "chunked"],
+)
+def test_a_body_is_neither_read_nor_taken_for_the_next_request(both, line, more):
+    port, *_ = both
+    answer = sent(port, [line.encode(), *more], [b"GET /healthz"])
+    assert statuses(answer) == [405 if line.startswith("POST") else 200, 200]
+    assert answer.endswith(b'{"status":"ok"}\n')
+
+
+def test_a_body_that_is_long_or_never_comes_holds_nobody_up(both):
+    port, *_ = both
+    for line in (f"GET {ITEMS}?limit=1", "GET /ogc", "POST /ogc"):
+        for body in (INNER * 60_000, b"x"):
+            head = b"Content-Length: %d\r\n" % (len(INNER) * 60_000)
+            told = statuses(sent(port, [line.encode(), head, body]))
+            assert told == [405 if line.startswith("POST") else 200], (line, len(body))
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET /ogc/collections/\xff\xfe/items", 404),
+        (b"GET " + ITEMS.encode() + b"?label=\xff\xe1", 200),
+        (b"GET /ogc/collections/%ff%fe/items", 404),
+        (b"GET /ogc/collections/parcels/items/%ff%fe", 404),
+        (b"GET /ogc/collections/communes/items/%ed%a0%80", 404),
+        (b"GET /ogc/tiles/WebMercatorQuad/%ff/0/0", 404),
+        (b"GET /ogc/exports/%ff/%ff", 404),
+        (b"GET /%ff", 404),
+        (b"GET " + ITEMS.encode() + b"?label=%ff%e1", 200),
+        (b"GET " + ITEMS.encode() + b"?filter=label='%ed%a0%80'", 200),
+        (b"GET " + ITEMS.encode() + b"?limit=%ff", 400),
+        (b"GET " + ITEMS.encode() + b"?%ff=1", 400),
+        ("GET /ogc/collections/communes/items/ế".encode(), 404),
+        (f"GET {ITEMS}?label=ế".encode(), 200),
+    ],
+)
+def test_bytes_that_are_no_text_are_told_so(both, line, status):
+    port, *_ = both
+    answer = sent(port, [line])
+    assert statuses(answer) == [status]
+    answer.partition(b"\r\n\r\n")[2].decode()
+
+
+def test_a_link_to_what_was_asked_leads_to_it(both):
+    """Also where letters were sent as they are, and not escaped."""
+    port, *_ = both
+    for query in ("label=ế&limit=1", "filter=label='Ế'&limit=1", "limit=1&label=%C3%A9&number=ô"):
+        answer = sent(port, [f"GET {ITEMS}?{query}".encode()], host=b"Host: land.example\r\n")
+        told = json.loads(answer.partition(b"\r\n\r\n")[2])
+        (here,) = (each["href"] for each in told["links"] if each["rel"] == "self")
+        assert here.isascii()
+        assert parse_qsl(urlsplit(here).query) == parse_qsl(query)
+
+
+def test_an_absolute_address_is_as_good_as_a_path(both):
+    port, *_ = both
+    for path in (f"{ITEMS}?limit=2", "/ogc/conformance", "/ogc/nothing"):
+        plain = sent(port, [f"GET {path}".encode()])
+        absolute = sent(port, [f"GET http://x{path}".encode()])
+        assert statuses(plain) == statuses(absolute)
+        body = [each.partition(b"\r\n\r\n")[2].partition(b',"timeStamp"')[0]
+                for each in (plain, absolute)]  # fmt: skip
+        assert body[0] == body[1]
+
+
+def test_links_begin_with_a_host_or_there_are_none(both):
+    port, *_ = both
+    here = f'"http://127.0.0.1:{port}{ITEMS}?limit=1"'.encode()
+    line = [f"GET {ITEMS}?limit=1".encode()]
+    for version, host in ((b"1.0", b""), (b"1.0", b"Host:\r\n"), (b"1.1", b"Host:\r\n")):
+        answer = sent(port, line, host=host, version=version)
+        assert statuses(answer) == [200]
+        assert here in answer
+    for host in (b'a"b', b"a/b", b"a, b", b"a\r\nHost: b", b"<script>"):
+        for path in (f"{ITEMS}?limit=1", f"{ITEMS}?limit=1&f=html", "/ogc", "/ogc/nothing"):
+            answer = sent(port, [f"GET {path}".encode()], host=b"Host: %b\r\n" % host)
+            assert statuses(answer) == [400], (host, path)
+            assert "Host" in description(answer)
+
+
+def test_an_address_may_be_as_long_as_is_told(both):
+    port, *_ = both
+    told = json.loads(ask(port, "/ogc/openapi?lang=en")[2])["components"]["responses"]["TooLong"]
+    most = int(re.search(r"[0-9,]+(?= bytes)", told["description"])[0].replace(",", ""))
+    path = f"{ITEMS}?label=".ljust(most, "x")
+    for longer, status in (("", 200), ("x", 414)):
+        assert statuses(sent(port, [f"GET {path}{longer}".encode()])) == [status]
+
+
+def test_the_head_of_a_request_has_bounds_and_a_sentence_for_what_is_none(both):
+    port, *_ = both
+    line = [f"GET {ITEMS}?limit=1".encode()]
+    for size, status in ((200_000, 200), (400_000, 431)):
+        header = b"X: " + b"a" * size + b"\r\n"
+        assert statuses(sent(port, line, host=b"Host: x\r\n" + header)) == [status]
+    for wrong in (b"GET", b"GET /ogc HTTP/x", b"\x16\x03\x01\x02\x00", b"G\xe9T /ogc"):
+        answer = sent(port, [wrong])
+        assert statuses(answer) == [400], wrong
+        assert answer.endswith(b"This is no request of HTTP/1.1.")
+
+
+@pytest.mark.parametrize("trailer", [b"X: y\r\n" * 10_000, b"x" * 60_000], ids=["many", "long"])
+def test_what_stands_behind_a_body_is_not_kept(both, trailer):
+    """Headers may stand there, which else would be collected without an end."""
+    port, *_ = both
+    head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as made:
+        made.sendall(head)
+        assert made.recv(1 << 16).startswith(b"HTTP/1.1 200")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            made.sendall(trailer * 1000)  # 60 MB
+
+
+def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(both):
+    port, *_ = both
+    export = "/ogc/collections/{}/export?f=geojsonl"
+    whole = ask(port, export.format("parcels"))[2]
+    answer = sent(port, [f"GET {export.format('parcels')}".encode()], version=b"1.0")
+    assert answer.partition(b"\r\n\r\n")[2] == whole
+    with pytest.raises(ConnectionResetError):
+        sent(port, [f"GET {export.format('breaking')}".encode()], version=b"1.0")
+
+
+def test_headers_that_make_no_sense_are_passed_over_or_told(both):
+    port, *_ = both
+    for header, status in (
+        (b"Accept: \xff\xfe", 406),
+        (b"Accept-Language: \xff", 200),
+        (b"Accept-Encoding: \xff;q=x, br;q=, gzip;q=9", 200),
+        (b'If-None-Match: \xff"', 200),
+        (b"If-Modified-Since: yesterday", 200),
+        (b"Range: bytes=5-2", 200),
+        (b"Cookie: \xff", 200),
+        (b"".join(b"X-%d: a\r\n" % n for n in range(80)) + b"X: a", 200),
+    ):
+        answer = sent(port, [f"GET {ITEMS}?limit=1".encode()], host=b"Host: x\r\n%b\r\n" % header)
+        assert statuses(answer) == [status], header
+
+
+def test_the_head_of_a_file_does_not_say_that_it_is_empty(both):
+    port, *_ = both
+    status, headers, _ = ask(port, "/ogc/collections/communes/export?f=gpkg", "HEAD")
+    assert status == 200
+    named = {name.lower(): value for name, value in headers}
+    assert "content-length" not in named
+    assert named["content-type"] == "application/geopackage+sqlite3"
+
+
+def test_links_begin_with_the_address_of_the_settings(make_store):
+    """Whatever a proxy, or a client that names another one, says."""
+    url = "https://land.example/data"
+    settings = make_store(url=f"{url}/")
+    engine = database.engine(settings)
+    key = stored.lattice(engine)["1"]
+    engine.dispose()
+    headers = {"X-Forwarded-Host": "other.example", "X-Forwarded-Proto": "http"}
+    with served.server(settings) as own:
+        port = urlsplit(own).port
+        for path in (
+            "/ogc", "/ogc/collections", ITEMS, f"{ITEMS}?limit=3&f=html", f"{ITEMS}/{key}",
+            "/ogc/collections/parcels/tiles/WebMercatorQuad?f=tilejson", "/ogc/openapi",
+            "/ogc/collections/parcels/changes?limit=1", "/ogc?f=html", "/?lang=en",
+        ):  # fmt: skip
+            status, _, body = ask(port, path, headers=headers)
+            assert status == 200, path
+            found = re.findall(r"(?:href|src)\W+(https?://|/)([^\"\s]*)", body.decode())
+            found += re.findall(r'"(https?://)(land[^"]*|127[^"]*|other[^"]*)"', body.decode())
+            assert found, path
+            for scheme, rest in found:
+                begun = "/data" if scheme == "/" else url
+                assert (scheme + rest).startswith(begun), (path, scheme + rest)
+        later = {"Prefer": "respond-async"}
+        _, told_headers, _ = ask(port, "/ogc/collections/parcels/export?f=csv", headers=later)
+        assert dict(told_headers)["location"].startswith(f"{url}/ogc/exports/")
+
+
+MUCH = 64 << 20  # bytes, more than the system holds for a connection
+_ended = queue.SimpleQueue()
+
+
+async def whatever(scope, receive, send):
+    """An application that says yes, or much."""
+    if scope["path"] == "/much":
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(2):
+            half = b"x" * (MUCH // 2)
+            await send({"type": "http.response.body", "body": half, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+        _ended.put(scope["http_version"])
+        return
+    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]}
+    await send(head)
+    await send({"type": "http.response.body", "body": b"yes"})
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """A port at which a head has half a second to come, and an answer a second to be taken."""
+    monkeypatch.setattr(connection, "SECONDS", 0.5)
+    monkeypatch.setattr(connection, "TAKING", 1.0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(whatever, http=connection.Connection, lifespan="off", log_config=None)
+    serving = uvicorn.Server(config)
+    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
+    thread.start()
+    yield listening.getsockname()[1]
+    serving.should_exit = True
+    thread.join()
+
+
+def drip(made):
+    for _ in range(300):
+        time.sleep(0.1)
+        made.sendall(b"x")
+
+
+def test_who_is_slow_with_a_head_is_hung_up_on_and_who_only_rests_is_not(hurried):
+    silent, slow, resting = (
+        socket.create_connection(("127.0.0.1", hurried), timeout=30) for _ in range(3)
+    )
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with silent, slow, resting:
+        resting.sendall(whole)
+        assert resting.recv(1000).endswith(b"yes")
+        slow.sendall(whole[:-2] + b"X: ")
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            drip(slow)
+        assert silent.recv(1000) == b""
+        resting.sendall(whole)
+        assert resting.recv(1000).endswith(b"yes")
+
+
+def read_off(made):
+    while made.recv(1 << 20):
+        pass
+
+
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_who_takes_nothing_is_hung_up_on_and_who_takes_slowly_is_not(hurried, version):
+    """Else what is made for them would be held for as long as they like."""
+    idle, slow = (socket.create_connection(("127.0.0.1", hurried), timeout=30) for _ in range(2))
+    with idle, slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+        for one in (idle, slow):
+            one.sendall(f"GET /much HTTP/{version}\r\nConnection: close\r\n\r\n".encode())
+        taken = 0
+        while block := slow.recv(1 << 20):
+            taken += len(block)
+            time.sleep(0.005)
+        assert taken > MUCH
+        assert {_ended.get(timeout=30) for _ in range(2)} == {version}
+        with pytest.raises(ConnectionResetError):
+            read_off(idle)

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import uuid
+
+import pytest
+import shapely
+import sqlalchemy as sa
+from support import stored
+
+from landdata.errors import BadRequest, Conflict, NotFound
+from landdata.store import database, parcels
+
+BEFORE = stored.FIRST - dt.timedelta(days=1)
+BETWEEN = stored.FIRST + dt.timedelta(days=30)
+
+
+@pytest.fixture
+def made(engine: sa.Engine) -> dict[str, uuid.UUID]:
+    return stored.lattice(engine)
+
+
+def test_a_parcel_is_found_by_number_uuid_and_national_id(engine, made):
+    with database.session(engine) as session:
+        by_number = parcels.find(session, "99901", "1", "12")
+        assert by_number.id == made["12"]
+        for key in (
+            "99901/1/12",
+            " 99901/1/12 ",
+            str(made["12"]),
+            str(made["12"]).upper(),
+            "w6bqz3k8n1p0",
+            "W6BQZ3K8N1P0",
+        ):
+            assert parcels.resolve(session, key) == by_number
+
+
+def test_a_state_is_read_to_the_millimetre_with_its_areas_and_codes(engine, made):
+    with database.session(engine) as session:
+        state = parcels.get(session, made["12"])
+    assert state.key == "99901/1/12"
+    assert (state.area, state.legal_area, state.measured_area) == (400.0, 398.5, 400.0)
+    assert state.land_use == [{"code": "NTS", "area": None}]
+    assert (state.version, state.valid_from, state.valid_to) == (2, stored.SECOND, None)
+    x, y = stored.EAST + 60, stored.NORTH + 40
+    assert shapely.equals(state.geometry, shapely.box(x, y, x + 20, y + 20))
+
+
+def test_as_of_a_time_gives_the_state_of_then(engine, made):
+    with database.session(engine) as session:
+        assert parcels.get(session, made["12"], BETWEEN).area == 440.0
+        assert parcels.find(session, "99901", "1", "12", BETWEEN).version == 1
+        assert parcels.resolve(session, "99901/1/12", stored.SECOND).version == 2
+        just_before = stored.SECOND - dt.timedelta(microseconds=1)
+        assert parcels.resolve(session, str(made["12"]), just_before).version == 1
+        with pytest.raises(NotFound, match=r"did not exist as of 2025-06-30T01:00:00Z"):
+            parcels.get(session, made["12"], BEFORE)
+
+
+def test_history_is_all_states_newest_first(engine, made):
+    with database.session(engine) as session:
+        states = parcels.history(session, made["12"])
+        assert [(s.version, s.valid_from, s.valid_to) for s in states] == [
+            (2, stored.SECOND, None),
+            (1, stored.FIRST, stored.SECOND),
+        ]
+        assert states[0].batch != states[1].batch
+        with pytest.raises(NotFound):
+            parcels.history(session, uuid.uuid4())
+
+
+def test_what_is_not_there_is_not_found_with_a_hint(engine, made):
+    with database.session(engine) as session:
+        with pytest.raises(NotFound, match="99901/1/99 now") as caught:
+            parcels.resolve(session, "99901/1/99")
+        assert "five digits" in caught.value.hint
+        with pytest.raises(NotFound) as caught:
+            parcels.resolve(session, "99901/1/12", BEFORE)
+        assert str(made["12"]) in caught.value.hint
+        with pytest.raises(NotFound, match="There is no parcel"):
+            parcels.resolve(session, str(uuid.uuid4()))
+        with pytest.raises(NotFound, match="national identifier"):
+            parcels.resolve(session, "zzzzzzzzzzzz")
+
+
+def test_a_national_id_borne_twice_is_ambiguous(engine, made):
+    with engine.begin() as connection:
+        connection.execute(
+            sa.text(
+                "UPDATE parcel_versions SET national_id = 'w6bqz3k8n1p0'"
+                " WHERE number = '3' AND valid_to IS NULL"
+            )
+        )
+    with database.session(engine) as session, pytest.raises(Conflict) as caught:
+        parcels.resolve(session, "w6bqz3k8n1p0")
+    assert str(made["3"]) in caught.value.hint
+    assert str(made["12"]) in caught.value.hint
+
+
+@pytest.mark.parametrize("key", ["", "99901/1", "99901//12", "a/b/c/d", "12; DROP TABLE", "%"])
+def test_a_key_of_no_known_form_is_refused(engine, key):
+    with database.session(engine) as session, pytest.raises(BadRequest):
+        parcels.resolve(session, key)
+
+
+def test_public_properties_are_the_promised_ones_and_name_no_person(engine, made):
+    with database.session(engine) as session:
+        state = parcels.get(session, made["12"])
+    assert list(state.as_dict()) == [
+        "id",
+        "national_id",
+        "commune",
+        "sheet",
+        "number",
+        "scale",
+        "area",
+        "legal_area",
+        "land_use",
+        "address",
+        "label",
+        "surveyed_on",
+        "valid_from",
+        "valid_to",
+        "version",
+    ]
+    assert state.as_dict()["address"] is None
+    assert state.as_dict(publish_address=True)["address"] == "Thôn 1"
+    text = json.dumps(state.as_dict(publish_address=True), ensure_ascii=False)
+    assert "Chủ sử dụng" not in text
+
+
+def test_a_date_means_its_end_in_vietnam():
+    assert parcels.instant("2026-03-01") == dt.datetime(
+        2026, 3, 1, 16, 59, 59, 999999, tzinfo=dt.UTC
+    )
+    assert parcels.instant("2026-03-01T01:00:00Z") == stored.SECOND
+
+
+def test_the_day_begins_when_it_does_in_vietnam() -> None:
+    assert parcels.day(dt.datetime(2025, 6, 30, 16, 59, 59, tzinfo=dt.UTC)) == dt.date(2025, 6, 30)
+    assert parcels.day(dt.datetime(2025, 6, 30, 17, tzinfo=dt.UTC)) == dt.date(2025, 7, 1)
+    assert parcels.day() - dt.datetime.now(dt.UTC).date() in (dt.timedelta(0), dt.timedelta(1))
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-03-01T01:00:00", "1"])
+def test_a_time_that_is_none_is_refused(text):
+    with pytest.raises(BadRequest):
+        parcels.instant(text)
+
+
+def test_the_extent_is_that_of_current_parcels(engine, made):
+    with database.session(engine) as session:
+        x, y = stored.EAST, stored.NORTH
+        assert parcels.extent(session) == (x, y, x + 80, y + 80)
+
+
+def test_an_empty_store_has_no_extent(engine):
+    with database.session(engine) as session:
+        assert parcels.extent(session) is None

@@ -1,0 +1,272 @@
+import numpy as np
+import pyproj
+import pytest
+
+from landdata.errors import BadRequest
+from landdata.survey import crs_detection
+
+HOME = crs_detection.Bounds(550_000, 1_280_000, 556_000, 1_285_000)  # Bình Phước in EPSG:9212
+MERGED = crs_detection.Bounds(380_000, 1_280_000, 385_000, 1_285_000)  # there in EPSG:5899
+UTM = crs_detection.Bounds(700_000, 1_280_000, 705_000, 1_285_000)  # there in EPSG:5897 and 3405
+DEGREES = crs_detection.Bounds(106.7, 11.5, 106.8, 11.6)
+
+
+def wkt(epsg, version="WKT1_ESRI"):
+    return pyproj.CRS.from_epsg(epsg).to_wkt(version)
+
+
+def code(text, bounds, srid=9212, option=None):
+    choice, refusal = crs_detection.choose(text, bounds, srid, option)
+    if refusal is not None:
+        assert refusal.hint
+        return refusal.code
+    return choice.epsg
+
+
+# -- what a .prj says
+
+
+@pytest.mark.parametrize("epsg", [*crs_detection.ZONES, 4756, 4326, 32648, 3740])
+@pytest.mark.parametrize("version", ["WKT1_ESRI", "WKT1_GDAL", "WKT2_2019"])
+def test_every_zone_in_every_wkt(epsg, version):
+    assert crs_detection.identify(wkt(epsg, version)) == epsg
+
+
+def test_zones_are_those_of_epsg():
+    for epsg, (meridian, scale) in crs_detection.ZONES.items():
+        known = pyproj.CRS.from_epsg(epsg)
+        values = {p.name: p.value for p in known.coordinate_operation.params}
+        assert values["Longitude of natural origin"] == pytest.approx(meridian, abs=1e-9)
+        assert values["Scale factor at natural origin"] == scale
+        assert values["False easting"] == 500_000
+        assert [a.direction for a in known.axis_info] == ["east", "north"]
+
+
+def test_names_of_esri_and_mapinfo_and_a_bound_crs():
+    esri = wkt(9212).replace(wkt(9212).split('"')[1], "VN_2000_TM-3_zone_106_15")
+    assert crs_detection.identify(esri) == 9212
+    mapinfo = (
+        'PROJCS["unnamed",GEOGCS["unnamed",DATUM["unknown",'
+        'SPHEROID["WGS 84",6378137,298.257223563],'
+        "TOWGS84[-191.90441429,-39.30318279,-111.45032835,0.00928836,-0.01975479,0.00427372,"
+        '0.252906278]],PRIMEM["Greenwich",0],UNIT["degree",0.0174532925199433]],'
+        'PROJECTION["Transverse_Mercator"],PARAMETER["latitude_of_origin",0],'
+        'PARAMETER["central_meridian",106.25],PARAMETER["scale_factor",0.9999],'
+        'PARAMETER["false_easting",500000],PARAMETER["false_northing",0],UNIT["Meter",1]]'
+    )
+    assert crs_detection.identify(mapinfo) == 9212
+    assert code(mapinfo, HOME) == 9212
+    utm = mapinfo.replace("106.25", "105").replace("0.9999]", "0.9996]")
+    assert code(utm, UTM) == "crs-ambiguous-datum"
+    assert code(utm, UTM, option=3405) == 3405
+
+
+def test_datum_shift_that_is_missing():
+    assert code(wkt(9212).replace("D_Vietnam_2000", "D_WGS_1984"), HOME) == "crs-datum"
+
+
+def test_wgs84_utm_is_asked_for():
+    assert code(wkt(32648), UTM) == "crs-ambiguous-datum"
+    assert code(wkt(32648), UTM, option=32648) == 32648
+    assert code(wkt(32648), UTM, option=3405) == 3405
+
+
+def test_nonsense():
+    assert code("nonsense", HOME) == "unknown-crs"
+    assert code("nonsense", HOME, option=9212) == 9212
+    with pytest.raises(BadRequest):
+        crs_detection.choose(None, HOME, 9212, 1)
+
+
+# -- what the coordinates say
+
+
+def test_no_prj_is_asked_for_with_the_likeliest_first():
+    for bounds, first in ((HOME, 9212), (MERGED, 5899), (UTM, 5897)):
+        choice, refusal = crs_detection.choose(None, bounds, 9212)
+        assert refusal is not None
+        assert refusal.code == "no-crs"
+        assert choice.candidates[0][0] == first
+        assert f"fit {first}" in refusal.hint
+        assert choice.epsg is None
+        assert code(None, bounds, option=first) == first
+    assert crs_detection.choose(None, HOME, 9212)[0].detected == 9212
+
+
+@pytest.mark.parametrize("declared", [5897, 5899])
+def test_a_prj_that_lies(declared):
+    assert code(wkt(declared), HOME) == "crs-contradicted"
+    assert code(wkt(declared), HOME, option=9212) == 9212
+
+
+def test_true_zones_are_taken():
+    assert code(wkt(9212), HOME) == 9212
+    assert code(wkt(5899), MERGED) == 5899
+    assert code(wkt(5897), UTM) == 5897
+    assert code(wkt(3405), UTM) == 3405
+    assert code(wkt(4326), DEGREES) == 4326
+    assert code(wkt(4756), DEGREES) == 4756
+    hanoi = crs_detection.Bounds(550_000, 2_320_000, 556_000, 2_325_000)
+    assert code(wkt(5897), hanoi) == 5897
+
+
+def test_swapped_axes_degrees_and_metres():
+    turned = crs_detection.Bounds(1_280_000, 550_000, 1_285_000, 556_000)
+    for text in (None, wkt(9212)):
+        assert code(text, turned) == "crs-swapped-axes"
+    assert code(wkt(9212), turned, option=9212) == "crs-swapped-axes"
+    assert code(wkt(4326), crs_detection.Bounds(11.5, 106.7, 11.6, 106.8)) == "crs-swapped-axes"
+    assert code(wkt(9212), DEGREES) == "crs-degrees"
+    assert code(wkt(4326), HOME) == "crs-metres"
+
+
+def test_places_where_the_crs_is_not_used():
+    assert code(wkt(9212), crs_detection.Bounds(0, 0, 100, 100)) == "crs-contradicted"
+    assert code(wkt(9212), crs_detection.Bounds(5e6, 5e6, 6e6, 6e6)) == "crs-contradicted"
+
+
+def test_outside_the_deployment():
+    there = crs_detection.Bounds(583_000, 4_195_000, 584_000, 4_196_000)
+    assert code(wkt(3740), there) == "crs-outside-deployment"
+    assert code(wkt(3740), there, option=3740) == "crs-outside-deployment"
+    assert code(wkt(3740), there, srid=3740) == 3740
+    assert code(wkt(9212), HOME, srid=3740) == "crs-outside-deployment"
+
+
+@pytest.mark.parametrize("stray", [1.1e8, -1.1e8, np.inf, np.nan])
+def test_a_coordinate_is_on_the_globe_by_both_of_its_numbers(stray):
+    told = crs_detection.on_globe(
+        np.array([(1e8, -1e8), (stray, 0.0), (0.0, stray), (stray, stray)])
+    )
+    assert told.tolist() == [True, False, False, False]
+
+
+def test_stray_vertices_do_not_count():
+    points = np.vstack([np.full((1000, 2), (553_000.0, 1_282_000.0)), [[0.0, 0.0]]])
+    sample = crs_detection.Sample()
+    sample.add(points)
+    assert sample.bounds() == crs_detection.Bounds(553_000, 1_282_000, 553_000, 1_282_000)
+
+
+# -- the commune
+
+
+def commune(bounds=HOME):
+    return (bounds.xmin - 3000, bounds.ymin - 3000, bounds.xmax + 3000, bounds.ymax + 3000)
+
+
+def test_the_zone_of_a_neighbour():
+    x, y = crs_detection.transformer(9212, 9211).transform(*HOME.centre)
+    beside = crs_detection.Bounds(
+        x - 2000, y - 2000, x + 2000, y + 2000
+    )  # EPSG:9211 numbers of HOME
+    assert code(wkt(9212), beside) == 9212  # without the commune nothing tells
+    choice, refusal = crs_detection.choose(wkt(9212), beside, 9212, None, commune())
+    assert refusal.code == "crs-neighbour-zone"
+    assert "21 km from the commune" in refusal.message
+    assert "106.25°" in refusal.message
+    assert "106.0°" in refusal.message
+    assert "--crs 9211" in refusal.hint
+    assert choice.detected == 9211
+    assert crs_detection.choose(wkt(9212), beside, 9212, 9211, commune())[0].epsg == 9211
+    assert (
+        crs_detection.choose(wkt(9212), beside, 9212, 9212, commune())[1].code
+        == "crs-neighbour-zone"
+    )
+    assert crs_detection.choose(wkt(9212), HOME, 9212, None, commune())[1] is None
+
+
+@pytest.mark.parametrize("epsg", crs_detection.ZONES)
+def test_every_zone_is_told_by_the_commune(epsg):
+    lon, lat = 106.7, 11.55
+    x, y = crs_detection.transformer(4756, epsg).transform(lon, lat)
+    survey = crs_detection.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
+    there = crs_detection.transformer(4756, 9212).transform(lon, lat)
+    box = (there[0] - 3000, there[1] - 3000, there[0] + 3000, there[1] + 3000)
+    found = [c for c, reason in crs_detection.candidates(survey, 9212, box) if "commune" in reason]
+    assert epsg in found
+    assert crs_detection.choose(wkt(epsg), survey, 9212, None, box)[0].epsg == epsg
+    # beside it fits at most the UTM or the 3° zone of the same meridian, 0.4 km away
+    assert {crs_detection.ZONES[c][0] for c in found} <= {crs_detection.ZONES[epsg][0]}
+
+
+def test_another_commune():
+    far = (700_000.0, 1_400_000.0, 705_000.0, 1_405_000.0)
+    refusal = crs_detection.choose(wkt(9212), HOME, 9212, None, far)[1]
+    assert (refusal.code, "km" in refusal.message) == ("outside-commune", True)
+
+
+def test_two_answers_that_fit_are_asked_for():
+    x, y = crs_detection.transformer(9212, 5897).transform(*HOME.centre)
+    survey = crs_detection.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
+    choice, refusal = crs_detection.choose(None, survey, 9212, None, commune())
+    assert refusal.code == "no-crs"
+    fitting = [c for c, reason in choice.candidates if reason.endswith("commune")]
+    assert fitting == [5897, 3405]
+    assert choice.detected is None
+
+
+# -- what is likeliest
+
+
+def test_a_shift_of_nought():
+    text = wkt(9212, "WKT1_GDAL")
+    at = text.index(',AUTHORITY["EPSG","6756"]')
+    for shift, expected in (("0,0,0,0,0,0,0", "crs-datum"), ("-191.9,-39.3,-111.4,0,0,0,0", 9212)):
+        assert code(f"{text[:at]},TOWGS84[{shift}]{text[at:]}", HOME) == expected
+    refusal = crs_detection.choose(f"{text[:at]},TOWGS84[0,0,0]{text[at:]}", HOME, 9212)[1]
+    assert "--crs 9212" in refusal.hint
+
+
+def test_each_refusal_names_the_likeliest_answer():
+    turned = crs_detection.Bounds(HOME.ymin, HOME.xmin, HOME.ymax, HOME.xmax)
+    assert "they fit 9212" in crs_detection.choose(None, turned, 9212)[1].hint
+    degrees = crs_detection.choose(wkt(9212), DEGREES, 9212)[1].hint
+    assert "--crs 4756" in degrees
+    assert "--crs 4326" in degrees
+    assert "fit 9212" in crs_detection.choose(wkt(4326), HOME, 9212)[1].hint
+    assert "--crs 9212" in crs_detection.choose(wkt(5897), HOME, 9212)[1].hint
+    utm = crs_detection.choose(wkt(32648), UTM, 9212)[1].hint
+    assert "--crs 3405" in utm
+    assert "--crs 32648" in utm
+
+
+# -- from one CRS to another
+
+
+def vietnam():
+    """Biên Hòa (in the box of operation 5194, but for its north) and Đồng Xoài, lon and lat."""
+    return [(106.82, 10.95), (106.90, 11.53), (106.9, 10.99), (107.0, 11.05)]
+
+
+@pytest.mark.parametrize("epsg", [*crs_detection.ZONES, 4756])
+def test_one_datum_operation_everywhere(epsg):
+    pinned = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::6960")
+    assert crs_detection._HELMERT in crs_detection.pipeline(epsg, 4326)
+    assert crs_detection._HELMERT in crs_detection.pipeline(4326, epsg)
+    for lon, lat in vietnam():
+        x, y = crs_detection.transformer(4756, epsg).transform(lon, lat)
+        there = crs_detection.transformer(epsg, 4326).transform(x, y)
+        expected = pinned.transform(lat, lon)[::-1]
+        assert there == pytest.approx(expected, abs=1e-9)
+        assert crs_detection.transformer(4326, epsg).transform(*there) == pytest.approx(
+            (x, y), abs=1e-3 if epsg != 4756 else 1e-9
+        )
+
+
+def test_the_other_operation_is_eight_tenths_of_a_metre_away():
+    other = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::5194")
+    lat, lon = other.transform(10.95, 106.82)
+    ours = crs_detection.transformer(4756, 4326).transform(106.82, 10.95)
+    distance = pyproj.Geod(ellps="WGS84").inv(lon, lat, *ours)[2]
+    assert 0.7 < distance < 0.9
+
+
+def test_zones_of_one_datum_need_no_datum_operation():
+    for target in (5899, 5897, 3405, 4756):
+        assert "helmert" not in crs_detection.pipeline(9212, target)
+    x, y = crs_detection.transformer(9212, 5899).transform(573_000.0, 1_275_000.0)
+    assert crs_detection.transformer(5899, 9212).transform(x, y) == pytest.approx(
+        (573_000, 1_275_000), abs=1e-6
+    )
+    assert crs_detection.transformer(9212, 9212).transform(1.0, 2.0) == (1.0, 2.0)
