@@ -145,7 +145,7 @@ def report_html(
 ) -> str:
     """Return the report as one self-contained HTML page in `language`.
 
-    `summary` is that of `landdata.check.summarise` for the same survey and verdict.
+    `summary` is that of `landdata.batches.validation.summarise` for the same survey and verdict.
     """
     index = {int(row): place for place, row in enumerate(survey.rows)}
     box = bounds(survey.geometry)

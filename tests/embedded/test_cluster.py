@@ -170,7 +170,7 @@ def test_a_stale_pid_that_another_process_has_is_no_hindrance(home: Path) -> Non
 
 def test_two_processes_at_once_start_one_cluster(home: Path) -> None:
     code = (
-        "import sys; from landdata.cluster import Cluster;"
+        "import sys; from landdata.embedded.cluster import Cluster;"
         "c = Cluster(sys.argv[1], fast=True); print(c.up(), c.status().pid)"
     )
     starts = [
@@ -197,7 +197,10 @@ def test_what_a_killed_initdb_left_is_made_anew(home: Path) -> None:
 
 
 def test_a_kill_in_the_middle_of_making_leaves_the_next_start_whole(home: Path) -> None:
-    code = "import sys; from landdata.cluster import Cluster; Cluster(sys.argv[1], fast=True).up()"
+    code = (
+        "import sys; from landdata.embedded.cluster import Cluster;"
+        "Cluster(sys.argv[1], fast=True).up()"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(home)]) as process:
         while not list(home.glob("postgres.new-*")) and process.poll() is None:
             time.sleep(0.005)

@@ -436,7 +436,7 @@ def test_no_filter_whatever_is_our_fault(client):
 def test_the_parser_survives_what_is_let_through():
     """It is native code: what overflows its stack would end the server, and no test with it."""
     code = """
-from ogc import cql2
+from landdata.features import cql2
 for text in (
     "(" * 60 + "area = 1" + ")" * 60,
     "NOT (" * 19 + "area = 1" + ")" * 19,

@@ -29,7 +29,7 @@ from portal.app import create_app
 COMMUNE = "99901"
 PROGRAM = """
 import json, sys
-from landdata.jobs import worker
+from landdata.jobs.queue import worker
 from landdata.settings import Settings
 given = json.loads(sys.argv[1])
 worker(Settings(**given.pop("settings")), say=lambda text: print(text, flush=True), **given)
