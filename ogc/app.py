@@ -411,9 +411,9 @@ class Service:
     # -- answers that are asked for most; `ogc.short` gives them without Flask --
 
     @property
-    def settled(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the collections are known without asking the database."""
-        return self._configured.settled
+        return self._configured.is_current
 
     def page(self, asked: Asked, collection: str) -> Steps[Answer]:
         """A page of features as GeoJSON."""

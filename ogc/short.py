@@ -32,7 +32,7 @@ def steps(service: Service, environ: dict[str, Any]) -> Steps[Answer | None] | N
 
     The answer may be None too, where it shows only then that the way is long.
     """
-    if environ["REQUEST_METHOD"] != "GET" or not service.settled:
+    if environ["REQUEST_METHOD"] != "GET" or not service.is_current:
         return None
     path = environ["PATH_INFO"]
     if found := _ITEMS.fullmatch(path):

@@ -308,9 +308,11 @@ def accept(
     # the clock after the locks: a version must not begin before the one that it follows
     now = session.scalars(sa.select(sa.func.clock_timestamp())).one()
     before_ours = publications.last_version(session)
-    foreseen = _make_official(session, batch, now, summary, progress)
+    precomputed = _make_official(session, batch, now, summary, progress)
     session.execute(sql("accept_holders"), {"batch": number, "after": before_ours})
-    publications.publish(session, number, after=before_ours, valid_from=now, foreseen=foreseen)
+    publications.publish(
+        session, number, after=before_ours, valid_from=now, precomputed=precomputed
+    )
     summary["accepted"] = summary.pop("acceptable")
     summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
     if progress:
@@ -585,20 +587,20 @@ def _make_official(
     now: dt.datetime,
     summary: dict[str, Any],
     progress: Progress | None,
-) -> publications.Foreseen | None:
+) -> publications.PrecomputedPublication | None:
     """Put the states that the acceptable rows become in the place of those that they replace.
 
     A second session makes them, each with the text of its feature, while this one takes them in:
     to make them costs as much as to index them. A third one meanwhile foresees what changes with
     them, which is returned. What is official here none can change meanwhile. Both see what is
     committed only, so of a check of this transaction states are made here first, and nothing is
-    foreseen.
+    precomputed.
     """
     rows = summary["acceptable"]
     values = {"batch": batch.id, "commune": batch.commune, "now": now}
     states = sql("accept_states").bindparams(**values)
     columns = ", ".join(_STATE)
-    foreseen = None
+    precomputed = None
     with session.get_bind().engine.connect() as maker:
         checked = sa.select(Batch.checked_at).where(Batch.id == batch.id)
         if maker.scalar(checked) == batch.checked_at:
@@ -614,7 +616,7 @@ def _make_official(
                 closing(_ahead(_together(made))) as blocks,
             ):
                 changes = aside.submit(
-                    _foresee, maker.engine, batch.id, batch.commune, summary["around"]["sheets"]
+                    _precompute, maker.engine, batch.id, batch.commune, summary["around"]["sheets"]
                 )
                 done = 0
                 for block in blocks:
@@ -622,7 +624,7 @@ def _make_official(
                     done += _TOGETHER
                     if progress and done % 10_000 == 0:
                         progress("accept", min(done / max(rows, 1), 1.0) * _TAKEN_IN)
-            count, foreseen = target.rowcount, changes.result()
+            count, precomputed = target.rowcount, changes.result()
         else:
             table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {states.text}"
             session.execute(sa.text(table), values)
@@ -639,14 +641,14 @@ def _make_official(
         # no plan for an empty store now; and none that waits for another batch's end
         columns = "id, parcel_id, version, batch_id, commune, sheet, number, valid_to"
         session.execute(sa.text(f"ANALYZE (SKIP_LOCKED) parcel_versions ({columns})"))
-    return foreseen
+    return precomputed
 
 
-def _foresee(
+def _precompute(
     engine: sa.Engine, number: int, commune: str, sheets: list[str]
-) -> publications.Foreseen:
+) -> publications.PrecomputedPublication:
     with engine.connect() as connection:
-        return publications.foresee(connection, number, commune=commune, sheets=sheets)
+        return publications.precompute(connection, number, commune=commune, sheets=sheets)
 
 
 def _together(rows: Iterable[Buffer]) -> Iterator[bytes]:

@@ -114,7 +114,7 @@ class Property:
     en: str
     unit: str | None = None
     queryable: bool = True
-    always: bool = False  # never null: pages sorted by it are cut by its index
+    not_null: bool = False  # never null: pages sorted by it are cut by its index
     bits: int = 32  # of an integer
 
     @property
@@ -125,7 +125,7 @@ class Property:
     @property
     def nullable(self) -> bool:
         """Whether the value may be null in a feature; of no codes there is an empty list."""
-        return not self.always and self.kind != "codes"
+        return not self.not_null and self.kind != "codes"
 
     @property
     def json(self) -> str:
@@ -178,39 +178,33 @@ class Property:
 
 @dataclass(frozen=True, kw_only=True, eq=False)  # what is asked of it is remembered by it
 class Collection:
-    """A table that is served.
+    """A table or view that is served, and what makes its statements fast.
 
-    `key` is the column of the feature's id, unique at each moment; with `order` it is unique over
-    all time. `valid` is the type of `valid_from` and `valid_to`. `open_now`: whether the state of
-    now is the row without an end (else the one whose dates hold today). `by_time`: whether an
-    index leads through the states of any time in the order of the key. `published`: whether it
-    changes by publications alone. `counted`: the properties by whose values it is counted as it
-    is published. `few`: so few features that they are counted each time. `telling`: properties
-    by whose values an index leads to few features. `placed`: whether each has a geometry.
+    Times are in the columns `valid_from` and `valid_to` of type `valid`.
     """
 
     id: str
-    table: str
-    key: str
+    table: str  # its name, or a subquery with an alias
+    key: str  # column of the feature's id, unique at each moment
     key_kind: Literal["uuid", "string", "integer"]
-    order: str
+    order: str  # column that tells the versions of a feature apart
     order_kind: Literal["integer", "date"]
     valid: Literal["time", "date"]
-    open_now: bool
+    open_ended: bool  # the current version has no end; else its dates hold today
     title: dict[str, str]
     description: dict[str, str]
     keywords: dict[str, list[str]]
     properties: tuple[Property, ...]
-    item: dict[str, str]
+    item: dict[str, str]  # what one feature is called
     geometry: str = "MultiPolygon"  # its type, as simple features name it; Unknown: any
-    placed: bool = True
-    widest: float = math.inf  # metres: a tile that is wider does not show it
-    by_time: bool = False
-    published: bool = False
-    counted: tuple[str, ...] | None = None
-    numbered: tuple[str, str] | None = None  # the columns that its index of numbers begins with
-    few: bool = False
-    telling: tuple[str, ...] = ()
+    geometry_required: bool = True
+    max_tile_width_m: float = math.inf  # wider tiles leave the collection out
+    has_time_index: bool = False  # versions of any time are indexed in the order of the key
+    changes_by_publication: bool = False  # and by nothing else
+    precounted_by: tuple[str, ...] | None = None  # properties whose counts are stored
+    number_index: tuple[str, str] | None = None  # the first columns of its index of numbers
+    always_counted: bool = False  # it has so few features that each response counts them
+    selective_properties: tuple[str, ...] = ()  # indexed properties that are selective
     feature: str | None = None  # column with the whole feature in CRS84, where there is one
 
     @cached_property
@@ -230,19 +224,19 @@ def collections(settings: Settings) -> dict[str, Collection]:
     parcels = Collection(
         id="parcels",
         # z14: a town's tile of z13 holds ten thousand parcels, each smaller than a pixel
-        widest=2500.0,
+        max_tile_width_m=2500.0,
         table="parcel_versions",
         key="parcel_id",
         key_kind="uuid",
         order="version",
         order_kind="integer",
         valid="time",
-        open_now=True,
-        by_time=True,
-        published=True,
-        counted=("commune", "sheet"),
-        numbered=("commune", "sheet"),
-        telling=("id", "national_id", "sheet"),
+        open_ended=True,
+        has_time_index=True,
+        changes_by_publication=True,
+        precounted_by=("commune", "sheet"),
+        number_index=("commune", "sheet"),
+        selective_properties=("id", "national_id", "sheet"),
         title={"vi": "Thửa đất", "en": "Parcels"},
         item={"vi": "thửa đất", "en": "parcel"},
         # the stored text leaves addresses out
@@ -254,7 +248,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
         keywords={"vi": ["địa chính", "thửa đất"], "en": ["cadastre", "parcel"]},
         properties=(
             Property(
-                name="id", column="parcel_id", kind="uuid", vi="Mã", en="Identifier", always=True
+                name="id", column="parcel_id", kind="uuid", vi="Mã", en="Identifier", not_null=True
             ),
             Property(
                 name="national_id",
@@ -269,7 +263,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="string",
                 vi="Mã xã",
                 en="Commune",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="sheet",
@@ -277,7 +271,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="string",
                 vi="Tờ bản đồ số",
                 en="Map sheet",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="number",
@@ -285,7 +279,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="string",
                 vi="Thửa đất số",
                 en="Parcel number",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="scale",
@@ -335,7 +329,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="time",
                 vi="Có hiệu lực từ",
                 en="Valid from",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="valid_to",
@@ -350,7 +344,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="integer",
                 vi="Phiên bản",
                 en="Version",
-                always=True,
+                not_null=True,
             ),
         ),
     )
@@ -362,9 +356,9 @@ def collections(settings: Settings) -> dict[str, Collection]:
         order="valid_from",
         order_kind="date",
         valid="date",
-        open_now=False,
-        placed=False,
-        few=True,
+        open_ended=False,
+        geometry_required=False,
+        always_counted=True,
         title={"vi": "Xã", "en": "Communes"},
         item={"vi": "xã", "en": "commune"},
         description={
@@ -373,15 +367,17 @@ def collections(settings: Settings) -> dict[str, Collection]:
         },
         keywords={"vi": ["đơn vị hành chính", "xã"], "en": ["administrative unit", "commune"]},
         properties=(
-            Property(name="code", column="code", kind="string", vi="Mã xã", en="Code", always=True),
-            Property(name="name", column="name", kind="string", vi="Tên", en="Name", always=True),
+            Property(
+                name="code", column="code", kind="string", vi="Mã xã", en="Code", not_null=True
+            ),
+            Property(name="name", column="name", kind="string", vi="Tên", en="Name", not_null=True),
             Property(
                 name="valid_from",
                 column="valid_from",
                 kind="date",
                 vi="Có hiệu lực từ",
                 en="Valid from",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="valid_to",
@@ -400,27 +396,29 @@ def collections(settings: Settings) -> dict[str, Collection]:
         order="version",
         order_kind="integer",
         valid="time",
-        open_now=True,
+        open_ended=True,
         title={"vi": "Tờ bản đồ", "en": "Map sheets"},
         item={"vi": "tờ bản đồ", "en": "map sheet"},
-        published=True,
-        few=True,
+        changes_by_publication=True,
+        always_counted=True,
         geometry="Polygon",
-        widest=20_000.0,  # z11 of the web's tiles
+        max_tile_width_m=20_000.0,  # z11 of the web's tiles
         description={
             "vi": "Các tờ bản đồ địa chính: bao lồi và số thửa đất của hiện tại.",
             "en": "The cadastral map sheets: convex hull and number of the parcels of now.",
         },
         keywords={"vi": ["địa chính", "tờ bản đồ"], "en": ["cadastre", "map sheet"]},
         properties=(
-            Property(name="id", column="id", kind="string", vi="Mã", en="Identifier", always=True),
+            Property(
+                name="id", column="id", kind="string", vi="Mã", en="Identifier", not_null=True
+            ),
             Property(
                 name="commune",
                 column="commune",
                 kind="string",
                 vi="Mã xã",
                 en="Commune",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="sheet",
@@ -428,7 +426,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="string",
                 vi="Tờ bản đồ số",
                 en="Map sheet",
-                always=True,
+                not_null=True,
             ),
             Property(
                 name="parcels",
@@ -436,7 +434,7 @@ def collections(settings: Settings) -> dict[str, Collection]:
                 kind="integer",
                 vi="Số thửa đất",
                 en="Number of parcels",
-                always=True,
+                not_null=True,
             ),
         ),
     )

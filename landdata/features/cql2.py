@@ -35,8 +35,8 @@ _MAX_LENGTH, _KEPT_LENGTH = 50_000, 2_000
 _MAX_DEPTH = 60
 _MAX_NODES = 5_000
 
-_Sort = Literal["text", "number", "boolean", "date", "time", "uuid", "list"]
-_SORTS: dict[Kind, _Sort] = {
+_SqlType = Literal["text", "number", "boolean", "date", "time", "uuid", "list"]
+_SORTS: dict[Kind, _SqlType] = {
     "string": "text",
     "integer": "number",
     "number": "number",
@@ -46,7 +46,7 @@ _SORTS: dict[Kind, _Sort] = {
     "uuid": "uuid",
     "codes": "list",
 }
-_TYPES: dict[_Sort, str] = {
+_TYPES: dict[_SqlType, str] = {
     "text": "text",
     "number": "double precision",
     "boolean": "boolean",
@@ -55,7 +55,7 @@ _TYPES: dict[_Sort, str] = {
     "uuid": "uuid",
     "list": "jsonb",
 }
-_WORDS: dict[_Sort, str] = {
+_WORDS: dict[_SqlType, str] = {
     "text": "text",
     "number": "a number",
     "boolean": "true or false",
@@ -118,13 +118,13 @@ _OFFERED = (
 class Condition:
     """A filter as SQL over a row of its collection's table, and what it binds.
 
-    `small`: whether it holds on a small ground alone, so its index is always the way to it.
+    `is_selective`: whether it holds on a small ground alone, so its index is always the way to it.
     `spatial`: whether it asks for geometry at all.
     """
 
     sql: str
     parameters: Mapping[str, Any]
-    small: bool
+    is_selective: bool
     spatial: bool
 
 
@@ -132,7 +132,7 @@ class Condition:
 class _Term:
     """An operand: its SQL, or a literal that waits for the type it is compared with."""
 
-    sort: _Sort
+    sort: _SqlType
     sql: str = ""
     literal: Any = None
     name: str | None = None
@@ -169,7 +169,7 @@ def _compile(
     _measure(tree)
     made = _Compiler(collection, asked, storage)
     sql = made.condition(tree, required=True)
-    return Condition(f"({sql})", made.parameters, made.small, made.spatial)
+    return Condition(f"({sql})", made.parameters, made.is_selective, made.spatial)
 
 
 #: Who pages, or looks at a map through a filter, asks with the same one again and again.
@@ -246,7 +246,7 @@ class _Compiler:
         self.asked = asked
         self.storage = storage
         self.parameters: dict[str, Any] = {}
-        self.small = False
+        self.is_selective = False
         self.spatial = False
 
     def bind(self, value: Any, sql_type: str) -> str:
@@ -413,7 +413,7 @@ class _Compiler:
         what = named.name or "a value"
         raise _bad(f"{what} is {_WORDS[named.sort]}, and it is compared with {_WORDS[other.sort]}")
 
-    def _as(self, given: _Term, sort: _Sort) -> _Term | None:
+    def _as(self, given: _Term, sort: _SqlType) -> _Term | None:
         """Read text as a date, time or UUID, for which JSON has no literals of its own."""
         if given.sort != "text":
             return None
@@ -455,8 +455,8 @@ class _Compiler:
                     self._known(name)
                     raise _bad(f"{name} is no geometry")
                 raise _bad(f"{_shown(node)} stands where a geometry belongs")
-        if required and op != "s_disjoint" and len(grounds) == 1 and crs.small(grounds[0]):
-            self.small = True
+        if required and op != "s_disjoint" and len(grounds) == 1 and crs.is_selective(grounds[0]):
+            self.is_selective = True
         self.spatial |= "geom" in shapes
         return "(" + _SPATIAL[op].format(*shapes) + ")"
 

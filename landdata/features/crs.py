@@ -161,17 +161,17 @@ class Area:
     bounds: tuple[float, float, float, float]
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it is no ground at all: too far away for the storage CRS."""
         return math.isnan(self.bounds[0])
 
     @property
-    def small(self) -> bool:
+    def is_selective(self) -> bool:
         """Whether so few parcels are there that its index is always the way to them."""
-        return small(self.bounds)
+        return is_selective(self.bounds)
 
 
-def small(bounds: tuple[float, float, float, float]) -> bool:
+def is_selective(bounds: tuple[float, float, float, float]) -> bool:
     """Whether few parcels are within bounds in the storage CRS."""
     west, south, east, north = bounds
     return east - west <= _SMALL_METRES and north - south <= _SMALL_METRES

@@ -103,7 +103,7 @@ class Configured:
         return self._known
 
     @property
-    def settled(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the file is as it was when it was read."""
         return self._stamp == self._now()
 
@@ -206,15 +206,15 @@ class Configured:
             order="version",
             order_kind="integer",
             valid="time",
-            open_now=True,
+            open_ended=True,
             title=title,
             item={"vi": title["vi"].lower(), "en": title["en"].lower()},
             description=_titles(told.get("description", title), name),
             keywords={"vi": [], "en": []},
             properties=tuple(properties),
             geometry=type_name,
-            placed=declared and shape in required,
-            widest=float(widest),
+            geometry_required=declared and shape in required,
+            max_tile_width_m=float(widest),
         )
 
     def _geometry(

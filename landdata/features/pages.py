@@ -44,7 +44,7 @@ class Page:
 def page(query: Query) -> Steps[Page]:
     """Return a page of features."""
     statement, bound = page_statement(query)
-    found = yield Question(statement, bound, query.quick)
+    found = yield Question(statement, bound, query.has_generic_plan)
     backwards = query.cursor is not None and query.cursor.direction == "prev"
     more = found.ntuples > query.limit
     rows: Sequence[int] = range(min(found.ntuples, query.limit))
@@ -59,11 +59,11 @@ def page(query: Query) -> Steps[Page]:
         matched = query.offset + len(rows)
     if matched is not None:
         pass  # it is known already
-    elif query.count == "exact" or query.collection.few:
-        counted = yield Question(*count_statement(query), quick=False)
+    elif query.count == "exact" or query.collection.always_counted:
+        counted = yield Question(*count_statement(query), has_generic_plan=False)
         matched = int(counted.get_value(0, 0) or 0)
     elif query.count == "estimate":
-        plan = yield Question(*estimate_statement(query), quick=False)
+        plan = yield Question(*estimate_statement(query), has_generic_plan=False)
         estimated = int(json.loads(plan.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
     return Page(
         features=cast("list[bytes]", [value(row, 0) for row in rows]),
@@ -78,7 +78,7 @@ def page(query: Query) -> Steps[Page]:
 def _at(direction: Literal["next", "prev"], found: PGresult, row: int, query: Query) -> Cursor:
     values = [found.get_value(row, n) for n in range(1, found.nfields - 1)]
     key, *by = [each if each is None else each.decode() for each in values]
-    order = by.pop(0) if query.interval else None
+    order = by.pop(0) if query.covers_interval else None
     return Cursor(direction, str(key), order, query.sorted_by, tuple(by))
 
 

@@ -128,7 +128,7 @@ def read_item(
     """
     values = single(arguments, ITEM_PARAMETERS)
     when = moment(values["datetime"]) if "datetime" in values else None
-    if when is not None and not when.instant:
+    if when is not None and not when.is_instant:
         raise _bad("datetime", "for one feature it must be one time", values["datetime"])
     target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
     bound: uuid.UUID | int | str = key
@@ -336,7 +336,7 @@ def _cursor(token: str, query: Query) -> Cursor:
             uuid.UUID(key)
         elif collection.key_kind == "integer" and not -(2**63) <= int(key) < 2**63:
             raise ValueError(token)
-        if not query.interval:
+        if not query.covers_interval:
             order = None
         elif collection.order_kind == "date":
             dt.date.fromisoformat(order)

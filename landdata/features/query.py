@@ -49,7 +49,7 @@ class Moment:
     until: dt.datetime | None
 
     @property
-    def instant(self) -> bool:
+    def is_instant(self) -> bool:
         """Whether it is a single time: at most one state of each feature."""
         return self.since is not None and self.since == self.until
 
@@ -111,7 +111,7 @@ class Query:
     count: Count = "none"
 
     @property
-    def quick(self) -> bool:
+    def has_generic_plan(self) -> bool:
         """Whether a page is quick by nature, by one plan for all values.
 
         What may be long is planned for what it is, and keeps out of the way of what is quick: a
@@ -121,19 +121,23 @@ class Query:
         if self.sort or self.offset:
             return False
         if self.area is not None or self.filter is not None:
-            return self.small
+            return self.is_selective
         of = self.collection
-        return not self.filters or of.few or any(name in self.filters for name in of.telling)
+        return (
+            not self.filters
+            or of.always_counted
+            or any(name in self.filters for name in of.selective_properties)
+        )
 
     @property
-    def small(self) -> bool:
+    def is_selective(self) -> bool:
         """Whether it asks for a small ground, whose index is always the way."""
-        return any(each is not None and each.small for each in (self.area, self.filter))
+        return any(each is not None and each.is_selective for each in (self.area, self.filter))
 
     @property
-    def interval(self) -> bool:
+    def covers_interval(self) -> bool:
         """Whether more than one state of a feature may be told."""
-        return self.moment is not None and not self.moment.instant
+        return self.moment is not None and not self.moment.is_instant
 
     @property
     def sorted_by(self) -> str:
@@ -161,7 +165,7 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     last column is the `_standing` of the store in the same snapshot.
     """
     of, area, key = query.collection, query.area, query.key
-    if query.filters or query.filter or query.cursor or query.moment or not of.open_now:
+    if query.filters or query.filter or query.cursor or query.moment or not of.open_ended:
         return _page_statement(query)
     statement = _plain_statement(
         of, query.crs, query.storage, query.limit, query.offset, query.sort, query.properties,
@@ -198,8 +202,8 @@ def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     steps = _steps(query)
     order = ", ".join(step.sql for step in steps)
     conditions, parameters = matching(query)
-    if of.numbered and query.moment is None:
-        first, second = of.numbered
+    if of.number_index and query.moment is None:
+        first, second = of.number_index
         if second in query.filters and first not in query.filters:
             conditions.append(_each(of, first))
     one = query.key is not None
@@ -236,7 +240,7 @@ def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
         return f"SELECT ({text})::varchar, {standing} FROM ({inner}) AS picked", parameters  # noqa: S608
     # names of their own, else ORDER BY would take the text, in which '10' is before '9'
     columns = [f"({text})::varchar", f"{of.key} AS after_key"]
-    if query.interval:
+    if query.covers_interval:
         columns.append(f"{of.order} AS after_order")
     columns += [f"{each.by.column} AS by_{n}" for n, each in enumerate(query.sort)]
     columns.append(standing)
@@ -254,17 +258,17 @@ def _standing(query: Query) -> tuple[str, dict[str, Any]]:
     many features match, where that is written down, else nothing.
     """
     of, when = query.collection, query.moment
-    if not of.published:
+    if not of.changes_by_publication:
         return "NULL", {}
     matched, parameters = "''", {}
     free = query.area is None and query.filter is None and query.key is None
-    if of.counted is not None and free:
+    if of.precounted_by is not None and free:
         if when is None and not query.filters:
             matched = "parcels"
-        elif when is None and query.filters.keys() <= {*of.counted}:
+        elif when is None and query.filters.keys() <= {*of.precounted_by}:
             marks = " AND ".join(f"{name} = %(p_{name})s::text" for name in query.filters)
             matched = f"coalesce((SELECT sum(parcels) FROM sheets WHERE {marks}), 0)"  # noqa: S608
-        elif when is not None and when.instant and not query.filters:
+        elif when is not None and when.is_instant and not query.filters:
             latest = f"(SELECT parcels FROM publications WHERE valid_from <= %(at)s {_LATEST})"  # noqa: S608
             matched, parameters = f"coalesce({latest}, 0)", {"at": when.since}
     return f"(SELECT stamp || ' ' || {matched} FROM publications {_LATEST})::varchar", parameters  # noqa: S608
@@ -275,7 +279,8 @@ _LATEST = "ORDER BY valid_from DESC, number DESC LIMIT 1"
 
 def stamp_of(of: Collection) -> str:
     """SQL of the stamp of the last publication, where a collection changes by those alone."""
-    return f"(SELECT stamp FROM publications {_LATEST})" if of.published else "NULL::bigint"  # noqa: S608
+    last = f"(SELECT stamp FROM publications {_LATEST})"  # noqa: S608
+    return last if of.changes_by_publication else "NULL::bigint"
 
 
 def _each(of: Collection, column: str) -> str:
@@ -299,7 +304,7 @@ class _Step:
     column: str
     type: str
     descending: bool
-    always: bool
+    not_null: bool
 
     @property
     def sql(self) -> str:
@@ -316,16 +321,16 @@ def _steps(query: Query) -> list[_Step]:
             each.by.column,
             _TYPES[each.by.kind],
             each.descending != backwards,
-            each.by.always,
+            each.by.not_null,
         )
         for each in query.sort
     ]
     # the key goes the way of what is before it, so that one row comparison cuts the page
     last = made[-1].descending if made else backwards
-    made.append(_Step(of.key, _KEYS[of.key_kind], last, always=True))
+    made.append(_Step(of.key, _KEYS[of.key_kind], last, not_null=True))
     # At one moment the key is unique by itself, and ordering by it alone fits the index.
-    if query.interval:
-        made.append(_Step(of.order, _TYPES[of.order_kind], last, always=True))
+    if query.covers_interval:
+        made.append(_Step(of.order, _TYPES[of.order_kind], last, not_null=True))
     return made
 
 
@@ -334,7 +339,7 @@ def _after(steps: Sequence[_Step], cursor: Cursor) -> tuple[str, dict[str, Any]]
     values = [*cursor.by, cursor.key, cursor.order][: len(steps)]
     parameters = {f"after_{n}": value for n, value in enumerate(values)}
     marks = [f"%(after_{n})s::{step.type}" for n, step in enumerate(steps)]
-    if all(step.always for step in steps) and len({step.descending for step in steps}) == 1:
+    if all(step.not_null for step in steps) and len({step.descending for step in steps}) == 1:
         sign = "<" if steps[0].descending else ">"
         columns = ", ".join(step.column for step in steps)
         return f"({columns}) {sign} ({', '.join(marks)})", parameters
@@ -345,7 +350,7 @@ def _after(steps: Sequence[_Step], cursor: Cursor) -> tuple[str, dict[str, Any]]
             equal = f"{step.column} IS NULL"
         else:
             beyond = f"{step.column} {'<' if step.descending else '>'} {mark}"
-            if not step.descending and not step.always:
+            if not step.descending and not step.not_null:
                 beyond = f"({beyond} OR {step.column} IS NULL)"
             equal = f"{step.column} = {mark}"
         alternatives.append(same + beyond)
@@ -393,7 +398,9 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
     if query.area is not None:
         meets = "ST_Intersects(geom, %(area)s::geometry)"
         # OGC API - Features: what has no place is in every box
-        conditions.append(meets if query.collection.placed else f"(geom IS NULL OR {meets})")
+        conditions.append(
+            meets if query.collection.geometry_required else f"(geom IS NULL OR {meets})"
+        )
         parameters["area"] = query.area.ewkb
     if query.filter is not None:
         conditions.append(query.filter.sql)
@@ -411,16 +418,16 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     of = query.collection
     when = query.moment
     if when is None:
-        if of.open_now:
+        if of.open_ended:
             return ["valid_to IS NULL"], {}
         now = dt.datetime.now(parcels.VIETNAM)
         when = Moment(now, now)
     spatial = query.area is not None or (query.filter is not None and query.filter.spatial)
-    if of.by_time and when.instant:
+    if of.has_time_index and when.is_instant:
         at = {"at": when.since}
         if not spatial:
             return ["valid_from <= %(at)s AND coalesce(valid_to, 'infinity') > %(at)s"], at
-        if query.small:
+        if query.is_selective:
             # One look at the table takes both indexes of place, planned in half the time of two.
             # IS TRUE keeps out the others: PostgreSQL takes a close look at a shape to be so dear
             # that it might rather read all of one for the time alone.
@@ -435,7 +442,7 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     if when.since is not None:
         ended = "valid_to > %(since)s"
         parameters["since"] = _bound(of, when.since)
-    if of.by_time and when.instant:
+    if of.has_time_index and when.is_instant:
         ended += " AND tstzrange(valid_from, valid_to) @> %(since)s"  # for the index of places
     return ["valid_to IS NULL" + started, ended + started], parameters
 

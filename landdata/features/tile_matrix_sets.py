@@ -1,7 +1,7 @@
 """How tiles are cut, what is shown on them, and the documents that say so.
 
 OGC Tile Matrix Set 2.0 and TileJSON 3.0. Parcels are never simplified: tiles wider than their
-`Collection.widest` do not show them, but the map sheets and the communes instead.
+`Collection.max_tile_width_m` do not show them, but the map sheets and the communes instead.
 """
 
 from __future__ import annotations
@@ -167,15 +167,15 @@ def layers(
     """
     width = of.width / 2**level
     main = offer[name or "parcels"]
-    if width <= main.widest:
+    if width <= main.max_tile_width_m:
         return [main]
     beneath = [offer[each] for each in _BENEATH.get(main.id, ()) if each in offer]
-    return [each for each in beneath if width <= each.widest]
+    return [each for each in beneath if width <= each.max_tile_width_m]
 
 
 def first_level(of: Collection, tiling: MatrixSet) -> int:
     """Return the first level of a tile matrix set at which a collection is drawn."""
-    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= of.widest)
+    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= of.max_tile_width_m)
 
 
 def told(of: Collection) -> list[Property]:

@@ -90,7 +90,7 @@ class Tiles:
 
     def kept(self, wanted: Wanted) -> Steps[Tile | None]:
         """Return a tile that was made before and still holds, if there is one."""
-        if wanted.area.empty or not wanted.layers:
+        if wanted.area.is_empty or not wanted.layers:
             return _EMPTY
         with self._lock:
             found = self._kept.get(wanted.key)
@@ -118,7 +118,7 @@ class Tiles:
         # stamp and content in one statement, so of one snapshot: a change after it has another
         today = self._today(layers)
         statement = f"SELECT {content}, {stamp or 'NULL'}"
-        made = yield Question(statement, parameters, quick=False, binary=True)
+        made = yield Question(statement, parameters, has_generic_plan=False, binary=True)
         drawn_as, *standing = _texts(made)
         body = drawn_as or b""
         tag = _tag(body)
@@ -204,7 +204,7 @@ class Tiles:
     @staticmethod
     def _today(layers: Sequence[Collection]) -> dt.date | None:
         """The day, where what holds now depends on it."""
-        if all(each.open_now for each in layers):
+        if all(each.open_ended for each in layers):
             return None
         return parcels.day()
 

@@ -37,13 +37,13 @@ class Question:
 
     Those of a `binary` one, all of them texts and bytes, come as they are.
 
-    One that is `quick` by nature is prepared with one plan for all values, and may wait for
-    others that are. What may be long is planned for these very values, and nobody waits for it.
+    One that `has_generic_plan` is prepared with one plan for all values, and may wait for others
+    that have one. What may be long is planned for these very values, and nobody waits for it.
     """
 
     statement: str
     parameters: Mapping[str, Any]
-    quick: bool = True
+    has_generic_plan: bool = True
     binary: bool = False
 
 

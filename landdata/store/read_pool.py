@@ -64,7 +64,7 @@ class Lines:
         try:
             question = next(steps)
             while True:
-                if question.quick:
+                if question.has_generic_plan:
                     result = await self._soon(question)
                 else:
                     # one for all of them: to be asked again, a web server may say that he has
@@ -206,7 +206,7 @@ class _Line:
         )
         types, formats = transformer.types or (), transformer.formats
         key = text, types
-        name, new = self._name(key) if question.quick else (None, False)
+        name, new = self._name(key) if question.has_generic_plan else (None, False)
         if name is None:
             self._raw.send_query_params(text, values, types, formats, question.binary)
         else:

@@ -699,7 +699,7 @@ def test_a_box_has_what_intersects_it_and_no_other(client, engine):
 def test_what_may_be_long_keeps_out_of_the_way(client, asked, quick):
     made = served.questions(client)
     assert client.get(f"{ITEMS}?{asked}").status_code == 200
-    assert made[0].quick is quick
+    assert made[0].has_generic_plan is quick
 
 
 def test_a_database_that_is_gone_is_503(settings, engine):

@@ -14,8 +14,8 @@ from landdata.store.read_connections import Question
 from landdata.store.read_pool import Lines
 
 
-def asking(statement, quick=True, **parameters):
-    result = yield Question(statement, parameters, quick)
+def asking(statement, has_generic_plan=True, **parameters):
+    result = yield Question(statement, parameters, has_generic_plan)
     return [
         tuple(result.get_value(row, n) for n in range(result.nfields))
         for row in range(result.ntuples)
@@ -50,7 +50,7 @@ def ask(lines, *words, **more):
 def test_many_are_asked_at_once_and_each_gets_its_own_answer(with_lines):
     async def use(lines):
         questions = [ask(lines, "SELECT %(n)s::int + 1, '%%'", n=n) for n in range(300)]
-        apart = [ask(lines, "SELECT %(n)s::int", quick=False, n=n) for n in range(20)]
+        apart = [ask(lines, "SELECT %(n)s::int", has_generic_plan=False, n=n) for n in range(20)]
         return await asyncio.gather(*questions), await asyncio.gather(*apart)
 
     together, apart = with_lines(use)
@@ -121,19 +121,20 @@ def test_what_takes_too_long_is_given_up_and_holds_no_other_up(with_lines):
     async def use(lines):
         began = time.monotonic()
         slow = [
-            asyncio.ensure_future(ask(lines, "SELECT pg_sleep(60)", quick=False)) for _ in range(4)
+            asyncio.ensure_future(ask(lines, "SELECT pg_sleep(60)", has_generic_plan=False))
+            for _ in range(4)
         ]
         assert await ask(lines, "SELECT 1") == [(b"1",)]
         assert not any(each.done() for each in slow)
         # nobody waits longer for a place, or behind what should have been quick
-        more = ask(lines, "SELECT 1", quick=False)
+        more = ask(lines, "SELECT 1", has_generic_plan=False)
         stuck = [ask(lines, "SELECT pg_sleep(60)"), ask(lines, "SELECT 2")]
         told = await asyncio.gather(*slow, more, *stuck, return_exceptions=True)
         assert time.monotonic() - began < 20
         for each in told[:4] + told[5:6]:
             assert isinstance(each, Unavailable)
             assert each.code == "timeout"
-        return await ask(lines, "SELECT 3", quick=False), await ask(lines, "SELECT 4")
+        return await ask(lines, "SELECT 3", has_generic_plan=False), await ask(lines, "SELECT 4")
 
     assert with_lines(use, statement_seconds=2) == ([(b"3",)], [(b"4",)])
 
@@ -147,7 +148,7 @@ def test_who_leaves_ends_what_is_asked_for_him(with_lines, engine):
     async def use(lines):
         gone = asyncio.Event()
         asked = asyncio.ensure_future(
-            lines.follow(asking("SELECT pg_sleep(60)", quick=False), gone.wait)
+            lines.follow(asking("SELECT pg_sleep(60)", has_generic_plan=False), gone.wait)
         )
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             while not connection.scalar(busy):
@@ -157,7 +158,7 @@ def test_who_leaves_ends_what_is_asked_for_him(with_lines, engine):
                 await asked
             while connection.scalar(busy):
                 await asyncio.sleep(0.01)
-        return await ask(lines, "SELECT 1", quick=False)
+        return await ask(lines, "SELECT 1", has_generic_plan=False)
 
     assert with_lines(use) == [(b"1",)]
 
@@ -172,8 +173,8 @@ def test_whether_a_client_has_left_is_asked_once(with_lines):
             await asyncio.Event().wait()
 
     def two():
-        yield Question("SELECT 1", {}, quick=False)
-        yield Question("SELECT pg_sleep(0.3)", {}, quick=False)
+        yield Question("SELECT 1", {}, has_generic_plan=False)
+        yield Question("SELECT pg_sleep(0.3)", {}, has_generic_plan=False)
 
     with_lines(lambda lines: lines.follow(two(), leaving))
     assert asked == [True]
@@ -182,13 +183,13 @@ def test_whether_a_client_has_left_is_asked_once(with_lines):
 def test_lost_connections_are_replaced(with_lines, engine):
     async def use(lines):
         for quick in (True, False):
-            assert await ask(lines, "SELECT 1", quick=quick) == [(b"1",)]
+            assert await ask(lines, "SELECT 1", has_generic_plan=quick) == [(b"1",)]
         with engine.connect() as connection:
             connection.exec_driver_sql(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
                 " WHERE application_name = 'landdata-ogc' AND datname = current_database()"
             )
-        asked = [ask(lines, "SELECT 2", quick=quick) for quick in (True, False, True)]
+        asked = [ask(lines, "SELECT 2", has_generic_plan=quick) for quick in (True, False, True)]
         return await asyncio.gather(*asked)
 
     assert with_lines(use) == [[(b"2",)]] * 3
@@ -197,7 +198,7 @@ def test_lost_connections_are_replaced(with_lines, engine):
 def test_no_database_is_told_at_once(engine):
     async def use():
         lines = Lines(engine.url.set(database="gone"))
-        asked = [ask(lines, "SELECT 1", quick=quick) for quick in (True, False, True)]
+        asked = [ask(lines, "SELECT 1", has_generic_plan=quick) for quick in (True, False, True)]
         told = await asyncio.gather(*asked, return_exceptions=True)
         lines.close()
         return told

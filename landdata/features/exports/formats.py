@@ -141,7 +141,7 @@ class Sink(Protocol):
         """Take them."""
 
 
-class GaveUpError(Unavailable):
+class ExportCancelled(Unavailable):
     """Nobody wants it any more."""
 
     def __init__(self) -> None:
@@ -217,7 +217,7 @@ class Source:
                 self._running = connection
                 try:
                     if self._stopped:
-                        raise GaveUpError
+                        raise ExportCancelled
                     yield connection
                 finally:
                     self._running = None
@@ -419,7 +419,8 @@ def write_file(
 ) -> None:
     """Feed the child that writes a file, as long as it is `wanted`.
 
-    Raises `BadRequest` where the form can't hold it, `GaveUpError`, `Unavailable`, `LandDataError`.
+    Raises `BadRequest` where the format can't hold it, `ExportCancelled`, `Unavailable`,
+    `LandDataError`.
     """
     known = FORMATS[name]
     of = query.collection
@@ -493,5 +494,5 @@ class _Feeding:
     def write(self, data: bytes) -> None:
         """Pass bytes on."""
         if not self._wanted():
-            raise GaveUpError
+            raise ExportCancelled
         self._pipe.write(data)

@@ -19,7 +19,7 @@ from landdata.errors import BadRequest, Unavailable
 from landdata.features.exports.formats import (
     CHUNK,
     FORMATS,
-    GaveUpError,
+    ExportCancelled,
     Source,
     filename,
     write_file,
@@ -68,7 +68,7 @@ class Export:
     def begin(self) -> None:
         """Start it, and wait until it has begun. Raises as `write`, and where it is too much.
 
-        Ends early, by `GaveUpError` or `Unavailable`, where it is stopped meanwhile.
+        Ends early, by `ExportCancelled` or `Unavailable`, where it is stopped meanwhile.
         """
         try:
             matched = self._source.count(self._query)
@@ -137,7 +137,7 @@ class Export:
         with self._moved:
             in_memory = self._file is None and self._keeps_up()
             if self._stopped:
-                raise GaveUpError
+                raise ExportCancelled
             if in_memory:
                 self._ahead.append(data)
                 self._moved.notify_all()
