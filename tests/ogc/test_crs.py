@@ -303,5 +303,5 @@ def test_a_box_in_the_storage_crs_or_of_web_mercator_or_nowhere_has_its_ground()
         known = crs.offered(9212)[f"{crs.EPSG}{code}"]
         ground, wanted = crs.area(text, known, 9212), crs.box(text, known, 9212)
         assert shapely.hausdorff_distance(shapely.from_wkb(ground.ewkb), wanted) < 0.001
-        assert not ground.empty
-    assert crs.area("-100,0,-99,1", crs.offered(9212)[crs.CRS84], 9212).empty
+        assert not ground.is_empty
+    assert crs.area("-100,0,-99,1", crs.offered(9212)[crs.CRS84], 9212).is_empty
