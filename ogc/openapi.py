@@ -130,7 +130,7 @@ def _paths(of: Collection, *, vi: bool) -> dict[str, Any]:
             "in": "query",
             "required": False,
             "description": known.vi if vi else known.en,
-            "schema": known.parameter(language),
+            "schema": known.parameter_schema(language),
             "style": "form",
             "explode": False,
         }

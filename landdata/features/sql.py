@@ -333,7 +333,7 @@ def feature_json(query: Query) -> str:
         polygon = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         geometry = f"coalesce(ST_AsGeoJSON({polygon}, {query.crs.digits:d}, 0), 'null')"
     properties = collection.properties if query.properties is None else query.properties
-    pairs = [f"'\"{known.name}\":' || {known.json}" for known in properties]
+    pairs = [f"'\"{known.name}\":' || {known.json_sql}" for known in properties]
     return " || ".join(
         [
             '\'{"type":"Feature","id":\'',

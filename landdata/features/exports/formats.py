@@ -338,7 +338,7 @@ def _jsonfg(query: Query) -> str:
         moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         place = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
     time = "''"
-    known = {each.name: each.json for each in of.properties}
+    known = {each.name: each.json_sql for each in of.properties}
     if "valid_from" in known and "valid_to" in known:
         until = f"replace({known['valid_to']}, 'null', '\"..\"')"
         time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
@@ -385,9 +385,11 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
         case "number":
             return "number", f"CASE WHEN {of.column} BETWEEN -1e15 AND 1e15 THEN {of.column} END"
         case "date":
-            return "date", f"CASE WHEN {collections.YEARS} THEN {{}} END".replace("{}", of.column)
+            return "date", f"CASE WHEN {collections.WRITABLE_YEAR} THEN {{}} END".replace(
+                "{}", of.column
+            )
         case "time":
-            known = f"CASE WHEN {collections.YEARS} THEN {{}} END".replace("{}", of.column)
+            known = f"CASE WHEN {collections.WRITABLE_YEAR} THEN {{}} END".replace("{}", of.column)
             utc = f"(({known}) AT TIME ZONE 'UTC')"
             if name in ("csv", "shp"):  # a dbf has no times
                 return "string", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
