@@ -26,7 +26,7 @@ from shapely.geometry.base import BaseGeometry
 from landdata.errors import BadRequest
 from landdata.features import crs
 from landdata.features.collections import Collection, Kind, Property
-from landdata.store import parcels
+from landdata.reference import calendar
 
 #: Encodings of a filter, the default first; the last is text as GDAL still calls it.
 LANGUAGES = ("cql2-text", "cql2-json", "cql-text")
@@ -595,7 +595,7 @@ def _as_times(span: _Span) -> _Span:
     """A date among times is that day in Vietnam, from its first to its last moment."""
     if span.sort == "time":
         return span
-    zone = f"interval '{parcels.VIETNAM.utcoffset(None)}'"
+    zone = f"interval '{calendar.VIETNAM.utcoffset(None)}'"
     first = f"(({span.first})::timestamp AT TIME ZONE {zone})"
     last = (
         f"((({span.last})::timestamp + interval '1 day') AT TIME ZONE {zone}"

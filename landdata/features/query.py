@@ -18,7 +18,7 @@ from landdata.errors import NotFound
 from landdata.features import cql2, crs
 from landdata.features.collections import Collection, Property
 from landdata.features.crs import Area
-from landdata.store import parcels
+from landdata.reference import calendar
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
@@ -420,7 +420,7 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     if when is None:
         if of.open_ended:
             return ["valid_to IS NULL"], {}
-        now = dt.datetime.now(parcels.VIETNAM)
+        now = dt.datetime.now(calendar.VIETNAM)
         when = Moment(now, now)
     spatial = query.area is not None or (query.filter is not None and query.filter.spatial)
     if of.has_time_index and when.is_instant:
@@ -448,7 +448,7 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
 
 
 def _bound(of: Collection, time: dt.datetime) -> dt.datetime | dt.date:
-    return time if of.valid == "time" else time.astimezone(parcels.VIETNAM).date()
+    return time if of.valid == "time" else time.astimezone(calendar.VIETNAM).date()
 
 
 def feature_text(query: Query) -> str:

@@ -20,8 +20,8 @@ from landdata.errors import BadRequest
 from landdata.features import extents, parameters
 from landdata.features import query as queries
 from landdata.features.exports import formats
+from landdata.reference.vn2000 import transformer
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 from portal.app import create_app
 
 FILE = """
