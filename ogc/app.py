@@ -133,7 +133,7 @@ class Service:
         self.settings = settings
         self.reader = reader = Reader(url.set(drivername="postgresql+psycopg"))
         self._own = config.collections(settings)
-        self._configured = custom_collections.Configured(
+        self._configured = custom_collections.CustomCollections(
             settings.collections, settings.srid, frozenset(self._own)
         )
         try:
@@ -264,7 +264,7 @@ class Service:
     def export(self, collection: str) -> Response:
         """A file of all that matches."""
         of = self._collection(collection)
-        name = formats.form(request.args.get("f"))
+        name = formats.read_format(request.args.get("f"))
         arguments = [*request.args.items(multi=True)]
         query = formats.read_query(of, arguments, self.settings.srid)
         self._language()  # a file has none, but what makes no sense is said
@@ -280,7 +280,7 @@ class Service:
             return Response(iter(()), headers=headers)  # how long it is nobody knows yet
         if _wants_a_job():
             return self._export_job(of, name, arguments)
-        export = stream.Export(formats.Source(self.url), query, name)
+        export = stream.Export(formats.ExportReader(self.url), query, name)
         left: Future[None] | None = request.environ.get(LEFT)
         if left is not None:
             left.add_done_callback(lambda _: export.stop())
@@ -324,7 +324,7 @@ class Service:
 
     def export_file(self, job: str, file: str) -> Response:
         """The file of an export that was made as a job; in parts too (Range)."""
-        parameters.single(request.args.items(multi=True), ())
+        parameters.unique_values(request.args.items(multi=True), ())
         path = self.export_jobs.file(job, file)
         name = self.export_jobs.told(job)["format"]
         made = send_file(
@@ -339,7 +339,7 @@ class Service:
         if of.id != "parcels":
             raise NotFound(f"The changes of {of.id} are not kept.", hint="Those of parcels are.")
         form = _form((JSON,))
-        values = parameters.single(request.args.items(multi=True), changes.PARAMETERS)
+        values = parameters.unique_values(request.args.items(multi=True), changes.PARAMETERS)
         language = self._language()
         page = changes.read(self.reader, of, self.settings.srid, values)
         links = [link(Asked(request.environ).here, "self", form)]
@@ -347,7 +347,7 @@ class Service:
         if page.more:
             links.append(link(_with(since=token), "next", form))
         told = f'{{"changes":[{",".join(page.changes)}],"numberReturned":{len(page.changes)}'
-        uri = crs.named(values.get("crs", crs.CRS84), self.settings.srid, "crs").uri
+        uri = crs.parse(values.get("crs", crs.CRS84), self.settings.srid, "crs").uri
         return _answer(
             f'{told},"token":"{token}","links":{dump(links)}'.encode(),
             JSON,
@@ -483,7 +483,7 @@ class Service:
         self, asked: Asked, collection: str | None, tiling: str, z: str, y: str, x: str
     ) -> tiles.Wanted:
         name = self._collection(collection).id if collection else None
-        parameters.single(asked.arguments, _SERVICE_PARAMETERS)
+        parameters.unique_values(asked.arguments, _SERVICE_PARAMETERS)
         asked.form((MVT,))
         asked.language(self.settings.language)
         of = tile_matrix_sets.matrix_set(self.settings.srid, tiling)
@@ -503,7 +503,7 @@ class Service:
         return found
 
     def _asked(self, forms: Sequence[str]) -> tuple[str, str]:
-        parameters.single(request.args.items(multi=True), _SERVICE_PARAMETERS)
+        parameters.unique_values(request.args.items(multi=True), _SERVICE_PARAMETERS)
         return _form(forms), self._language()
 
     def _language(self) -> str:

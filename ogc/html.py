@@ -35,7 +35,7 @@ def page(template: str, language: str, storage: int, **context: Any) -> bytes:
         map_assets=asked.root + "/static/vendor",
         show=functools.partial(_show, language=language),
         named=_named,
-        crs_name=lambda uri: crs.offered(storage)[uri].name,
+        crs_name=lambda uri: crs.supported(storage)[uri].name,
         other_language=asked.changed(lang="en" if language == "vi" else "vi"),
         **context,
     )

@@ -460,7 +460,7 @@ def _instant(*, vi: bool) -> dict[str, Any]:
 
 
 def _parameters(storage: int, *, vi: bool) -> dict[str, Any]:
-    uris = list(crs.offered(storage))
+    uris = list(crs.supported(storage))
     offered = {"type": "string", "format": "uri", "enum": uris, "default": uris[0]}
     made: dict[str, dict[str, Any]] = {
         "f": {

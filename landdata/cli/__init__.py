@@ -780,7 +780,7 @@ def export(
         "datetime": as_of,
         "crs": f"EPSG:{system}" if system else None,
     }
-    n = formats.to_file(
+    n = formats.export_to_file(
         settings,
         database.reading_url(settings),
         out,

@@ -613,7 +613,7 @@ def _geometry(node: dict[str, Any], asked: crs.Crs, storage: int) -> BaseGeometr
         numbers = node["bbox"]
         if not isinstance(numbers, list) or not all(_is_number(each) for each in numbers):
             raise _bad("a BBOX is four numbers")
-        return crs.box(",".join(map(repr, numbers)), asked, storage, "filter")
+        return crs.bbox_polygon(",".join(map(repr, numbers)), asked, storage, "filter")
     try:
         made = shapely.force_2d(shapely.from_geojson(json.dumps(node)))
     except (shapely.errors.ShapelyError, ValueError, TypeError):
@@ -632,7 +632,7 @@ def _geometry(node: dict[str, Any], asked: crs.Crs, storage: int) -> BaseGeometr
     parts = shapely.get_parts(made)
     if made.geom_type == "GeometryCollection" and len({p.geom_type for p in parts}) == 1:
         made = shapely.union_all(parts)
-    return crs.moved(made, asked, storage)
+    return crs.to_storage(made, asked, storage)
 
 
 def _is_number(value: Any) -> bool:

@@ -72,7 +72,7 @@ WHERE format('%%I.%%I', f_table_schema, f_table_name)::regclass = to_regclass(%(
 _LOG = logging.getLogger(__name__)
 
 
-class Configured:
+class CustomCollections:
     """The collections of a file, as it stands; a file that makes no sense changes nothing."""
 
     def __init__(self, path: Path | None, storage: int, taken: frozenset[str]) -> None:
@@ -256,7 +256,7 @@ def find(settings: Settings, url: sa.URL, name: str) -> Collection:
         return own[name]
     reader = Reader(url.set(drivername="postgresql+psycopg"))
     try:
-        more = Configured(settings.collections, settings.srid, frozenset(own))
+        more = CustomCollections(settings.collections, settings.srid, frozenset(own))
         offer = {**own, **more.collections(reader, strict=True)}
     finally:
         reader.close()

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from landdata.errors import Unavailable
 from landdata.features import crs
 from landdata.features.collections import Collection
-from landdata.features.query import stamp_of
+from landdata.features.query import stamp_sql
 from landdata.reference import calendar
 from landdata.store.read_connections import Reader
 
@@ -130,15 +130,15 @@ def read(reader: Reader, of: Collection, storage: int) -> Extent:
     The box is in CRS84, the first beginning as RFC 3339 has it; the whole world where there is
     nothing yet. The box encloses the transformed bounds, edges included, and is rounded outward.
     """
-    moving = crs.outgoing(
+    moving = crs.output_sql(
         f"ST_Segmentize(ST_SetSRID(box::geometry, {storage:d}), 1000)",
         storage,
-        crs.offered(storage)[crs.CRS84],
+        crs.supported(storage)[crs.CRS84],
         leads_back=False,
     )
     bounds = ", ".join(f"ST_{name}(moved)" for name in ("XMin", "YMin", "XMax", "YMax"))
     rows = reader.rows(
-        f"SELECT {bounds}, began, {stamp_of(of)} FROM (SELECT {moving} AS moved, began FROM"  # noqa: S608
+        f"SELECT {bounds}, began, {stamp_sql(of)} FROM (SELECT {moving} AS moved, began FROM"  # noqa: S608
         f" (SELECT ST_Extent(geom) AS box, min(valid_from)::text AS began FROM {of.table}) AS a)"
         " AS b",
         {},

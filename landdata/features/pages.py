@@ -20,7 +20,7 @@ from landdata.features.query import (
     Query,
     count_statement,
     estimate_statement,
-    missing,
+    not_found,
     page_statement,
 )
 from landdata.store.read_connections import Question, Steps
@@ -97,5 +97,5 @@ def item(query: Query) -> Steps[tuple[bytes, int | None]]:
     """
     found = yield Question(*page_statement(query))
     if not found.ntuples:
-        raise missing(query.collection, str(query.key), query.moment)
+        raise not_found(query.collection, str(query.key), query.time)
     return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]

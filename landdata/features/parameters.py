@@ -20,10 +20,10 @@ from landdata.features.query import (
     MAX_LIMIT,
     Count,
     Cursor,
-    Moment,
     Query,
     Sort,
-    missing,
+    TimeInterval,
+    not_found,
 )
 from landdata.reference import calendar
 
@@ -91,14 +91,14 @@ _WANTED: dict[Kind, str] = {
 
 def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], storage: int) -> Query:
     """Check the parameters of an items request. Raises `BadRequest` naming the first bad one."""
-    values = single(arguments, (*PARAMETERS, *collection.queryables))
+    values = unique_values(arguments, (*PARAMETERS, *collection.queryables))
     query = Query(
         collection=collection,
         storage=storage,
-        crs=crs.named(values.get("crs", crs.CRS84), storage, "crs"),
-        limit=limit_of(values, DEFAULT_LIMIT, MAX_LIMIT),
+        crs=crs.parse(values.get("crs", crs.CRS84), storage, "crs"),
+        limit=read_limit(values, DEFAULT_LIMIT, MAX_LIMIT),
         offset=_offset(values),
-        moment=moment(values["datetime"]) if "datetime" in values else None,
+        time=read_time(values["datetime"]) if "datetime" in values else None,
         filters={
             name: _value(known, values[name])
             for name, known in collection.queryables.items()
@@ -109,7 +109,7 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
         sort=_sort(values, collection),
         properties=_properties(values, collection),
         geometry=_geometry(values),
-        area=_area(values, storage),
+        bbox=_bbox(values, storage),
     )
     if "cursor" in values:
         if query.offset:
@@ -126,37 +126,37 @@ def read_item(
     It is the state of now, or as of `datetime`, which must be one time. Raises `BadRequest`, and
     `NotFound` for what can't be an id.
     """
-    values = single(arguments, ITEM_PARAMETERS)
-    when = moment(values["datetime"]) if "datetime" in values else None
+    values = unique_values(arguments, ITEM_PARAMETERS)
+    when = read_time(values["datetime"]) if "datetime" in values else None
     if when is not None and not when.is_instant:
         raise _bad("datetime", "for one feature it must be one time", values["datetime"])
-    target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
+    target = crs.parse(values.get("crs", crs.CRS84), storage, "crs")
     bound: uuid.UUID | int | str = key
     if of.key_kind == "uuid":
         # one spelling, one URL
         if not _FORMS["uuid"].fullmatch(key) or str(bound := uuid.UUID(key)) != key.lower():
-            raise missing(of, key, when)
+            raise not_found(of, key, when)
     elif of.key_kind == "integer":
         if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", key):
-            raise missing(of, key, when)
+            raise not_found(of, key, when)
         bound = int(key)
     elif "\0" in key:
-        raise missing(of, key, when)
+        raise not_found(of, key, when)
     return Query(
         collection=of,
         crs=target,
         storage=storage,
-        moment=when,
+        time=when,
         key=bound,
         properties=_properties(values, of),
         geometry=_geometry(values),
     )
 
 
-def _area(values: Mapping[str, str], storage: int) -> crs.Area | None:
+def _bbox(values: Mapping[str, str], storage: int) -> crs.BBox | None:
     if "bbox" in values:
-        asked = crs.named(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
-        return crs.area(values["bbox"], asked, storage)
+        asked = crs.parse(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
+        return crs.parse_bbox(values["bbox"], asked, storage)
     if "bbox-crs" in values:
         raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
     return None
@@ -174,7 +174,7 @@ def _filter(
         values["filter"],
         _choice(values, "filter-lang", cql2.LANGUAGES, cql2.LANGUAGES[0]),
         collection,
-        asked=crs.named(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
+        asked=crs.parse(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
         storage=storage,
     )
 
@@ -217,7 +217,7 @@ def _geometry(values: Mapping[str, str]) -> bool:
     return _choice(values, "skipGeometry", ("false", "true"), "false") == "false"
 
 
-def single(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
+def unique_values(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
     """Return each parameter once. Raises `BadRequest` for an unknown or repeated one."""
     known = tuple(allowed)
     values: dict[str, str] = {}
@@ -235,7 +235,7 @@ def single(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict
     return values
 
 
-def moment(text: str) -> Moment:
+def read_time(text: str) -> TimeInterval:
     """Read `datetime`: a time, or an interval `a/b` open (`..` or nothing) at an end.
 
     A date is that day in Vietnam: as an instant and as an end its last moment, as a beginning
@@ -244,7 +244,7 @@ def moment(text: str) -> Moment:
     ends = text.split("/")
     if len(ends) == 1:
         time = _instant(text)
-        return Moment(time, time)
+        return TimeInterval(time, time)
     if len(ends) != 2:
         raise _bad("datetime", "an interval has two ends", text)
     since, until = (None if end in ("", "..") else end for end in ends)
@@ -256,7 +256,7 @@ def moment(text: str) -> Moment:
     last = _instant(until) if until else None
     if first and last and first > last:
         raise _bad("datetime", "it ends before it begins", text)
-    return Moment(first, last)
+    return TimeInterval(first, last)
 
 
 def _instant(text: str) -> dt.datetime:
@@ -291,12 +291,12 @@ def _value(known: Property, text: str) -> Any:
     return value
 
 
-def limit_of(values: Mapping[str, str], default: int, most: int) -> int:
+def read_limit(values: Mapping[str, str], default: int, most: int) -> int:
     """Return the limit of a page; more than `most` means that. Raises `BadRequest`."""
-    return min(integer(values, "limit", default, least=1), most)
+    return min(read_integer(values, "limit", default, least=1), most)
 
 
-def integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+def read_integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
     """Read a whole number; the largest come as no more than 18 digits. Raises `BadRequest`."""
     text = values.get(name)
     if text is None:
@@ -308,7 +308,7 @@ def integer(values: Mapping[str, str], name: str, default: int, *, least: int) -
 
 
 def _offset(values: Mapping[str, str]) -> int:
-    offset = integer(values, "offset", 0, least=0)
+    offset = read_integer(values, "offset", 0, least=0)
     if offset > _MAX_OFFSET:
         raise _bad("offset", f"it must be at most {_MAX_OFFSET}", values["offset"])
     return offset

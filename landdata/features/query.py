@@ -17,7 +17,7 @@ from typing import Any, Literal
 from landdata.errors import NotFound
 from landdata.features import cql2, crs
 from landdata.features.collections import Collection, Property
-from landdata.features.crs import Area
+from landdata.features.crs import BBox
 from landdata.reference import calendar
 
 DEFAULT_LIMIT = 10
@@ -42,7 +42,7 @@ Count = Literal["none", "exact", "estimate"]
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class TimeInterval:
     """A time or interval [since, until]; `until` as null has no end, likewise `since`."""
 
     since: dt.datetime | None
@@ -101,8 +101,8 @@ class Query:
     offset: int = 0
     cursor: Cursor | None = None
     key: uuid.UUID | int | str | None = None  # of the one feature that is asked for
-    area: Area | None = None
-    moment: Moment | None = None
+    bbox: BBox | None = None
+    time: TimeInterval | None = None
     filters: Mapping[str, Any] = field(default_factory=dict)
     filter: cql2.Condition | None = None
     sort: tuple[Sort, ...] = ()
@@ -120,7 +120,7 @@ class Query:
         """
         if self.sort or self.offset:
             return False
-        if self.area is not None or self.filter is not None:
+        if self.bbox is not None or self.filter is not None:
             return self.is_selective
         of = self.collection
         return (
@@ -132,12 +132,12 @@ class Query:
     @property
     def is_selective(self) -> bool:
         """Whether it asks for a small ground, whose index is always the way."""
-        return any(each is not None and each.is_selective for each in (self.area, self.filter))
+        return any(each is not None and each.is_selective for each in (self.bbox, self.filter))
 
     @property
     def covers_interval(self) -> bool:
         """Whether more than one state of a feature may be told."""
-        return self.moment is not None and not self.moment.is_instant
+        return self.time is not None and not self.time.is_instant
 
     @property
     def sorted_by(self) -> str:
@@ -145,7 +145,7 @@ class Query:
         return ",".join(each.name for each in self.sort)
 
 
-def missing(of: Collection, key: str, when: Moment | None) -> NotFound:
+def not_found(of: Collection, key: str, when: TimeInterval | None) -> NotFound:
     """Return the error that there is no such feature at that time."""
     as_of = f"as of {when.since.isoformat()}" if when and when.since else "now"
     return NotFound(
@@ -164,8 +164,8 @@ def page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     as text; it asks for one more than the limit, which tells whether there is a next page. The
     last column is the `_standing` of the store in the same snapshot.
     """
-    of, area, key = query.collection, query.area, query.key
-    if query.filters or query.filter or query.cursor or query.moment or not of.open_ended:
+    of, area, key = query.collection, query.bbox, query.key
+    if query.filters or query.filter or query.cursor or query.time or not of.open_ended:
         return _page_statement(query)
     statement = _plain_statement(
         of, query.crs, query.storage, query.limit, query.offset, query.sort, query.properties,
@@ -189,10 +189,10 @@ def _plain_statement(
     one: bool,
 ) -> str:
     """The statement of what is asked most, which is the same for every box and key."""
-    area = Area("", (0, 0, 0, 0)) if somewhere else None
+    area = BBox("", (0, 0, 0, 0)) if somewhere else None
     query = Query(
         collection=of, crs=target, storage=storage, limit=limit, offset=offset, sort=sort,
-        properties=properties, geometry=geometry, area=area, key="" if one else None,
+        properties=properties, geometry=geometry, bbox=area, key="" if one else None,
     )  # fmt: skip
     return _page_statement(query)[0]
 
@@ -201,8 +201,8 @@ def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
     of = query.collection
     steps = _steps(query)
     order = ", ".join(step.sql for step in steps)
-    conditions, parameters = matching(query)
-    if of.number_index and query.moment is None:
+    conditions, parameters = filter_conditions(query)
+    if of.number_index and query.time is None:
         first, second = of.number_index
         if second in query.filters and first not in query.filters:
             conditions.append(_each(of, first))
@@ -218,9 +218,9 @@ def _page_statement(query: Query) -> tuple[str, dict[str, Any]]:
             after, bound = _after(steps, query.cursor)
             conditions.append(after)
             parameters |= bound
-    branches, bound = moments(query)
+    branches, bound = time_conditions(query)
     parameters |= bound
-    text = feature_text(query)  # as varchar, which is passed on as it is
+    text = feature_json(query)  # as varchar, which is passed on as it is
     # a text that is ready is all that is needed, and the rest would only be sorted with it
     needed = {text, *(step.column for step in steps)}
     what = ", ".join(sorted(needed)) if text == of.feature else "*"
@@ -257,11 +257,11 @@ def _standing(query: Query) -> tuple[str, dict[str, Any]]:
     earlier time, because a publication gives earlier states their `valid_to`. MATCHED is how
     many features match, where that is written down, else nothing.
     """
-    of, when = query.collection, query.moment
+    of, when = query.collection, query.time
     if not of.changes_by_publication:
         return "NULL", {}
     matched, parameters = "''", {}
-    free = query.area is None and query.filter is None and query.key is None
+    free = query.bbox is None and query.filter is None and query.key is None
     if of.precounted_by is not None and free:
         if when is None and not query.filters:
             matched = "parcels"
@@ -277,7 +277,7 @@ def _standing(query: Query) -> tuple[str, dict[str, Any]]:
 _LATEST = "ORDER BY valid_from DESC, number DESC LIMIT 1"
 
 
-def stamp_of(of: Collection) -> str:
+def stamp_sql(of: Collection) -> str:
     """SQL of the stamp of the last publication, where a collection changes by those alone."""
     last = f"(SELECT stamp FROM publications {_LATEST})"  # noqa: S608
     return last if of.changes_by_publication else "NULL::bigint"
@@ -376,14 +376,14 @@ def estimate_statement(query: Query) -> tuple[str, dict[str, Any]]:
 
 def _chosen(query: Query) -> tuple[list[str], dict[str, Any]]:
     """Return table and condition of each disjoint part of what matches, and their parameters."""
-    conditions, parameters = matching(query)
-    branches, bound = moments(query)
+    conditions, parameters = filter_conditions(query)
+    branches, bound = time_conditions(query)
     table = query.collection.table
     chosen = [f"{table} WHERE {' AND '.join([branch, *conditions])}" for branch in branches]
     return chosen, parameters | bound
 
 
-def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
+def filter_conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
     """Return the conditions on what is asked for, time aside, and their parameters."""
     conditions: list[str] = []
     parameters: dict[str, Any] = {}
@@ -395,20 +395,20 @@ def matching(query: Query) -> tuple[list[str], dict[str, Any]]:
         else:
             conditions.append(f"{known.column} = %({mark})s::{_TYPES[known.kind]}")
         parameters[mark] = value
-    if query.area is not None:
+    if query.bbox is not None:
         meets = "ST_Intersects(geom, %(area)s::geometry)"
         # OGC API - Features: what has no place is in every box
         conditions.append(
             meets if query.collection.geometry_required else f"(geom IS NULL OR {meets})"
         )
-        parameters["area"] = query.area.ewkb
+        parameters["area"] = query.bbox.ewkb
     if query.filter is not None:
         conditions.append(query.filter.sql)
         parameters |= query.filter.parameters
     return conditions, parameters
 
 
-def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
+def time_conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
     """Return the disjoint conditions that together say when, in the words of the indexes.
 
     There are indexes of place, one of the states of now and one of those that ended; and of the
@@ -416,13 +416,13 @@ def moments(query: Query) -> tuple[list[str], dict[str, Any]]:
     or began after.
     """
     of = query.collection
-    when = query.moment
+    when = query.time
     if when is None:
         if of.open_ended:
             return ["valid_to IS NULL"], {}
         now = dt.datetime.now(calendar.VIETNAM)
-        when = Moment(now, now)
-    spatial = query.area is not None or (query.filter is not None and query.filter.spatial)
+        when = TimeInterval(now, now)
+    spatial = query.bbox is not None or (query.filter is not None and query.filter.spatial)
     if of.has_time_index and when.is_instant:
         at = {"at": when.since}
         if not spatial:
@@ -451,7 +451,7 @@ def _bound(of: Collection, time: dt.datetime) -> dt.datetime | dt.date:
     return time if of.valid == "time" else time.astimezone(calendar.VIETNAM).date()
 
 
-def feature_text(query: Query) -> str:
+def feature_json(query: Query) -> str:
     """SQL that writes a row as a GeoJSON feature, or has it written already."""
     of = query.collection
     whole = query.properties is None and query.geometry
@@ -461,7 +461,7 @@ def feature_text(query: Query) -> str:
     geometry = "'null'"
     if query.geometry:
         # RFC 7946 wants exterior rings counterclockwise; shapefiles have them clockwise
-        moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+        moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         geometry = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
     chosen = of.properties if query.properties is None else query.properties
     pairs = [f"'\"{each.name}\":' || {each.json}" for each in chosen]

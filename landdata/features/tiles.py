@@ -24,7 +24,7 @@ from landdata.features import crs
 from landdata.features import query as queries
 from landdata.features.collections import Collection
 from landdata.features.query import Query
-from landdata.features.tile_matrix_sets import HALF_EQUATOR, MatrixSet, told
+from landdata.features.tile_matrix_sets import HALF_EQUATOR, TileMatrixSet, tile_properties
 from landdata.reference import calendar
 from landdata.store.read_connections import Question, Steps
 
@@ -54,10 +54,10 @@ class Wanted:
     """
 
     layers: Sequence[Collection]
-    of: MatrixSet
+    of: TileMatrixSet
     place: tuple[int, int, int]
     bounds: tuple[float, float, float, float]
-    area: crs.Area
+    area: crs.BBox
     packed: bool
 
     @property
@@ -79,7 +79,7 @@ class Tiles:
     def wanted(
         self,
         layers: Sequence[Collection],
-        of: MatrixSet,
+        of: TileMatrixSet,
         place: tuple[int, int, int],
         *,
         packed: bool,
@@ -143,7 +143,7 @@ class Tiles:
                 self._bytes -= len(oldest.body) + 500
 
     def _moved(
-        self, tiling: MatrixSet, bounds: tuple[float, float, float, float]
+        self, tiling: TileMatrixSet, bounds: tuple[float, float, float, float]
     ) -> tuple[str, dict[str, Any]]:
         """SQL of the geometry in the tiling's CRS, and its parameters.
 
@@ -152,15 +152,15 @@ class Tiles:
         """
         unit = (bounds[2] - bounds[0]) / _EXTENT
         if tiling.crs.srid != self._storage:
-            plane = crs.plane(bounds, tiling.crs, self._storage, within=unit * _EXACT)
+            plane = crs.affine_map(bounds, tiling.crs, self._storage, within=unit * _EXACT)
             if plane is not None:
                 names = ("ma", "mb", "md", "me", "mx", "my")
                 marks = ", ".join(f"%({each})s::double precision" for each in names)
                 return f"ST_Affine(geom, {marks})", dict(zip(names, plane, strict=True))
         # a tile's grid is coarser than what this leaves out
-        return crs.outgoing("geom", self._storage, tiling.crs, leads_back=False), {}
+        return crs.output_sql("geom", self._storage, tiling.crs, leads_back=False), {}
 
-    def _ground(self, of: MatrixSet, bounds: tuple[float, float, float, float]) -> crs.Area:
+    def _ground(self, of: TileMatrixSet, bounds: tuple[float, float, float, float]) -> crs.BBox:
         """The tile with its margin, in the storage CRS."""
         margin = (bounds[2] - bounds[0]) * _BUFFER / _EXTENT
         west, south, east, north = (
@@ -168,10 +168,10 @@ class Tiles:
         )  # fmt: skip
         if of.crs.srid == 3857:
             west, east = max(west, -HALF_EQUATOR), min(east, HALF_EQUATOR)
-        return crs.area(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
+        return crs.parse_bbox(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
 
     def _stamp(
-        self, layers: Sequence[Collection], area: crs.Area
+        self, layers: Sequence[Collection], area: crs.BBox
     ) -> tuple[str | None, dict[str, Any]]:
         """SQL that gives the stamp of what `layers` show of an area; null where nobody knows.
 
@@ -211,13 +211,13 @@ class Tiles:
     def _layer(
         self,
         of: Collection,
-        tiling: MatrixSet,
+        tiling: TileMatrixSet,
         bounds: tuple[float, float, float, float],
-        area: crs.Area,
+        area: crs.BBox,
     ) -> tuple[str, dict[str, Any]]:
         """SQL of one layer as MVT bytes, and its parameters."""
-        query = Query(collection=of, crs=tiling.crs, storage=self._storage, area=area, moment=None)
-        branches, bound = queries.moments(query)
+        query = Query(collection=of, crs=tiling.crs, storage=self._storage, bbox=area)
+        branches, bound = queries.time_conditions(query)
         frame = f"ST_MakeEnvelope(%(w)s, %(s)s, %(e)s, %(n)s, {tiling.crs.srid:d})"
         west, south, east, north = area.bounds
         parameters = {
@@ -230,7 +230,7 @@ class Tiles:
         parameters |= plane
         shape = f"ST_AsMVTGeom({moved}, {frame}, {_EXTENT:d}, {_BUFFER:d}, true)"
         columns = ", ".join(
-            f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in told(of)
+            f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in tile_properties(of)
         )
         where = " OR ".join(f"({each})" for each in branches)
         return (

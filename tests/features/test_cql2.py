@@ -223,7 +223,7 @@ def test_a_place_is_given_in_any_system_on_offer(client, uri, srid, flip):
         assert chosen(client, json.dumps(tree), "cql2-json") == [6]
 
 
-@pytest.mark.parametrize("uri", [*crs.offered(9212)])
+@pytest.mark.parametrize("uri", [*crs.supported(9212)])
 def test_a_parcel_that_was_read_is_itself_and_touches_its_neighbours(client, uri):
     """Whatever the system: rounded to 0.1 mm it would overlap some of them and miss others."""
     for number, around in (("6", [1, 2, 3, 5, 7, 9, 10, 11]), ("12", [7, 8, 11, 15, 16])):
@@ -456,7 +456,7 @@ print("ok")
 def test_a_filter_that_comes_again_is_that_of_its_collection_and_reference_system():
     known = collections.collections(Settings())
     parcels, communes = known["parcels"], known["communes"]
-    offered = crs.offered(9212)
+    offered = crs.supported(9212)
     text = "S_INTERSECTS(geometry, POINT(11.5 16.7))"
 
     def read(of, uri):

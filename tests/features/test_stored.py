@@ -26,7 +26,7 @@ def both(engine, settings):
     assert of.feature == "feature"
     query = queries.Query(
         collection=of,
-        crs=crs.offered(settings.srid)[crs.CRS84],
+        crs=crs.supported(settings.srid)[crs.CRS84],
         storage=settings.srid,
         properties=of.properties,  # a selection is always rendered
     )

@@ -341,7 +341,7 @@ def service(client):
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
 def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
-    copy = formats.Source.copy
+    copy = formats.ExportReader.copy
     slow = "SELECT pg_sleep(60)::text FROM generate_series(1, 3)"
     started = threading.Event()
 
@@ -349,9 +349,9 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
         started.set()
         copy(self, slow, {}, options, sink)
 
-    monkeypatch.setattr(formats.Source, "copy", waits)
+    monkeypatch.setattr(formats.ExportReader, "copy", waits)
     began = time.monotonic()
-    source = formats.Source(service(still).url)
+    source = formats.ExportReader(service(still).url)
     stopping = threading.Timer(0.5, source.stop)
     stopping.start()
     with pytest.raises(formats.Unavailable):
@@ -360,19 +360,21 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
     assert started.is_set()
     assert time.monotonic() - began < 20
     monkeypatch.undo()
-    again = begun(formats.Source(service(still).url), query, "csv")
+    again = begun(formats.ExportReader(service(still).url), query, "csv")
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
 def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, monkeypatch):
-    copy = formats.Source.copy
+    copy = formats.ExportReader.copy
     # PostgreSQL sends full buffers: the second row pushes the first one out
     slow = (
         "SELECT repeat(row[1], 20000) || pg_sleep(row[2]::int)"
         " FROM (VALUES (ARRAY['a', '0']), (ARRAY['b', '1']), (ARRAY['c', '60'])) AS t (row)"
     )
-    monkeypatch.setattr(formats.Source, "copy", lambda self, *args: copy(self, slow, {}, *args[2:]))
-    made = begun(formats.Source(service(still).url), query, "geojsonl")
+    monkeypatch.setattr(
+        formats.ExportReader, "copy", lambda self, *args: copy(self, slow, {}, *args[2:])
+    )
+    made = begun(formats.ExportReader(service(still).url), query, "geojsonl")
     try:
         assert next(made.blocks()) == b"a" * 20000 + b"\n"
     finally:
@@ -384,9 +386,9 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
         while True:
             sink.write(b"x" * 100_000)
 
-    monkeypatch.setattr(formats.Source, "copy", endless)
+    monkeypatch.setattr(formats.ExportReader, "copy", endless)
     for _ in range(3):  # more than are made at once
-        source = formats.Source(service(still).url)
+        source = formats.ExportReader(service(still).url)
         blocks = begun(source, query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
@@ -406,7 +408,7 @@ def not_read(still, query, monkeypatch):
         monkeypatch.setattr(stream, name, value)
 
     def made():
-        of = begun(formats.Source(service(still).url), query, "geojson")
+        of = begun(formats.ExportReader(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
         while service(still).reader.rows(reading, {}) != [(0,)]:
@@ -441,14 +443,14 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, 
         sink.write(b"half")
         raise formats.Unavailable("The database does not answer.")
 
-    monkeypatch.setattr(formats.Source, "copy", broken)
+    monkeypatch.setattr(formats.ExportReader, "copy", broken)
     with pytest.raises(formats.Unavailable):  # before its first byte or after it
-        list(begun(formats.Source(service(still).url), query, "geojsonl").blocks())
+        list(begun(formats.ExportReader(service(still).url), query, "geojsonl").blocks())
 
 
 def test_only_so_many_are_made_at_once(still, query):
     url = service(still).url
-    held = [begun(formats.Source(url), query, "csv") for _ in range(2)]
+    held = [begun(formats.ExportReader(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
     for each in held:

@@ -116,7 +116,7 @@ def links(collection: str) -> list[dict[str, str]]:
     ]
 
 
-def form(name: str | None) -> str:
+def read_format(name: str | None) -> str:
     """Return a format's name as it was asked for. Raises `BadRequest` for one there is not."""
     if name is None or name not in FORMATS:
         why = "is missing" if name is None else f"is not usable: there is no format {name[:100]!r}"
@@ -148,7 +148,7 @@ class ExportCancelled(Unavailable):
         super().__init__("Nobody waits for this export any more.")
 
 
-class Source:
+class ExportReader:
     """Reads whole queries, one at a time, on a connection of its own that only reads."""
 
     def __init__(self, url: sa.URL, *, seconds: int = _SECONDS) -> None:
@@ -233,7 +233,7 @@ class Source:
             ) from None
 
 
-def write(source: Source, query: Query, name: str, target: Path) -> None:
+def write(source: ExportReader, query: Query, name: str, target: Path) -> None:
     """Write all that a query matches to a file. Raises `Unavailable`, `LandDataError`."""
     if FORMATS[name].text:
         with target.open("wb") as file:
@@ -242,7 +242,7 @@ def write(source: Source, query: Query, name: str, target: Path) -> None:
         write_file(source, query, name, target)
 
 
-def to_file(
+def export_to_file(
     settings: Settings,
     url: sa.URL,
     target: Path,
@@ -257,7 +257,7 @@ def to_file(
     `BadRequest`, `NotFound`, `Unavailable`.
     """
     query = read_query(custom_collections.find(settings, url, collection), arguments, settings.srid)
-    source = Source(url)
+    source = ExportReader(url)
     matched = source.count(query)
     if not target.parent.is_dir():
         raise BadRequest(f"There is no folder {target.parent}.", hint="Make it first.")
@@ -278,7 +278,7 @@ def to_file(
 # -- text ------------------------------------------------------------------------------------
 
 
-def write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
+def write_text(source: ExportReader, query: Query, name: str, sink: Sink) -> None:
     """Write all that a query matches in a form of text. Raises `BadRequest`, `Unavailable`."""
     if name != "jsonfg":
         query = _east_first(query)
@@ -287,7 +287,7 @@ def write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
         statement, parameters = _all(query, names)
         source.copy(statement, parameters, "HEADER", sink)
         return
-    text = _jsonfg(query) if name == "jsonfg" else queries.feature_text(query)
+    text = _jsonfg(query) if name == "jsonfg" else queries.feature_json(query)
     statement, parameters = _all(query, text)
     # JSON text has no control characters: quoted and cut by them, a row is as it is
     raw = "QUOTE E'\\x01', DELIMITER E'\\x02'"
@@ -331,17 +331,17 @@ class _Listed:
 def _jsonfg(query: Query) -> str:
     """SQL of a JSON-FG feature: geometry in WGS 84, place in the CRS asked for, and time."""
     of = query.collection
-    plain = replace(query, crs=crs.offered(query.storage)[crs.CRS84])
+    plain = replace(query, crs=crs.supported(query.storage)[crs.CRS84])
     place = "'null'"
     if query.crs.uri != crs.CRS84:
-        moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+        moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         place = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
     time = "''"
     known = {each.name: each.json for each in of.properties}
     if "valid_from" in known and "valid_to" in known:
         until = f"replace({known['valid_to']}, 'null', '\"..\"')"
         time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
-    return f"left({queries.feature_text(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
+    return f"left({queries.feature_json(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
 
 
 def _east_first(query: Query) -> Query:
@@ -354,8 +354,8 @@ def _east_first(query: Query) -> Query:
 
 def _all(query: Query, columns: str) -> tuple[str, dict[str, Any]]:
     """SQL of everything that a query matches, in no order, and its parameters."""
-    conditions, parameters = queries.matching(query)
-    branches, bound = queries.moments(query)
+    conditions, parameters = queries.filter_conditions(query)
+    branches, bound = queries.time_conditions(query)
     selects = [
         f"SELECT {columns} FROM {query.collection.table}"  # noqa: S608  # fragments of ours
         f" WHERE {' AND '.join([branch, *conditions])}"
@@ -375,7 +375,7 @@ def _columns(query: Query, name: str) -> list[tuple[str, str, str]]:
         (_SHORT.get(each.name, each.name)[:10] if short else each.name, *_column(each, name))
         for each in chosen
     ]
-    moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+    moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
     shape = f"ST_AsText({moved}, {query.crs.digits:d})"
     if name != "csv":
         shape = f"encode(ST_AsBinary({moved}), 'hex')"
@@ -410,7 +410,7 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
 
 
 def write_file(
-    source: Source,
+    source: ExportReader,
     query: Query,
     name: str,
     target: Path,

@@ -20,7 +20,7 @@ from landdata.features.exports.formats import (
     CHUNK,
     FORMATS,
     ExportCancelled,
-    Source,
+    ExportReader,
     filename,
     write_file,
     write_text,
@@ -41,7 +41,7 @@ class Export:
     half a file for a whole one. Closing it stops the query.
     """
 
-    def __init__(self, source: Source, query: Query, name: str) -> None:
+    def __init__(self, source: ExportReader, query: Query, name: str) -> None:
         """Take a place for it. Raises `Unavailable` where there is none, or no room."""
         if not _places.acquire(blocking=False):
             raise Unavailable(
