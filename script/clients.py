@@ -318,7 +318,7 @@ def mercator() -> list[float]:
 
 
 def degrees() -> list[float]:
-    from landdata.survey.crs_detection import transformer  # noqa: PLC0415
+    from landdata.reference.vn2000 import transformer  # noqa: PLC0415
 
     return list(transformer(9212, 4326).transform(EAST + 12.5 * SIDE, NORTH + 5 * SIDE))
 

@@ -677,10 +677,11 @@ as_of_option = click.option("--as-of", metavar="T", help="Date or time, RFC 3339
 def parcel_show(key: str, as_of: str | None, as_json: bool) -> None:
     """Print a parcel as it is, or as it was at T."""
     from landdata.documents.terminal import print_parcel
+    from landdata.reference import calendar
     from landdata.store import parcels
 
     with _store() as (settings, session):
-        found = parcels.resolve(session, key, parcels.instant(as_of) if as_of else None)
+        found = parcels.resolve(session, key, calendar.instant(as_of) if as_of else None)
     shown = found.as_dict(publish_address=settings.publish_address)
     if as_json:
         _print(shown)
@@ -716,10 +717,10 @@ def communes() -> None:
 @click.option("--valid-from", callback=_day, metavar="D", help="First day; today unless given.")
 def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
     """Store commune CODE, called NAME."""
+    from landdata.reference import calendar
     from landdata.store import communes as store
-    from landdata.store import parcels
 
-    since = valid_from or parcels.day()
+    since = valid_from or calendar.day()
     with _store() as (_, session):
         store.add(session, code, name, valid_from=since)
     click.echo(f"Commune {code} {name} is known from {since}.")

@@ -16,9 +16,9 @@ from survey.test_points import NAMED
 from landdata.batches import lifecycle
 from landdata.batches.validation import ReadOptions
 from landdata.errors import BadSurvey
+from landdata.reference.vn2000 import transformer
 from landdata.store import communes, database
 from landdata.survey import profiles
-from landdata.survey.crs_detection import transformer
 
 COMMUNE = "99901"
 MENDED = ReadOptions(crs=9212, mend_text=True)

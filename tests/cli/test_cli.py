@@ -25,9 +25,9 @@ import sqlalchemy as sa
 from support.surveys import parcel, plot, write
 
 from landdata.cli import cli, main
+from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.store import communes, database
-from landdata.survey.crs_detection import transformer
 
 SAMPLES = Path(__file__).parents[2] / "sample_parcels"
 MERGER = dt.date(2025, 7, 1)

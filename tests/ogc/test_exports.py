@@ -25,8 +25,8 @@ from support import served, stored
 from landdata.cli import cli
 from landdata.errors import NotFound
 from landdata.features.exports import formats, stream
+from landdata.reference.vn2000 import transformer
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 
 EXPORT = "/ogc/collections/parcels/export"
 OWN = "http://www.opengis.net/def/crs/EPSG/0/9212"

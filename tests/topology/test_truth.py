@@ -23,7 +23,7 @@ from topology.test_rules import encoded
 
 from landdata import topology
 from landdata.findings import RULES
-from landdata.survey.crs_detection import transformer
+from landdata.reference.vn2000 import transformer
 from landdata.topology import Neighbours, tolerances
 from landdata.topology.tolerances import Ground
 
