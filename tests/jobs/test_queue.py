@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, lifecycle, queries
 from landdata.errors import Conflict, NotFound
 from landdata.jobs import queue
 from landdata.settings import Settings
@@ -147,10 +147,10 @@ def test_a_submitted_file_is_checked_by_a_worker(
         process.terminate()
         assert process.wait(20) == 0
     with database.session(engine) as session:
-        refusal = lifecycle.show(session, unreadable)["batch"]["refusal"]
+        refusal = queries.show(session, unreadable)["batch"]["refusal"]
         assert ".dbf" in refusal["message"]
         assert refusal["hint"]
-        assert lifecycle.accept(session, settings, number, by="officer")["accepted"] == 12
+        assert acceptance.accept(session, settings, number, by="officer")["accepted"] == 12
     assert queued(engine) == 0
     assert submit(path) == number  # decided: nothing to do
     assert queued(engine) == 0
@@ -192,7 +192,7 @@ def test_a_check_is_stopped_and_leaves_nothing(
                 database.session(engine) as session,
                 pytest.raises(Conflict, match="not been checked"),
             ):
-                lifecycle.accept(session, settings, number, by="officer")
+                acceptance.accept(session, settings, number, by="officer")
             assert not children(process)
         assert progress(engine, number)["state"] == "received"
         assert not list((settings.home / "scratch").iterdir())
