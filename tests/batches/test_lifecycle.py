@@ -475,6 +475,7 @@ def test_a_file_whose_name_is_no_unicode_is_received(
     assert check_file(named, settings, commune=COMMUNE).summary["source"] == "b�n.zip"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", [(COMMUNE, COMMUNE), (COMMUNE, "99902")])
 def test_two_writers_at_once_never_store_an_overlap(
     engine: sa.Engine, settings: Settings, tmp_path: Path, codes: tuple[str, str]

@@ -178,6 +178,7 @@ def test_a_batch_that_waits_is_taken_out_of_the_queue(
         queue.stop(engine, 99)
 
 
+@pytest.mark.slow
 def test_a_check_is_stopped_and_leaves_nothing(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -200,6 +201,7 @@ def test_a_check_is_stopped_and_leaves_nothing(
             assert connection.scalar(sa.text("SELECT count(*) FROM staged_parcels")) == 0
 
 
+@pytest.mark.slow
 def test_a_check_that_takes_too_long_is_refused(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_check_that_takes_too_long_is_refused(
         assert wait(engine, number, in_state("refused"))["refused"] == "too-slow"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_puts_its_work_back(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_work_back(
         wait(engine, number, in_state("checked"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "child"])
 def test_what_is_killed_is_taken_up_again(
     engine: sa.Engine,

@@ -317,6 +317,7 @@ def test_two_workers_do_not_tell_one_receiver_at_once(
     assert receiver.told == [1]
 
 
+@pytest.mark.slow
 def test_a_worker_tells_who_is_there_while_others_hang(
     engine: sa.Engine, settings: Settings, receiver: Receiver, batch: int
 ) -> None:
@@ -343,6 +344,7 @@ def test_a_worker_tells_who_is_there_while_others_hang(
         verify(headers, body)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_was_telling_is_told_by_the_next(
     engine: sa.Engine, settings: Settings, receiver: Receiver, batch: int
 ) -> None:

@@ -127,6 +127,7 @@ def test_who_takes_numbers_first_and_commits_last_is_not_missed(client, engine, 
     assert short(changes) == [("created", "1", 1)]
 
 
+@pytest.mark.slow
 def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
     client, engine, settings, towns, tmp_path
 ):

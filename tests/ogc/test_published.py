@@ -89,6 +89,7 @@ def test_communes_and_sheets_are_counted_each_time(client, engine):
     assert client.get(f"/ogc/collections/sheets/{asked}").json["numberMatched"] == 1
 
 
+@pytest.mark.slow
 def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
     client, engine, settings, towns, tmp_path
 ):
