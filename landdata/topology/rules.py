@@ -201,7 +201,7 @@ _NUMBERS = frozenset(limit.name for limit in fields(Limits) if limit.type == "fl
 def _cases(path: Path, name: str, data: Any) -> list[Case]:
     """Parse one limit of a rules file: a number, a table, or a list of tables."""
     if name not in _NUMBERS:
-        raise _bad(path, f"gives {name!r}, which is not a limit; {sorted(_NUMBERS)} are")
+        raise _bad(path, f"gives {name!r}, which is no limit; {sorted(_NUMBERS)} are")
     cases = []
     for entry in data if isinstance(data, list) else [data]:
         table = entry if isinstance(entry, dict) else {"value": entry}

@@ -214,7 +214,7 @@ def day(value: Any) -> datetime.date | None:
         return value
     if isinstance(value, str):
         return datetime.date.fromisoformat(value)
-    raise ValueError(f"{value!r} is not a day; write 2025-01-15")
+    raise ValueError(f"{value!r} is no day; write 2025-01-15")
 
 
 def codes(texts: Sequence[str]) -> frozenset[str]:
