@@ -43,6 +43,7 @@ from landdata.settings import Settings
 from landdata.store import database
 from landdata.store.read_connections import Reader, Steps
 from ogc import descriptions, html, openapi, short
+from ogc.conformance import CONFORMANCE
 from ogc.errors import READ, WRITES, error_response, nothing
 from ogc.negotiation import (
     FEATURE_FORMS,
@@ -171,7 +172,7 @@ class Service:
     def conformance(self) -> Response:
         """The conformance classes that hold."""
         form, language = self._asked((JSON, HTML))
-        told = {"conformsTo": list(config.CONFORMANCE)}
+        told = {"conformsTo": list(CONFORMANCE)}
         if form == HTML:
             return self._html("conformance.html", language, told=told)
         return _json(told, language=language)

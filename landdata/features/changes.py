@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from landdata.errors import BadRequest
-from landdata.features import crs, parameters
-from landdata.features import query as queries
+from landdata.features import crs, parameters, sql
 from landdata.features.collections import Collection
 from landdata.features.query import Query
 from landdata.store.publications import BEGINNING, BEGUN, RETIRED, Place
@@ -77,7 +76,7 @@ def _page(reader: Reader, query: Query, begin: Place, limit: int) -> Changes:
     A publication holds one change at least, so `limit` + 1 publications are enough.
     """
     statement = f"""
-SELECT e_number, e_kind, e_version, e_at, version, {queries.feature_json(query)}
+SELECT e_number, e_kind, e_version, e_at, version, {sql.feature_json(query)}
 FROM (
   SELECT
     p.number AS e_number, s.kind AS e_kind, s.id AS e_version, p.published_at AS e_at

@@ -20,7 +20,7 @@ from weakref import WeakKeyDictionary
 from landdata.errors import Unavailable
 from landdata.features import crs
 from landdata.features.collections import Collection
-from landdata.features.query import stamp_sql
+from landdata.features.sql import stamp_sql
 from landdata.reference import calendar
 from landdata.store.read_connections import Reader
 

@@ -15,14 +15,8 @@ from typing import Literal, cast
 
 from psycopg.pq.abc import PGresult
 
-from landdata.features.query import (
-    Cursor,
-    Query,
-    count_statement,
-    estimate_statement,
-    not_found,
-    page_statement,
-)
+from landdata.features.query import Cursor, Query, not_found
+from landdata.features.sql import count_statement, estimate_statement, page_statement
 from landdata.store.read_connections import Question, Steps
 
 

@@ -174,7 +174,7 @@ def _filter(
         values["filter"],
         _choice(values, "filter-lang", cql2.LANGUAGES, cql2.LANGUAGES[0]),
         collection,
-        asked=crs.parse(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
+        filter_crs=crs.parse(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
         storage=storage,
     )
 

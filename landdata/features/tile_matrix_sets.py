@@ -288,7 +288,8 @@ def tileset(
                 "propertiesSchema": {
                     "type": "object",
                     "properties": {
-                        known.name: known.parameter(language) for known in tile_properties(each)
+                        known.name: known.parameter_schema(language)
+                        for known in tile_properties(each)
                     },
                 },
             }

@@ -20,8 +20,7 @@ from typing import Any
 
 from psycopg.pq.abc import PGresult
 
-from landdata.features import crs
-from landdata.features import query as queries
+from landdata.features import crs, sql
 from landdata.features.collections import Collection
 from landdata.features.query import Query
 from landdata.features.tile_matrix_sets import HALF_EQUATOR, TileMatrixSet, tile_properties
@@ -217,7 +216,7 @@ class Tiles:
     ) -> tuple[str, dict[str, Any]]:
         """SQL of one layer as MVT bytes, and its parameters."""
         query = Query(collection=of, crs=tiling.crs, storage=self._storage, bbox=area)
-        branches, bound = queries.time_conditions(query)
+        branches, bound = sql.time_conditions(query)
         frame = f"ST_MakeEnvelope(%(w)s, %(s)s, %(e)s, %(n)s, {tiling.crs.srid:d})"
         west, south, east, north = area.bounds
         parameters = {

@@ -24,8 +24,7 @@ import pyproj
 import sqlalchemy as sa
 
 from landdata.errors import BadRequest, LandDataError, Unavailable
-from landdata.features import collections, crs, custom_collections, parameters
-from landdata.features import query as queries
+from landdata.features import collections, crs, custom_collections, parameters, sql
 from landdata.features.collections import Collection, Property
 from landdata.features.query import Query
 from landdata.settings import Settings
@@ -168,7 +167,7 @@ class ExportReader:
 
     def count(self, query: Query) -> int:
         """Return how many features match."""
-        statement, parameters = queries.count_statement(query)
+        statement, parameters = sql.count_statement(query)
         with self._open() as connection:
             row = connection.execute(cast("Any", statement), parameters).fetchone()
         return int(row[0]) if row else 0
@@ -283,12 +282,14 @@ def write_text(source: ExportReader, query: Query, name: str, sink: Sink) -> Non
     if name != "jsonfg":
         query = _east_first(query)
     if name == "csv":
-        names = ", ".join(f'{sql} AS "{column}"' for column, _, sql in _columns(query, name))
-        statement, parameters = _all(query, names)
+        names = ", ".join(
+            f'{expression} AS "{column}"' for column, _, expression in _columns(query, name)
+        )
+        statement, parameters = sql.all_statement(query, names)
         source.copy(statement, parameters, "HEADER", sink)
         return
-    text = _jsonfg(query) if name == "jsonfg" else queries.feature_json(query)
-    statement, parameters = _all(query, text)
+    text = _jsonfg(query) if name == "jsonfg" else sql.feature_json(query)
+    statement, parameters = sql.all_statement(query, text)
     # JSON text has no control characters: quoted and cut by them, a row is as it is
     raw = "QUOTE E'\\x01', DELIMITER E'\\x02'"
     if name == "geojsonl":
@@ -337,11 +338,11 @@ def _jsonfg(query: Query) -> str:
         moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         place = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
     time = "''"
-    known = {each.name: each.json for each in of.properties}
+    known = {each.name: each.json_sql for each in of.properties}
     if "valid_from" in known and "valid_to" in known:
         until = f"replace({known['valid_to']}, 'null', '\"..\"')"
         time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
-    return f"left({queries.feature_json(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
+    return f"left({sql.feature_json(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
 
 
 def _east_first(query: Query) -> Query:
@@ -350,18 +351,6 @@ def _east_first(query: Query) -> Query:
     Only JSON-FG names a system whose axes a reader must look up.
     """
     return replace(query, crs=replace(query.crs, north_first=False))
-
-
-def _all(query: Query, columns: str) -> tuple[str, dict[str, Any]]:
-    """SQL of everything that a query matches, in no order, and its parameters."""
-    conditions, parameters = queries.filter_conditions(query)
-    branches, bound = queries.time_conditions(query)
-    selects = [
-        f"SELECT {columns} FROM {query.collection.table}"  # noqa: S608  # fragments of ours
-        f" WHERE {' AND '.join([branch, *conditions])}"
-        for branch in branches
-    ]
-    return " UNION ALL ".join(selects), parameters | bound
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -382,6 +371,10 @@ def _columns(query: Query, name: str) -> list[tuple[str, str, str]]:
     return [*made, ("geometry", "geometry", shape)]
 
 
+def _select_list(columns: list[tuple[str, str, str]]) -> str:
+    return ", ".join(f'{expression} AS "{name}"' for name, _, expression in columns)
+
+
 def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one a kind
     """Kind and SQL of a property."""
     match of.kind:
@@ -392,9 +385,11 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
         case "number":
             return "number", f"CASE WHEN {of.column} BETWEEN -1e15 AND 1e15 THEN {of.column} END"
         case "date":
-            return "date", f"CASE WHEN {collections.YEARS} THEN {{}} END".replace("{}", of.column)
+            return "date", f"CASE WHEN {collections.WRITABLE_YEAR} THEN {{}} END".replace(
+                "{}", of.column
+            )
         case "time":
-            known = f"CASE WHEN {collections.YEARS} THEN {{}} END".replace("{}", of.column)
+            known = f"CASE WHEN {collections.WRITABLE_YEAR} THEN {{}} END".replace("{}", of.column)
             utc = f"(({known}) AT TIME ZONE 'UTC')"
             if name in ("csv", "shp"):  # a dbf has no times
                 return "string", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
@@ -426,8 +421,7 @@ def write_file(
     of = query.collection
     query = _east_first(query)
     columns = _columns(query, name)
-    listed = ", ".join(f'{sql} AS "{column}"' for column, _, sql in columns)
-    statement, parameters = _all(query, listed)
+    statement, parameters = sql.all_statement(query, _select_list(columns))
     system = pyproj.CRS.from_epsg(query.crs.srid)
     task = {
         "format": name,
