@@ -10,7 +10,7 @@ from flask import render_template, request
 
 from landdata.features import collections, crs
 from landdata.features.collections import Collection, Property
-from landdata.store.parcels import VIETNAM
+from landdata.reference.calendar import VIETNAM
 from ogc.negotiation import Asked
 
 

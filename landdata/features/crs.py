@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.errors import BadRequest
-from landdata.survey.crs_detection import VN_2000, ZONES, height_plane, transformer
+from landdata.reference.vn2000 import VN_2000, ZONES, height_plane, transformer
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
@@ -107,9 +107,9 @@ def output_sql(column: str, storage: int, target: Crs, *, leads_back: bool = Tru
     """Return SQL that gives `column` (storage CRS) in `target`, its axes in the right order.
 
     It becomes the position from which the inverse operation, at height 0, leads back to the
-    stored one: for that each vertex is lifted to its own height
-    (`landdata.survey.crs.height_plane`), which hangs on nothing else, so that a vertex that two
-    parcels share stays one. Without `leads_back` that is up to 0.4 mm less exact.
+    stored one: for that each vertex is lifted to its own height (`vn2000.height_plane`), which
+    depends on nothing else, so that a vertex that two parcels share stays one. Without
+    `leads_back` that is up to 0.4 mm less exact.
     """
     if target.srid == storage:
         moved = column

@@ -21,7 +21,7 @@ from landdata.errors import Unavailable
 from landdata.features import crs
 from landdata.features.collections import Collection
 from landdata.features.sql import stamp_sql
-from landdata.store import parcels
+from landdata.reference import calendar
 from landdata.store.read_connections import Reader
 
 _SECONDS = 60.0  # for which an extent is told as it was
@@ -169,4 +169,4 @@ def _first(of: Collection, began: str) -> dt.datetime:
     if of.valid == "time":
         return dt.datetime.fromisoformat(began)
     day = dt.date.fromisoformat(began)
-    return dt.datetime.combine(day, dt.time.min, tzinfo=parcels.VIETNAM).astimezone(dt.UTC)
+    return dt.datetime.combine(day, dt.time.min, tzinfo=calendar.VIETNAM).astimezone(dt.UTC)

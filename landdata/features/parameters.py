@@ -25,7 +25,7 @@ from landdata.features.query import (
     TimeInterval,
     not_found,
 )
-from landdata.store import parcels
+from landdata.reference import calendar
 
 _MAX_OFFSET = 2**31 - 1
 _INT32 = 2**31
@@ -56,7 +56,7 @@ ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = rf"{_DATE}[Tt][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
 _INSTANT = re.compile(rf"{_DATE}|{_TIME}")  # RFC 3339
-_LAST = dt.datetime.max.replace(tzinfo=parcels.VIETNAM)
+_LAST = dt.datetime.max.replace(tzinfo=calendar.VIETNAM)
 _LOST_PLUS = re.compile(r":[0-9]{2}(\.[0-9]+)? [0-9]{2}:[0-9]{2}\b")
 
 #: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
@@ -265,7 +265,7 @@ def read_time(text: str) -> TimeInterval:
         since = None  # QGIS's way to say that there is no beginning
     first = _instant(since) if since else None
     if since and first and len(since) == len("2026-01-31"):
-        first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=parcels.VIETNAM)
+        first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=calendar.VIETNAM)
     last = _instant(until) if until else None
     if first and last and first > last:
         raise _bad("datetime", "it ends before it begins", text)
@@ -276,7 +276,7 @@ def _instant(text: str) -> dt.datetime:
     try:
         if not _INSTANT.fullmatch(text):
             raise ValueError(text)  # Python itself would also take 2026-W05-6
-        time = parcels.instant(text.upper()).astimezone(parcels.VIETNAM)
+        time = calendar.instant(text.upper()).astimezone(calendar.VIETNAM)
     except (ValueError, BadRequest):
         why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
         raise _bad("datetime", why, text) from None

@@ -15,7 +15,7 @@ from typing import Any
 from landdata.features import crs
 from landdata.features.collections import Collection, Property
 from landdata.features.query import Cursor, Query, Sort, TimeInterval
-from landdata.store import parcels
+from landdata.reference import calendar
 
 Sql = tuple[str, dict[str, Any]]
 
@@ -288,7 +288,7 @@ def time_conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
     if when is None:
         if collection.open_ended:
             return ["valid_to IS NULL"], {}
-        now = dt.datetime.now(parcels.VIETNAM)
+        now = dt.datetime.now(calendar.VIETNAM)
         when = TimeInterval(now, now)
     spatial = query.bbox is not None or (query.filter is not None and query.filter.spatial)
     if collection.has_time_index and when.is_instant:
@@ -316,7 +316,7 @@ def time_conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
 
 
 def _bound(collection: Collection, time: dt.datetime) -> dt.datetime | dt.date:
-    return time if collection.valid == "time" else time.astimezone(parcels.VIETNAM).date()
+    return time if collection.valid == "time" else time.astimezone(calendar.VIETNAM).date()
 
 
 def feature_json(query: Query) -> str:

@@ -20,7 +20,7 @@ from landdata.errors import NotFound
 from landdata.features import crs
 from landdata.features.collections import Collection, Property
 from landdata.features.media_types import MVT, TILEJSON
-from landdata.survey.crs_detection import transformer
+from landdata.reference.vn2000 import transformer
 
 WEB_MERCATOR = "WebMercatorQuad"
 HALF_EQUATOR = 20037508.342789244  # metres of web Mercator

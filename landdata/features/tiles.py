@@ -24,7 +24,7 @@ from landdata.features import crs, sql
 from landdata.features.collections import Collection
 from landdata.features.query import Query
 from landdata.features.tile_matrix_sets import HALF_EQUATOR, TileMatrixSet, tile_properties
-from landdata.store import parcels
+from landdata.reference import calendar
 from landdata.store.read_connections import Question, Steps
 
 _EXTENT, _BUFFER = 4096, 64  # units of a tile's side, and how far beyond it features are drawn
@@ -205,7 +205,7 @@ class Tiles:
         """The day, where what holds now depends on it."""
         if all(each.open_ended for each in layers):
             return None
-        return parcels.day()
+        return calendar.day()
 
     def _layer(
         self,

@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from landdata.store import locks
 from landdata.store.database import composed, sql
-
-_LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `ground`, 4 of `originals`
 
 _GROUND = "commune text, sheet text, x0 integer, x1 integer, y0 integer, y1 integer"
 _SHEETS = "commune text, sheet text, parcels integer, hull geometry"
@@ -145,7 +144,7 @@ def publish(
         session.execute(sa.text(f"INSERT INTO published_sheets {sheets}"))
     if session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
         more = session.scalar(sql("publish_sheets"))
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
+        locks.lock(session, locks.Kind.PUBLICATION)
         told = values | {"more": more, "valid_from": valid_from}
         stamp = session.scalar(sql("publish").bindparams(ended), told)
         session.execute(sql("publish_cells"), {"stamp": stamp})

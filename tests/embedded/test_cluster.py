@@ -133,6 +133,7 @@ def test_the_log_holds_no_values(shared: Cluster) -> None:
     assert "Nguy" not in shared.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_postmaster_loses_nothing(home: Path) -> None:
     cluster = Cluster(home)
     cluster.up()
@@ -196,6 +197,7 @@ def test_what_a_killed_initdb_left_is_made_anew(home: Path) -> None:
     assert ask(cluster, "SELECT 1") == "1"
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_making_leaves_the_next_start_whole(home: Path) -> None:
     code = (
         "import sys; from landdata.embedded.cluster import Cluster;"
@@ -218,6 +220,7 @@ def test_files_of_somebody_else_are_not_touched(home: Path) -> None:
     assert (home / "postgres" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["n" * 120, "a,b", "it's mine", "tỉnh Bình Định", "a:5432"])
 def test_any_folder_name_will_do(home: Path, name: str) -> None:
     cluster = Cluster(home.parent / name, fast=True)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from support import served, stored
 
 from landdata.features import collections, cql2, crs
+from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 
 ITEMS = "/ogc/collections/parcels/items"
 STORAGE = "http://www.opengis.net/def/crs/EPSG/0/9212"

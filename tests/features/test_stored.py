@@ -12,7 +12,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from support import served, stored, surveys
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking
 from landdata.features import collections, crs, sql
 from landdata.features.query import Query
 from landdata.store import database
@@ -74,8 +74,10 @@ def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path)
         rows = [surveys.parcel(n, surveys.plot(n, shift)) for n in range(1, 4)]
         survey = surveys.write(tmp_path / f"{name}.zip", rows)
         with database.session(engine) as session:
-            batch = lifecycle.take(session, settings, survey, commune="99901", by="surveyor")
-            lifecycle.accept(session, settings, batch.id, by="officer")
+            batch = checking.receive_and_check(
+                session, settings, survey, commune="99901", by="surveyor"
+            )
+            acceptance.accept(session, settings, batch.id, by="officer")
     pairs = both(engine, settings)
     assert len(pairs) == 6
     for rendered, ready in pairs:

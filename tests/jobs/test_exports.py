@@ -289,6 +289,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_again(
     client, settings, held
 ):

@@ -19,8 +19,8 @@ from support import mvt, served, stored
 from landdata.errors import BadRequest
 from landdata.features import extents, parameters, sql
 from landdata.features.exports import formats
+from landdata.reference.vn2000 import transformer
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 from portal.app import create_app
 
 FILE = """

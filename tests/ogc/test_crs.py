@@ -16,8 +16,8 @@ from support import served, stored
 
 from landdata.errors import BadRequest
 from landdata.features import crs
+from landdata.reference.vn2000 import ZONES, transformer
 from landdata.store import database
-from landdata.survey.crs_detection import ZONES, transformer
 
 ITEMS = "/ogc/collections/parcels/items"
 #: Longitude and latitude (WGS 84) of a grid over Đồng Nai; (106.82, 10.95) is in Biên Hòa, south

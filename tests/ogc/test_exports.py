@@ -27,8 +27,8 @@ from landdata.errors import BadRequest, NotFound, Unavailable
 from landdata.features import parameters
 from landdata.features.exports import formats, reader, stream
 from landdata.features.exports.reader import ExportReader
+from landdata.reference.vn2000 import transformer
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 
 EXPORT = "/ogc/collections/parcels/export"
 OWN = "http://www.opengis.net/def/crs/EPSG/0/9212"
@@ -139,6 +139,7 @@ def test_gdal_reads_every_parcel_as_it_is(still, tmp_path, name):
         assert "VN-2000" in told["crs"] or "9212" in told["crs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["geojson", "geojsonl", "csv", "gpkg", "fgb", "shp"])
 @pytest.mark.parametrize("code", [4326, 4756])
 def test_longitude_comes_first_whatever_the_system_says(still, tmp_path, name, code):
@@ -184,6 +185,7 @@ def test_times_are_as_fine_as_a_format_has_them(settings, engine):
         assert finer[:-3].encode() + b"Z" in export(client, f="gpkg", number="4").data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
 def test_a_time_of_any_offset_is_that_time(still, tmp_path, name):
     """PostgreSQL reads no offset of 16 hours and more where a value stands in a statement."""

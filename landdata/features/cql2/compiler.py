@@ -17,7 +17,7 @@ from landdata.features.cql2 import literals
 from landdata.features.cql2.literals import shown
 from landdata.features.cql2.operators import ARRAY, COMPARISONS, CONDITIONS, SPATIAL, TEMPORAL, TEXT
 from landdata.features.cql2.parsing import bad_filter
-from landdata.store import parcels
+from landdata.reference import calendar
 
 _SqlType = Literal["text", "double precision", "boolean", "date", "timestamptz", "uuid", "jsonb"]
 _TYPES: dict[Kind, _SqlType] = {
@@ -64,7 +64,7 @@ class _Span:
         """Return it in times; a date is that day in Vietnam."""
         if self.type == "timestamptz":
             return self
-        zone = f"interval '{parcels.VIETNAM.utcoffset(None)}'"
+        zone = f"interval '{calendar.VIETNAM.utcoffset(None)}'"
         first = f"(({self.first})::timestamp AT TIME ZONE {zone})"
         last = (
             f"((({self.last})::timestamp + interval '1 day') AT TIME ZONE {zone}"
