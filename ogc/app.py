@@ -34,6 +34,7 @@ from landdata.features import (
 from landdata.features import collections as config
 from landdata.features.collections import Collection
 from landdata.features.exports import formats, stream
+from landdata.features.exports.reader import ExportReader
 from landdata.features.extents import Extents
 from landdata.features.media_types import GEOJSON, HTML, JSON, MVT, OPENAPI, SCHEMA, TILEJSON
 from landdata.features.pages import Page
@@ -267,11 +268,11 @@ class Service:
         of = self._collection(collection)
         name = formats.read_format(request.args.get("f"))
         arguments = [*request.args.items(multi=True)]
-        query = formats.read_query(of, arguments, self.settings.srid)
+        query = parameters.read_export_query(of, arguments, self.settings.srid)
         self._language()  # a file has none, but what makes no sense is said
         known = formats.FORMATS[name]
         headers = {
-            "Content-Type": known.media,
+            "Content-Type": known.content_type,
             "Content-Disposition": f'attachment; filename="{formats.filename(of, name)}"',
             "Cache-Control": "no-store",
         }
@@ -281,7 +282,7 @@ class Service:
             return Response(iter(()), headers=headers)  # how long it is nobody knows yet
         if _wants_a_job():
             return self._export_job(of, name, arguments)
-        export = stream.Export(formats.ExportReader(self.url), query, name)
+        export = stream.Export(ExportReader(self.url), query, name)
         left: Future[None] | None = request.environ.get(LEFT)
         if left is not None:
             left.add_done_callback(lambda _: export.stop())
@@ -314,7 +315,7 @@ class Service:
         links = [{"href": here, "rel": "self", "type": JSON, "title": "This document"}]
         if told["status"] == "successful":
             known = formats.FORMATS[told["format"]]
-            media = known.media.partition(";")[0]
+            media = known.media_type
             file_link = {"href": f"{here}/{file}", "rel": "enclosure", "type": media}
             links.append({**file_link, "title": known.title})
         made = Response(dump({**told, "links": links}), mimetype=JSON)
@@ -329,7 +330,7 @@ class Service:
         path = self.export_jobs.file(job, file)
         name = self.export_jobs.told(job)["format"]
         made = send_file(
-            path, mimetype=formats.FORMATS[name].media, as_attachment=True, conditional=True
+            path, mimetype=formats.FORMATS[name].content_type, as_attachment=True, conditional=True
         )
         made.headers["Cache-Control"] = "no-cache"
         return made

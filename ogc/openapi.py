@@ -180,7 +180,7 @@ def _export(
         }
     }
     operation["responses"]["200"]["content"] = {
-        known.media.partition(";")[0]: features if name in ("geojson", "jsonfg") else _BINARY
+        known.media_type: features if name in ("geojson", "jsonfg") else _BINARY
         for name, known in formats.FORMATS.items()
     }
     return path
@@ -198,7 +198,7 @@ def _export_job_paths(choose: Choose) -> dict[str, Any]:
     file = _get("export.file", title, None, has_404=True)
     file["get"]["parameters"] = [number, name]
     file["get"]["responses"]["200"]["content"] = {
-        known.media.partition(";")[0]: _BINARY for known in formats.FORMATS.values()
+        known.media_type: _BINARY for known in formats.FORMATS.values()
     }
     return {"/exports/{jobID}": job, "/exports/{jobID}/{file}": file}
 

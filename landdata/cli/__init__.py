@@ -769,7 +769,7 @@ def export(
     out: Path,
 ) -> None:
     """Write the parcels, or another collection, to the file OUT; one state of the store."""
-    from landdata.features.exports import formats
+    from landdata.features.exports import writers
     from landdata.store import database
 
     settings = Settings.load()
@@ -780,7 +780,7 @@ def export(
         "datetime": as_of,
         "crs": f"EPSG:{system}" if system else None,
     }
-    n = formats.export_to_file(
+    n = writers.export_to_file(
         settings,
         database.reading_url(settings),
         out,

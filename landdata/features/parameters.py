@@ -50,6 +50,7 @@ PARAMETERS = (
     "filter-crs",
 )
 COUNTS: tuple[Count, ...] = ("none", "exact", "estimate")
+_PAGING = frozenset({"limit", "offset", "cursor", "count", "sortby", "skipGeometry"})
 ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
 
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
@@ -116,6 +117,18 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
             raise _bad("offset", "it can't be combined with cursor", str(query.offset))
         query = replace(query, cursor=_cursor(values["cursor"], query))
     return query
+
+
+def read_export_query(
+    collection: Collection, arguments: Sequence[tuple[str, str]], storage: int
+) -> Query:
+    """Check the parameters of an export, which has no pages. Raises `BadRequest`."""
+    for name, _ in arguments:
+        if name in _PAGING:
+            raise BadRequest(
+                f"There is no parameter {name!r} here.", hint="An export is all that matches."
+            )
+    return read_query(collection, arguments, storage)
 
 
 def read_item(

@@ -320,15 +320,15 @@ def _why(error: Exception, folder: Path, settings: Settings) -> str:
 def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, Any]:
     from sqlalchemy import make_url  # noqa: PLC0415
 
-    from landdata.features import custom_collections  # noqa: PLC0415
-    from landdata.features.exports import formats  # noqa: PLC0415
+    from landdata.features import custom_collections, parameters  # noqa: PLC0415
+    from landdata.features.exports import formats, reader, writers  # noqa: PLC0415
 
     job = _read(folder / "job.json")
     address = make_url(url)
     of = custom_collections.find(settings, address, job["collection"])
     asked = [(name, value) for name, value in job["asked"]]
-    query: Query = formats.read_query(of, asked, settings.srid)
-    source = formats.ExportReader(address, seconds=settings.export_seconds)
+    query: Query = parameters.read_export_query(of, asked, settings.srid)
+    source = reader.ExportReader(address, seconds=settings.export_seconds)
     began, matched = time.time(), source.count(query)
     name = job["format"]
     made = part / formats.filename(query.collection, name)
@@ -360,7 +360,7 @@ def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, A
     watching = threading.Thread(target=watch)
     watching.start()
     try:
-        formats.write(source, query, name, made)
+        writers.write(source, query, name, made)
     finally:
         ended.set()
         watching.join()

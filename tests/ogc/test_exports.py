@@ -23,8 +23,10 @@ import sqlalchemy as sa
 from support import served, stored
 
 from landdata.cli import cli
-from landdata.errors import NotFound
-from landdata.features.exports import formats, stream
+from landdata.errors import BadRequest, NotFound, Unavailable
+from landdata.features import parameters
+from landdata.features.exports import formats, reader, stream
+from landdata.features.exports.reader import ExportReader
 from landdata.reference.vn2000 import transformer
 from landdata.store import database
 
@@ -101,7 +103,7 @@ def test_gdal_reads_every_parcel_as_it_is(still, tmp_path, name):
         each["href"] for each in of["links"] if each["rel"] == "enclosure"
     )
     known = formats.FORMATS[name]
-    assert answer.headers["Content-Type"] == known.media
+    assert answer.headers["Content-Type"] == known.content_type
     path = tmp_path / ("x.zip" if known.zipped else f"x.{known.extension}")
     path.write_bytes(answer.data)
     if name == "jsonfg":
@@ -334,7 +336,7 @@ def test_what_makes_no_sense_is_told(still, asked, status):
 
 @pytest.fixture
 def query(still):
-    return formats.read_query(service(still).offer["parcels"], [], 9212)
+    return parameters.read_export_query(service(still).offer["parcels"], [], 9212)
 
 
 def service(client):
@@ -343,7 +345,7 @@ def service(client):
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
 def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
-    copy = formats.ExportReader.copy
+    copy = ExportReader.copy
     slow = "SELECT pg_sleep(60)::text FROM generate_series(1, 3)"
     started = threading.Event()
 
@@ -351,32 +353,30 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
         started.set()
         copy(self, slow, {}, options, sink)
 
-    monkeypatch.setattr(formats.ExportReader, "copy", waits)
+    monkeypatch.setattr(ExportReader, "copy", waits)
     began = time.monotonic()
-    source = formats.ExportReader(service(still).url)
+    source = ExportReader(service(still).url)
     stopping = threading.Timer(0.5, source.stop)
     stopping.start()
-    with pytest.raises(formats.Unavailable):
+    with pytest.raises(Unavailable):
         begun(source, query, name)
     stopping.join()
     assert started.is_set()
     assert time.monotonic() - began < 20
     monkeypatch.undo()
-    again = begun(formats.ExportReader(service(still).url), query, "csv")
+    again = begun(ExportReader(service(still).url), query, "csv")
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
 def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, monkeypatch):
-    copy = formats.ExportReader.copy
+    copy = ExportReader.copy
     # PostgreSQL sends full buffers: the second row pushes the first one out
     slow = (
         "SELECT repeat(row[1], 20000) || pg_sleep(row[2]::int)"
         " FROM (VALUES (ARRAY['a', '0']), (ARRAY['b', '1']), (ARRAY['c', '60'])) AS t (row)"
     )
-    monkeypatch.setattr(
-        formats.ExportReader, "copy", lambda self, *args: copy(self, slow, {}, *args[2:])
-    )
-    made = begun(formats.ExportReader(service(still).url), query, "geojsonl")
+    monkeypatch.setattr(ExportReader, "copy", lambda self, *args: copy(self, slow, {}, *args[2:]))
+    made = begun(ExportReader(service(still).url), query, "geojsonl")
     try:
         assert next(made.blocks()) == b"a" * 20000 + b"\n"
     finally:
@@ -388,9 +388,9 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
         while True:
             sink.write(b"x" * 100_000)
 
-    monkeypatch.setattr(formats.ExportReader, "copy", endless)
+    monkeypatch.setattr(ExportReader, "copy", endless)
     for _ in range(3):  # more than are made at once
-        source = formats.ExportReader(service(still).url)
+        source = ExportReader(service(still).url)
         blocks = begun(source, query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
@@ -405,12 +405,12 @@ def begun(source, query, name):
 @pytest.fixture
 def not_read(still, query, monkeypatch):
     """Makes an export until its end, of whose first blocks three are kept in memory."""
-    monkeypatch.setattr(formats, "CHUNK", 500)
+    monkeypatch.setattr(reader, "CHUNK", 500)
     for name, value in {"CHUNK": 500, "_AHEAD": 3, "_PATIENCE": 0.1}.items():
         monkeypatch.setattr(stream, name, value)
 
     def made():
-        of = begun(formats.ExportReader(service(still).url), query, "geojson")
+        of = begun(ExportReader(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
         while service(still).reader.rows(reading, {}) != [(0,)]:
@@ -435,7 +435,7 @@ def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(not_read
         blocks = not_read()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    with pytest.raises(formats.Unavailable) as told:
+    with pytest.raises(Unavailable) as told:
         list(blocks)
     assert told.value.code == "no-room"
 
@@ -443,16 +443,16 @@ def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(not_read
 def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, monkeypatch):
     def broken(self, statement, parameters, options, sink):
         sink.write(b"half")
-        raise formats.Unavailable("The database does not answer.")
+        raise Unavailable("The database does not answer.")
 
-    monkeypatch.setattr(formats.ExportReader, "copy", broken)
-    with pytest.raises(formats.Unavailable):  # before its first byte or after it
-        list(begun(formats.ExportReader(service(still).url), query, "geojsonl").blocks())
+    monkeypatch.setattr(ExportReader, "copy", broken)
+    with pytest.raises(Unavailable):  # before its first byte or after it
+        list(begun(ExportReader(service(still).url), query, "geojsonl").blocks())
 
 
 def test_only_so_many_are_made_at_once(still, query):
     url = service(still).url
-    held = [begun(formats.ExportReader(url), query, "csv") for _ in range(2)]
+    held = [begun(ExportReader(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
     for each in held:
@@ -538,15 +538,15 @@ def test_the_command_writes_a_table_of_the_deployment(command, still, monkeypatc
     command("--format", "csv", "--collection", "wells", path)
     assert path.read_text().splitlines()[1] == "G1,POINT(548000 1281000)"
     file.write_text("[wells", "utf-8")
-    with pytest.raises(formats.BadRequest, match="no TOML"):
+    with pytest.raises(BadRequest, match="no TOML"):
         command("--format", "csv", "--collection", "wells", path)
 
 
 def test_the_command_tells_what_makes_no_sense(command, tmp_path):
-    with pytest.raises(formats.BadRequest, match="bbox"):
+    with pytest.raises(BadRequest, match="bbox"):
         command("--format", "csv", "--bbox", "1", tmp_path / "x")
     with pytest.raises(NotFound, match="collection"):
         command("--format", "csv", "--collection", "x", tmp_path / "x")
-    with pytest.raises(formats.BadRequest, match="folder"):
+    with pytest.raises(BadRequest, match="folder"):
         command("--format", "csv", tmp_path / "none" / "x")
     assert not list(tmp_path.iterdir())

@@ -16,15 +16,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from landdata.errors import BadRequest, Unavailable
-from landdata.features.exports.formats import (
-    CHUNK,
-    FORMATS,
-    ExportCancelled,
-    ExportReader,
-    filename,
-    write_file,
-    write_text,
-)
+from landdata.features.exports.formats import FORMATS, filename
+from landdata.features.exports.reader import CHUNK, ExportCancelled, ExportReader
+from landdata.features.exports.writers import write_file, write_text
 from landdata.features.query import Query
 
 MAX_FEATURES = 2_000_000  # a job, and the command, have no such limit
