@@ -25,7 +25,7 @@ from landdata.cli import cli
 from landdata.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 NAMES = [page.name for page in PAGES]
 MARKDOWN = MarkdownIt("commonmark").enable("table")
 SERVICE = "127.0.0.1:5000"
