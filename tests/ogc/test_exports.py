@@ -26,6 +26,7 @@ from landdata.cli import cli
 from landdata.errors import NotFound
 from landdata.features.exports import formats, stream
 from landdata.store import database
+from landdata.store.read_connections import fetch_rows
 from landdata.survey.crs_detection import transformer
 
 EXPORT = "/ogc/collections/parcels/export"
@@ -332,11 +333,11 @@ def test_what_makes_no_sense_is_told(still, asked, status):
 
 @pytest.fixture
 def query(still):
-    return formats.read_query(service(still).offer["parcels"], [], 9212)
+    return formats.read_query(still.collections()["parcels"], [], 9212)
 
 
 def service(client):
-    return client.application.blueprints["ogc"].service
+    return client.service
 
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
@@ -409,7 +410,7 @@ def not_read(still, query, monkeypatch):
         of = begun(formats.Source(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
-        while service(still).reader.rows(reading, {}) != [(0,)]:
+        while fetch_rows(service(still).url, reading, {}) != [(0,)]:
             assert time.monotonic() < until
             time.sleep(0.05)
         return of.blocks()
