@@ -27,7 +27,7 @@ import make_parcels as mp
 import numpy as np
 from numpy.typing import NDArray
 
-from landdata.batches import lifecycle
+from landdata.batches import checking, receiving
 from landdata.settings import Settings
 from landdata.store import database
 
@@ -129,10 +129,10 @@ def main() -> None:
             for _ in range(options.runs):
                 with database.session(engine) as session:
                     began = time.perf_counter()
-                    batch, _ = lifecycle.receive(
+                    batch, _ = receiving.receive(
                         session, settings, file, commune="99901", by="bench"
                     )
-                    report = lifecycle.check(session, settings, batch.id)
+                    report = checking.check(session, settings, batch.id)
                     seconds.append(time.perf_counter() - began)
                     session.rollback()
             if turn:

@@ -37,7 +37,7 @@ import pyogrio
 import shapely
 from sqlalchemy.orm import Session
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking, queries
 from landdata.embedded.cluster import Cluster
 from landdata.errors import Conflict
 from landdata.jobs import queue
@@ -49,7 +49,7 @@ COMMUNES = ("99901", "99902")
 VICTIMS = ("command", "worker", "child", "database")
 WORKER = """
 import json, sys
-from landdata.jobs import worker
+from landdata.jobs.queue import worker
 from landdata.settings import Settings
 worker(Settings(**json.loads(sys.argv[1])), heartbeat=1.0)
 """
@@ -145,13 +145,15 @@ class Crashes:
 
     def take(self) -> None:
         with self.session() as session:
-            lifecycle.take(session, self.settings, self.survey, commune=COMMUNES[0], by="surveyor")
+            checking.receive_and_check(
+                session, self.settings, self.survey, commune=COMMUNES[0], by="surveyor"
+            )
 
     def accept(self) -> None:
         """Accept the batch that there is; what was killed may have used a number up."""
         with self.session() as session:
-            (batch,) = lifecycle.everything(session)
-            lifecycle.accept(session, self.settings, batch["id"], by="officer", reviewed=False)
+            (batch,) = queries.list_all(session)
+            acceptance.accept(session, self.settings, batch["id"], by="officer", reviewed=False)
 
     def importing(self) -> subprocess.Popen[str]:
         return self.start("import", str(self.survey), "--commune", COMMUNES[0], "--accept")
@@ -353,13 +355,13 @@ def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
 
     def take(side: int) -> int:
         with database.session(engine) as session:
-            return lifecycle.take(
+            return checking.receive_and_check(
                 session, crashes.settings, files[side], commune=codes[side], by="surveyor"
             ).id
 
     def accept(batch: int, *, reviewed: bool) -> None:
         with database.session(engine) as session:
-            lifecycle.accept(session, crashes.settings, batch, by="officer", reviewed=reviewed)
+            acceptance.accept(session, crashes.settings, batch, by="officer", reviewed=reviewed)
 
     checked = [take(side) for side in range(2)] if kind == SEEN else []
     start = threading.Barrier(2)
@@ -377,7 +379,7 @@ def pair(crashes: Crashes, engine: Any, number: int, folder: Path) -> list[str]:
             outcomes.append(error.code)
             if checked:  # the officer looks again, and finds nothing that can be accepted
                 with database.session(engine) as session:
-                    report = lifecycle.check(session, crashes.settings, checked[side])
+                    report = checking.check(session, crashes.settings, checked[side])
                 assert report.summary["rejected"] == len(second), report.summary
                 accept(checked[side], reviewed=True)
         except Exception as error:

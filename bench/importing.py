@@ -34,7 +34,9 @@ HERE = Path(__file__).parent
 STAGE = """
 import sys
 from pathlib import Path
-from landdata import db, staging, survey
+from landdata import survey
+from landdata.batches import staging
+from landdata.store import database as db
 from landdata.settings import Settings
 settings = Settings.load()
 with db.session(db.engine(settings)) as session:

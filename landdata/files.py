@@ -1,4 +1,4 @@
-"""Files that are there, whole, even if the power fails."""
+"""File writes that survive a power cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace the file as a whole, readable by its owner alone from its first byte."""
+    """Replace the file atomically; only its owner can ever read it."""
     handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -23,7 +23,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def sync(folder: Path) -> None:
-    """Have the disk know what was put into a folder, or taken out of it."""
+    """Flush the entries of a folder (files created, renamed or removed) to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,6 @@
-"""Findings: what is wrong with a parcel, where, by how much and against which limit.
+"""The catalogue of rules, and findings: what is wrong with a parcel, where and by how much.
 
-A `Rule` is data: its id, severity, title, sentences, unit, limit and the source of that. A
+A `Rule` is data: its id, severity, title, sentences, unit, limit and the limit's source. A
 `Finding` is one case of it. Findings are never capped and never name a person.
 """
 
@@ -22,10 +22,9 @@ class Rule:
     """A rule of the catalogue.
 
     `vi` and `en` are sentences with the fields {parcel}, {other}, {measured}, {limit}, {unit}
-    and those that the rule's own findings give as `detail`; the titles stand where there is no
-    room for a sentence. `limit` is the field of `landdata.topology.Limits` that the rule is held
-    to, `tolerance` the quantity of `landdata.topology.tolerances`. `source` is where that comes
-    from, unless a finding says otherwise.
+    and those of a finding's `detail`; titles serve where a sentence has no room. `limit` is the
+    field of `landdata.topology.Limits` that applies, `tolerance` the quantity of
+    `landdata.topology.tolerances`. `source` is the limit's, unless a finding has its own.
     """
 
     id: str
@@ -36,12 +35,12 @@ class Rule:
     en: str
     unit: str | None = None
     source: str | None = None
-    source_vi: str | None = None  # where it is not a reference to the law
+    source_vi: str | None = None  # only for a source that is not a law
     limit: str | None = None
     tolerance: str | None = None
 
     def title(self, language: str) -> str:
-        """What the rule is called in `vi` or `en`."""
+        """Return the title in `vi` or `en`."""
         return self.title_en if language == "en" else self.title_vi
 
 
@@ -74,7 +73,7 @@ class Finding:
 
     @property
     def message(self) -> dict[str, str]:
-        """The sentence in each language: `{"vi": …, "en": …}`."""
+        """The sentence in both languages: `{"vi": …, "en": …}`."""
         rule = RULES[self.rule]
         fields = {
             "parcel": self.parcel or "?",
@@ -107,7 +106,7 @@ class Finding:
 
 
 def _number(value: float | None) -> str:
-    """Write a measure for a sentence: millimetres for small ones, no noise digits."""
+    """Format a measure for a sentence: four significant digits below 1, else two decimals."""
     if value is None:
         return "?"
     return f"{value:.4g}" if abs(value) < 1 else f"{value:,.2f}".replace(",", " ")
@@ -127,11 +126,11 @@ _CATALOGUE = (
         source="OGC Simple Features 06-103r4, 6.1.11",
     ),
     Rule(
-        "out-of-zone", "error", "Tọa độ ngoài vùng", "Out of the zone",
+        "out-of-zone", "error", "Tọa độ ngoài vùng", "Outside the zone",
         "Thửa {parcel} nằm cách các thửa khác của tệp {measured} {unit}: tọa độ sai múi hoặc đảo"
         " trục.",
-        "Parcel {parcel} lies {measured} {unit} from the others of the file: another zone, or"
-        " swapped axes.",
+        "Parcel {parcel} lies {measured} {unit} from the other parcels of the file: wrong"
+        " zone or swapped axes.",
         unit="m",
         source="landdata: far wider than any commune",
         source_vi="landdata: rộng hơn mọi xã rất nhiều",
@@ -140,7 +139,7 @@ _CATALOGUE = (
     Rule(
         "multipart", "warning", "Nhiều phần rời", "Several parts",
         "Thửa {parcel} gồm {count} phần rời nhau; một thửa là một khu đất liền.",
-        "Parcel {parcel} has {count} separate parts; a parcel is one piece of ground.",
+        "Parcel {parcel} has {count} separate parts; a parcel is one piece of land.",
         source="landdata: parts that do not touch are parcels of their own",
         source_vi="landdata: các phần không chạm nhau là những thửa riêng",
     ),
@@ -190,7 +189,7 @@ _CATALOGUE = (
     Rule(
         "dense-vertices", "info", "Quá nhiều đỉnh", "Too many vertices",
         "Ranh thửa {parcel} có {count} đỉnh, {measured} đỉnh mỗi mét.",
-        "The boundary of parcel {parcel} has {count} vertices, {measured} to the metre.",
+        "The boundary of parcel {parcel} has {count} vertices, {measured} per metre.",
         unit="1/m",
         source="landdata: default density, docs/topology.md",
         source_vi="landdata: mật độ mặc định, docs/topology.md",
@@ -247,10 +246,10 @@ _CATALOGUE = (
     Rule(
         "unparcelled-area", "info", "Đất chưa thành thửa", "Unparcelled area",
         "Cạnh thửa {parcel} có {measured} {unit} đất nằm giữa các thửa mà không thuộc thửa nào.",
-        "Beside parcel {parcel} there are {measured} {unit}, enclosed by parcels, that belong to"
+        "Beside parcel {parcel}, {measured} {unit} of land are enclosed by parcels and belong to"
         " none.",
         unit="m²",
-        source="landdata: at least as wide as the gap limit and no strip, docs/topology.md",
+        source="landdata: at least as wide as the gap limit and not a strip, docs/topology.md",
         source_vi="landdata: rộng từ giới hạn khe hở trở lên và không phải dải, docs/topology.md",
         limit="strip",
     ),
@@ -279,8 +278,8 @@ _CATALOGUE = (
         "Thửa {parcel} nằm ngoài ranh giới xã {commune}, cách {measured} {unit}.",
         "Parcel {parcel} lies outside commune {commune}, {measured} {unit} from its border.",
         unit="m",
-        source="the commune's border as it is known to the store",
-        source_vi="ranh giới xã như kho dữ liệu biết",
+        source="the commune's border in the store",
+        source_vi="ranh giới xã trong kho dữ liệu",
         limit="border",
     ),
     Rule(
@@ -288,8 +287,8 @@ _CATALOGUE = (
         "Thửa {parcel} vượt ranh giới xã {commune}: {measured} {unit} nằm ngoài.",
         "Parcel {parcel} crosses the border of commune {commune}: {measured} {unit} lie outside.",
         unit="m²",
-        source="the commune's border as it is known to the store",
-        source_vi="ranh giới xã như kho dữ liệu biết",
+        source="the commune's border in the store",
+        source_vi="ranh giới xã trong kho dữ liệu",
         limit="border",
     ),
     # -- record: what a parcel says of itself
@@ -297,8 +296,8 @@ _CATALOGUE = (
         "missing-number", "error", "Thiếu số tờ, số thửa", "No number",
         "Dòng {row} không có mã xã, số tờ hoặc số thửa dùng được ({value}); mã xã có thể ghi bằng"
         " --commune.",
-        "Row {row} has no usable commune, sheet or parcel number ({value}); the commune can be said"
-        " with --commune.",
+        "Row {row} has no usable commune, sheet or parcel number ({value}); give the commune with"
+        " --commune.",
     ),
     Rule(
         "duplicate-row", "info", "Dòng lặp lại", "Repeated row",
@@ -308,11 +307,11 @@ _CATALOGUE = (
     Rule(
         "duplicate-number", "error", "Số thửa trùng", "Number used twice",
         "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}).",
-        "Number {parcel} is borne by more than one parcel of the file (rows {row}, {other_row}).",
+        "Number {parcel} is used for more than one parcel of the file (rows {row}, {other_row}).",
     ),
     Rule(
         "commune-differs", "error", "Khác mã xã", "Another commune",
-        "Thửa {parcel} ghi mã xã {value}, khác với xã của lô {commune}.",
+        "Thửa {parcel} ghi mã xã {value}, khác với xã {commune} của đợt.",
         "Parcel {parcel} states commune {value}, but the batch is for commune {commune}.",
     ),
     Rule(
@@ -339,8 +338,8 @@ _CATALOGUE = (
         "edge-count-differs", "warning", "Lệch số cạnh", "Number of edges differs",
         "Thửa {parcel} ghi chiều dài của {stated} cạnh, nhưng ranh giới có {count} cạnh; các chiều"
         " dài không so được.",
-        "Parcel {parcel} states the lengths of {stated} edges, but its boundary has {count}; they"
-        " can't be compared.",
+        "Parcel {parcel} states the lengths of {stated} edges, but its boundary has {count}; the"
+        " lengths cannot be compared.",
     ),
     Rule(
         "sheet-area-differs", "warning", "Tổng diện tích tờ lệch", "Sheet's area differs",
@@ -365,7 +364,7 @@ _CATALOGUE = (
     Rule(
         "identifier-ill-formed", "warning", "Mã định danh sai dạng", "Identifier ill-formed",
         "Mã định danh {value} của thửa {parcel} không phải GeoHash 12 ký tự.",
-        "Identifier {value} of parcel {parcel} is no GeoHash of twelve characters.",
+        "Identifier {value} of parcel {parcel} is not a 12-character GeoHash.",
         source="Circular 19/2026/TT-BNNMT",
     ),
     Rule(
@@ -430,19 +429,19 @@ _CATALOGUE = (
     ),
     Rule(
         "deleted-rows", "info", "Dòng đã đánh dấu xóa", "Rows marked deleted",
-        "Tệp có {count} dòng đã đánh dấu xoá, không được đọc.",
+        "Tệp có {count} dòng đã đánh dấu xóa, không được đọc.",
         "The file has {count} rows that are marked deleted; they are not read.",
     ),
     # -- the store
     Rule(
-        "already-official", "info", "Đã là chính thức", "Official already",
-        "Thửa {parcel} giống hệt trạng thái chính thức hiện hành; tính là trùng.",
-        "Parcel {parcel} is official already, the same to the letter; counted as a duplicate.",
+        "already-official", "info", "Đã là chính thức", "Already official",
+        "Thửa {parcel} giống hệt phiên bản chính thức hiện hành; tính là trùng.",
+        "Parcel {parcel} is identical to its official version; counted as a duplicate.",
     ),
     Rule(
         "replaces-official", "info", "Thay thửa chính thức", "Replaces official parcel",
         "Thửa {parcel} thay hình chính thức hiện hành: diện tích thay đổi {measured} m².",
-        "Parcel {parcel} replaces its official state: its area changes by {measured} m².",
+        "Parcel {parcel} replaces its official version: its area changes by {measured} m².",
         unit="m²",
     ),
 )  # fmt: skip

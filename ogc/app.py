@@ -25,6 +25,7 @@ from landdata.settings import Settings
 from landdata.store import database
 from ogc import changes, exports, features, html, tiles
 from ogc import openapi as openapi_document
+from ogc.conformance import CONFORMANCE
 from ogc.disconnects import CancelledOnDisconnect, Disconnected
 from ogc.errors import READ, MethodNotAllowed, error_response
 from ogc.negotiation import PREFIX, Request
@@ -200,7 +201,7 @@ async def landing(service: Service, request: Request) -> Response:
 async def conformance(service: Service, request: Request) -> Response:
     """The conformance classes that hold."""
     form, language = service.negotiate(request, (JSON, HTML))
-    document = {"conformsTo": list(features_collections.CONFORMANCE)}
+    document = {"conformsTo": list(CONFORMANCE)}
     if form == HTML:
         return await html.page(service, request, "conformance.html", told=document)
     return json_response(request, document, language=language)

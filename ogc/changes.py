@@ -19,7 +19,7 @@ async def changes(service: Service, request: Request, collection: str) -> Respon
         raise NotFound(f"The changes of {of.id} are not kept.", hint="Those of parcels are.")
     form = request.media_type((JSON,))
     storage = service.settings.srid
-    values = parameters.single(request.arguments, features_changes.PARAMETERS)
+    values = parameters.unique_values(request.arguments, features_changes.PARAMETERS)
     language = service.language(request)
     page = await features_changes.read(service.pool, of, storage, values)
     links = [link(request.url, "self", form)]
@@ -27,7 +27,7 @@ async def changes(service: Service, request: Request, collection: str) -> Respon
     if page.more:
         links.append(link(request.url_with(since=token), "next", form))
     begin = f'{{"changes":[{",".join(page.changes)}],"numberReturned":{len(page.changes)}'
-    uri = crs.named(values.get("crs", crs.CRS84), storage, "crs").uri
+    uri = crs.parse(values.get("crs", crs.CRS84), storage, "crs").uri
     return cacheable(
         request,
         [f'{begin},"token":"{token}","links":{dump(links)}'.encode()],

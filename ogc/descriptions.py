@@ -135,7 +135,7 @@ class Shell:
                             "id_field": "id" if each.key_kind == "uuid" else each.key,
                             "collection": each,
                             "language": language,
-                            "crs": list(crs.offered(settings.srid)),
+                            "crs": list(crs.supported(settings.srid)),
                             "storage_crs": f"{crs.EPSG}{settings.srid}",
                         }
                     ],

@@ -25,7 +25,7 @@ READ_SECONDS = 300
 async def export(service: Service, request: Request, collection: str) -> ASGIApp:
     """A file of all that matches."""
     of = await service.collection(collection)
-    name = formats.form(request.first.get("f"))
+    name = formats.read_format(request.first.get("f"))
     query = formats.read_query(of, [*request.arguments], service.settings.srid)
     service.language(request)  # a file has none, but a wrong one is refused
     known = formats.FORMATS[name]
@@ -40,7 +40,7 @@ async def export(service: Service, request: Request, collection: str) -> ASGIApp
         return Response(200, headers)
     if _prefers_a_job(request):
         return await _begin_job(service, request, of, name)
-    return await _begun(stream.Export(formats.Source(service.url), query, name), headers)
+    return await _begun(stream.Export(formats.ExportReader(service.url), query, name), headers)
 
 
 async def _begun(export: stream.Export, headers: list[tuple[str, str]]) -> _Streamed:
@@ -123,7 +123,7 @@ async def _job(service: Service, request: Request, job: str) -> Response:
 
 async def job_file(service: Service, request: Request, job: str, file: str) -> ASGIApp:
     """The file of an export job; in parts too (Range)."""
-    parameters.single(request.arguments, ())
+    parameters.unique_values(request.arguments, ())
     path = await run_in_threadpool(service.export_jobs.file, job, file)
     status = await run_in_threadpool(service.export_jobs.told, job)
     known = formats.FORMATS[status["format"]]

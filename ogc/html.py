@@ -14,7 +14,7 @@ from landdata.features import crs as systems
 from landdata.features.collections import Collection, Property
 from landdata.features.crs import Crs
 from landdata.features.media_types import HTML
-from landdata.store.parcels import VIETNAM
+from landdata.reference.calendar import VIETNAM
 from ogc.negotiation import Request
 from ogc.responses import Response, cacheable
 from ogc.service import Service
@@ -56,7 +56,7 @@ def _render(
         map_assets=request.root + "/static/vendor",
         show=functools.partial(_show, language=language),
         named=_named,
-        crs_name=lambda uri: systems.offered(storage)[uri].name,
+        crs_name=lambda uri: systems.supported(storage)[uri].name,
         other_language=request.url_with(lang="en" if language == "vi" else "vi"),
         **context,
     )

@@ -8,7 +8,7 @@ from starlette.concurrency import run_in_threadpool
 from landdata.errors import NotFound
 from landdata.features import collections, parameters
 from landdata.features.collections import Collection
-from landdata.features.custom_collections import Configured
+from landdata.features.custom_collections import CustomCollections
 from landdata.features.extents import Extents
 from landdata.features.tiles import Tiles
 from landdata.jobs import exports
@@ -29,7 +29,7 @@ class Service:
         self.url = url
         self._own = collections.collections(settings)
         own = frozenset(self._own)
-        self._custom = Configured(settings.collections, settings.srid, own, url)
+        self._custom = CustomCollections(settings.collections, settings.srid, own, url)
         self._custom.collections(strict=strict)
         self.pool = ReadPool(url)
         self.tiles = Tiles(self.pool, settings.srid, cache_mb=settings.tile_cache_mb)
@@ -41,7 +41,7 @@ class Service:
 
     async def collections(self) -> dict[str, Collection]:
         """Return the collections by id: ours, and those of the deployment's file as it stands."""
-        if not self._custom.settled:
+        if not self._custom.is_current:
             await run_in_threadpool(self._custom.collections)
         return {**self._own, **self._custom.known}
 
@@ -60,7 +60,7 @@ class Service:
 
     def negotiate(self, request: Request, forms: tuple[str, ...]) -> tuple[str, str]:
         """Return media type and language of a response; there may be no other parameter."""
-        parameters.single(request.arguments, SERVICE_PARAMETERS)
+        parameters.unique_values(request.arguments, SERVICE_PARAMETERS)
         return request.media_type(forms), self.language(request)
 
     def language(self, request: Request) -> str:

@@ -84,7 +84,7 @@ async def tile(
 ) -> Response:
     """One tile; 204 where nothing is drawn."""
     name = (await service.collection(collection)).id if collection else None
-    parameters.single(request.arguments, SERVICE_PARAMETERS)
+    parameters.unique_values(request.arguments, SERVICE_PARAMETERS)
     request.media_type((MVT,))
     service.language(request)
     matrix = tile_matrix_sets.matrix_set(service.settings.srid, tiling)

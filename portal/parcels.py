@@ -23,7 +23,7 @@ from werkzeug.wrappers import Response as BaseResponse
 
 from landdata.documents import drawing
 from landdata.errors import BadRequest
-from landdata.reference import land_use
+from landdata.reference import calendar, land_use
 from landdata.settings import Settings
 from landdata.store import database
 from landdata.store import parcels as store_parcels
@@ -96,7 +96,7 @@ def index() -> str:
     store = _store()
     with database.session(store.engine) as session:
         extent = store.extent(session)
-        today = store_parcels.day()
+        today = calendar.day()
         rows = session.execute(
             sa.select(Commune.code, Commune.name, sa.func.ST_AsBinary(Commune.geom))
             .where(
@@ -201,8 +201,8 @@ def uses() -> dict[str, str]:
 
 def days(state: ParcelState) -> tuple[str, str | None]:
     """Write the first and last day of a state in Vietnam; with the hour where it is one day."""
-    first = state.valid_from.astimezone(store_parcels.VIETNAM)
-    last = state.valid_to.astimezone(store_parcels.VIETNAM) if state.valid_to else None
+    first = state.valid_from.astimezone(calendar.VIETNAM)
+    last = state.valid_to.astimezone(calendar.VIETNAM) if state.valid_to else None
     form = "%d/%m/%Y" if g.language == "vi" else "%-d %b %Y"
     if last and first.date() == last.date():
         form = "%H:%M " + form
@@ -220,7 +220,7 @@ def _pick(vi: str, en: str) -> str:
 
 def _as_of() -> dt.datetime | None:
     text = request.args.get("as_of", "")
-    return store_parcels.instant(text) if text else None
+    return calendar.instant(text) if text else None
 
 
 def _go(key: str) -> BaseResponse:
@@ -243,7 +243,7 @@ def _public(state: ParcelState, settings: Settings) -> dict[str, Any]:
 
 def _commune_name(session: Session, state: ParcelState) -> str | None:
     """Return the name that the code stood for at the state's beginning; a code is used again."""
-    began = state.valid_from.astimezone(store_parcels.VIETNAM).date()
+    began = state.valid_from.astimezone(calendar.VIETNAM).date()
     name: str | None = session.scalar(
         sa.select(Commune.name)
         .where(

@@ -63,9 +63,9 @@ def run(settings: Settings, create: Callable[[], ASGIApp]) -> None:
     # workers that can't begin would be begun for ever
     own = frozenset(collections.collections(settings))
     reading = database.reading_url(settings)
-    custom_collections.Configured(settings.collections, settings.srid, own, reading).collections(
-        strict=True
-    )
+    custom_collections.CustomCollections(
+        settings.collections, settings.srid, own, reading
+    ).collections(strict=True)
     _check_port(settings.host, settings.port)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a client takes one

@@ -40,7 +40,7 @@ import sqlalchemy as sa
 from a2wsgi import ASGIMiddleware
 from werkzeug.serving import make_server
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking, receiving
 from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
 from landdata.store import communes, database
@@ -79,12 +79,12 @@ class World:
         with tempfile.TemporaryDirectory() as folder:
             path = write(Path(folder) / f"survey{self._made}.zip", numbers, code)
             with database.session(self.engine) as session:
-                made, _ = lifecycle.receive(
+                made, _ = receiving.receive(
                     session, self.settings, path, commune=COMMUNE, by="crew"
                 )
                 number = made.id
             with database.session(self.engine) as session:
-                lifecycle.check(session, self.settings, number)
+                checking.check(session, self.settings, number)
         self._made += 1
         return number
 
@@ -104,7 +104,7 @@ class World:
                 return
             number = self.waiting.pop(0)
             with database.session(self.engine) as session:
-                lifecycle.accept(session, self.settings, number, by="officer")
+                acceptance.accept(session, self.settings, number, by="officer")
             self.accepted += 1
 
     def accept_all(self) -> None:
@@ -166,7 +166,7 @@ def world(settings: Settings, parcels: int, *, at_once: bool) -> Iterator[World]
         communes.add(session, COMMUNE, "Xã Suối Mẫu", valid_from=dt.date(2025, 7, 1))
     number = made.submit(range(1, parcels + 1), "LUC")
     with database.session(engine) as session:
-        lifecycle.accept(session, settings, number, by="officer")
+        acceptance.accept(session, settings, number, by="officer")
     app = Application(settings, engine)
     answer = ASGIMiddleware(app)
 
@@ -317,7 +317,7 @@ def mercator() -> list[float]:
 
 
 def degrees() -> list[float]:
-    from landdata.survey.crs_detection import transformer  # noqa: PLC0415
+    from landdata.reference.vn2000 import transformer  # noqa: PLC0415
 
     return list(transformer(9212, 4326).transform(EAST + 12.5 * SIDE, NORTH + 5 * SIDE))
 

@@ -28,7 +28,7 @@ from xml.sax.saxutils import escape
 import click
 from pyproj.crs import CoordinateOperation
 
-from landdata.survey.crs_detection import DATUM_OPERATION, VN_2000, ZONES
+from landdata.reference.vn2000 import DATUM_OPERATION, VN_2000, ZONES
 
 ROOT = Path(__file__).parents[1]
 PLACE = ROOT / "conformance"

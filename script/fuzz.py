@@ -61,7 +61,7 @@ if sys.argv[2] == "fiona":
     import fiona
 elif sys.argv[2] == "making":
     sys.path.insert(0, sys.argv[1].removesuffix("landdata/survey/gdal_process.py"))
-    import landdata.survey.making
+    import landdata.survey.construction
 else:
     import pyogrio.raw
 for line in sys.stdin:

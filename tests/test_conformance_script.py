@@ -10,7 +10,7 @@ from pathlib import Path
 import pyproj
 import pytest
 
-from landdata.survey.crs_detection import ZONES, transformer
+from landdata.reference.vn2000 import ZONES, transformer
 
 SCRIPT = Path(__file__).parents[1] / "script" / "conformance.py"
 

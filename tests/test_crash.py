@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CRASH = Path(__file__).parents[1] / "bench" / "crash.py"
 
 
+@pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_the_store_as_before_or_as_after() -> None:
     done = subprocess.run(
         [sys.executable, CRASH, "5", "6", "--parcels", "200"],

@@ -46,6 +46,7 @@ def test_every_answer_is_as_the_definition_says(fuzz, url):
         assert found.statuses[meant, status] > 20
 
 
+@pytest.mark.slow
 def test_schemathesis_finds_nothing(fuzz, url):
     made, faults = fuzz.schemathesis_run(url, examples=2, seed=7)
     assert faults == []

@@ -17,8 +17,8 @@ import shapely
 
 from landdata import survey, topology
 from landdata.findings import RULES, Finding
+from landdata.reference import vn2000
 from landdata.settings import Settings
-from landdata.survey import crs_detection
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "sample_parcels"
@@ -155,7 +155,7 @@ def test_the_border_holds_every_parcel(seen: dict[str, Seen]) -> None:
         "name": "Xã Suối Mẫu",
         "valid_from": "2025-07-01",
     }
-    transformer = crs_detection.transformer(4326, 9212)
+    transformer = vn2000.transformer(4326, 9212)
     border = shapely.transform(
         shapely.geometry.shape(feature["geometry"]),
         lambda xy: np.column_stack(transformer.transform(xy[:, 0], xy[:, 1])),

@@ -225,6 +225,7 @@ class Running:
         return self.process.returncode
 
 
+@pytest.mark.slow
 def test_run_serves_the_samples_and_stops_all_that_it_started(running: Running) -> None:
     parcels = "/ogc/collections/parcels/items?limit=5000"
     running.start()
@@ -251,6 +252,7 @@ def test_run_serves_the_samples_and_stops_all_that_it_started(running: Running) 
     assert not Cluster(running.home).status().running
 
 
+@pytest.mark.slow
 def test_run_leaves_a_cluster_alone_that_it_did_not_start(running: Running) -> None:
     cluster = Cluster(running.home)
     cluster.up()

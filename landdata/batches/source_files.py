@@ -16,9 +16,9 @@ from sqlalchemy.orm import Session
 
 from landdata import files
 from landdata.settings import Settings
+from landdata.store import locks
+from landdata.store.locks import Kind
 from landdata.store.tables import Batch
-
-_FILE = 4  # the kind of advisory lock; 1 and 2 are those of `ground`, 3 that of `publications`
 
 
 def path_of(settings: Settings, batch: Batch) -> Path:
@@ -29,7 +29,7 @@ def path_of(settings: Settings, batch: Batch) -> Path:
 def keep(session: Session, settings: Settings, file: Path, name: str) -> str:
     """Copy a file to where it is kept, and return its SHA-256, which is that of the copy.
 
-    Whole or not at all, even if the power fails. Until the transaction ends nobody lets go of it.
+    Whole or not at all, even if the power fails. Until the transaction ends nobody deletes it.
     """
     surveys = settings.home / "surveys"
     surveys.mkdir(parents=True, exist_ok=True)
@@ -44,8 +44,7 @@ def keep(session: Session, settings: Settings, file: Path, name: str) -> str:
             out.flush()
             os.fsync(out.fileno())
         place = _place(settings, digest.hexdigest(), name)
-        hold = sa.text("SELECT pg_advisory_xact_lock_shared(:kind, :key)")
-        session.execute(hold, _lock_of(digest.hexdigest()))
+        locks.share(session, Kind.SURVEY_FILE, _lock_key(digest.hexdigest()))
         if not place.exists():
             place.parent.mkdir(parents=True, exist_ok=True)
             Path(new).replace(place)
@@ -56,24 +55,23 @@ def keep(session: Session, settings: Settings, file: Path, name: str) -> str:
     return digest.hexdigest()
 
 
-def let_go(session: Session, settings: Settings, batch: Batch) -> None:
-    """Keep the file of a batch that will not be no longer, unless it is another's too.
+def delete_if_unused(session: Session, settings: Settings, batch: Batch) -> None:
+    """Delete an abandoned batch's file unless another batch uses it.
 
-    Another may be receiving it at this moment: then it stays. It stays, too, where the database
-    is gone and can't be asked.
+    The file stays where another batch is receiving it at this moment, and where the database does
+    not answer.
     """
-    alone = sa.text("SELECT pg_try_advisory_xact_lock(:kind, :key)")
     same = sa.select(sa.func.count()).where(Batch.sha256 == batch.sha256, Batch.id != batch.id)
     with suppress(sa.exc.SQLAlchemyError, OSError):
-        if session.scalar(alone, _lock_of(batch.sha256)) and not session.scalar(same):
+        key = _lock_key(batch.sha256)
+        if locks.try_lock(session, Kind.SURVEY_FILE, key) and not session.scalar(same):
             place = path_of(settings, batch)
             place.unlink(missing_ok=True)
             place.parent.rmdir()
 
 
-def _lock_of(sha256: str) -> dict[str, int]:
-    """Return the kind and key of the advisory lock of a file."""
-    return {"kind": _FILE, "key": int(sha256[:8], 16) - (1 << 31)}
+def _lock_key(sha256: str) -> int:
+    return int(sha256[:8], 16) - (1 << 31)
 
 
 def _place(settings: Settings, sha256: str, name: str) -> Path:

@@ -16,9 +16,9 @@ from shapely.geometry.base import BaseGeometry
 from landdata import survey as surveys
 from landdata import topology
 from landdata.errors import BadSurvey
+from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.survey import Part, Survey, profiles
-from landdata.survey.crs_detection import transformer
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours, repair
 from landdata.topology.repair import Proposals
 

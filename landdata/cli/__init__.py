@@ -319,7 +319,7 @@ def check(
                     settings,
                     options=options,
                     commune=commune,
-                    neighbours=neighbourhood.neighbours(session, settings, commune),
+                    neighbours=neighbourhood.fetcher(session, settings, commune),
                     boundary=communes.border(session, commune),
                     propose=propose,
                     progress=progress,
@@ -354,7 +354,7 @@ def import_(
     as_json: bool,
 ) -> int:
     """Receive FILE as a batch and check it; the same file again is the same batch."""
-    from landdata.batches import lifecycle
+    from landdata.batches import acceptance, checking, queries
     from landdata.store import database
 
     settings = Settings.load()
@@ -364,7 +364,7 @@ def import_(
         with runner.progress() as progress:
             # two transactions: a batch that was checked stays so, whatever becomes of it then
             with runner.in_time(settings, as_json=as_json), database.session(engine) as session:
-                batch = lifecycle.take(
+                batch = checking.receive_and_check(
                     session,
                     settings,
                     file,
@@ -376,11 +376,11 @@ def import_(
                 )
             if accept:  # of a batch that was rejected it says so, and fails
                 with runner.scratch(), database.session(engine) as session:
-                    lifecycle.accept(
+                    acceptance.accept(
                         session, settings, batch.id, by=by, reviewed=False, progress=progress
                     )
         with database.session(engine) as session:
-            result = lifecycle.show(session, batch.id)
+            result = queries.show(session, batch.id)
     finally:
         engine.dispose()
     return _report(result, as_json=as_json, language=settings.language)
@@ -472,11 +472,11 @@ def profile_show(name: str | None, as_json: bool) -> None:
 @with_json
 def batches(as_json: bool) -> None:
     """List the batches, the latest first."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import queries
     from landdata.documents.terminal import print_batches
 
     with _store() as (_, session):
-        found = store.everything(session)
+        found = queries.list_all(session)
     if as_json:
         _print(found)
     else:
@@ -493,11 +493,11 @@ def batch() -> None:
 @with_json
 def batch_show(number: int, as_json: bool) -> None:
     """Print the summary and all findings of batch NUMBER, or how far its check is."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import queries
     from landdata.jobs import queue
 
     with _store() as (settings, session):
-        result = store.show(session, number)
+        result = queries.show(session, number)
         result["progress"] = queue.progress(session, number)["progress"]
     _report(result, as_json=as_json, language=settings.language)
 
@@ -507,11 +507,11 @@ def batch_show(number: int, as_json: bool) -> None:
 @with_json
 def batch_points(number: int, as_json: bool) -> None:
     """Print the survey points of batch NUMBER as they were measured, as CSV."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import queries
     from landdata.documents.tables import points_csv
 
     with _store() as (_, session):
-        found = store.points(session, number)
+        found = queries.survey_points(session, number)
     if as_json:
         _print(found)
     else:
@@ -523,7 +523,7 @@ def batch_points(number: int, as_json: bool) -> None:
 @with_json
 def batch_check(number: int, as_json: bool) -> int:
     """Check batch NUMBER again, against what is official now."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import checking, queries
 
     settings = Settings.load()
     with (
@@ -531,8 +531,8 @@ def batch_check(number: int, as_json: bool) -> int:
         runner.in_time(settings, as_json=as_json),
         _store() as (settings, session),
     ):
-        store.check(session, settings, number, progress=progress)
-        result = store.show(session, number)
+        checking.check(session, settings, number, progress=progress)
+        result = queries.show(session, number)
     return _report(result, as_json=as_json, language=settings.language)
 
 
@@ -541,7 +541,7 @@ def batch_check(number: int, as_json: bool) -> int:
 @with_json
 def batch_propose(number: int, as_json: bool) -> None:
     """Propose mends for batch NUMBER; nothing is changed."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import checking
     from landdata.documents.terminal import print_proposals
 
     settings = Settings.load()
@@ -550,7 +550,7 @@ def batch_propose(number: int, as_json: bool) -> None:
         runner.in_time(settings, as_json=as_json),
         _store() as (settings, session),
     ):
-        result = store.propose(session, settings, number, progress=progress).as_dict()
+        result = checking.propose(session, settings, number, progress=progress).as_dict()
     if as_json:
         _print({"proposals": result["proposals"]})
     else:
@@ -566,10 +566,10 @@ reason_option = click.option("--reason", help="Why, for the record.")
 @with_json
 def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     """Make the acceptable rows of batch NUMBER official."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import acceptance
 
     with runner.progress() as progress, runner.scratch(), _store() as (settings, session):
-        summary = store.accept(
+        summary = acceptance.accept(
             session, settings, number, by=_who(), reason=reason, progress=progress
         )
     if as_json:
@@ -586,10 +586,10 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
 @reason_option
 def batch_reject(number: int, reason: str | None) -> None:
     """Reject batch NUMBER as a whole."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import lifecycle
 
     with _store() as (_, session):
-        store.reject(session, number, by=_who(), reason=reason)
+        lifecycle.reject(session, number, by=_who(), reason=reason)
     click.echo(f"Batch {number} rejected.")
 
 
@@ -598,7 +598,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 @reason_option
 def batch_withdraw(number: int, reason: str | None) -> None:
     """Take batch NUMBER back, as who sent it; a check of it is stopped."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import lifecycle
     from landdata.jobs import queue
     from landdata.store import database
 
@@ -606,7 +606,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
     try:
         queue.stop(engine, number)
         with database.session(engine) as session:
-            store.withdraw(session, number, by=_who(), reason=reason)
+            lifecycle.withdraw(session, number, by=_who(), reason=reason)
     finally:
         engine.dispose()
     click.echo(f"Batch {number} withdrawn.")
@@ -638,7 +638,7 @@ def batch_cancel(number: int) -> None:
 @with_json
 def batch_watch(number: int, as_json: bool) -> int:
     """Show how far the check of batch NUMBER is, until it has ended."""
-    from landdata.batches import lifecycle as store
+    from landdata.batches import queries
     from landdata.jobs import queue
     from landdata.store import database
 
@@ -658,7 +658,7 @@ def batch_watch(number: int, as_json: bool) -> int:
                 tell(", ".join(filter(None, words)), now["share"])
                 time.sleep(0.5)
         with database.session(engine) as session:
-            result = store.show(session, number)
+            result = queries.show(session, number)
     finally:
         engine.dispose()
     return _report(result, as_json=as_json, language=settings.language)
@@ -682,10 +682,11 @@ as_of_option = click.option("--as-of", metavar="T", help="Date or time, RFC 3339
 def parcel_show(key: str, as_of: str | None, as_json: bool) -> None:
     """Print a parcel as it is, or as it was at T."""
     from landdata.documents.terminal import print_parcel
+    from landdata.reference import calendar
     from landdata.store import parcels
 
     with _store() as (settings, session):
-        found = parcels.resolve(session, key, parcels.instant(as_of) if as_of else None)
+        found = parcels.resolve(session, key, calendar.instant(as_of) if as_of else None)
     shown = found.as_dict(publish_address=settings.publish_address)
     if as_json:
         _print(shown)
@@ -721,10 +722,10 @@ def communes() -> None:
 @click.option("--valid-from", callback=_day, metavar="D", help="First day; today unless given.")
 def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
     """Store commune CODE, called NAME."""
+    from landdata.reference import calendar
     from landdata.store import communes as store
-    from landdata.store import parcels
 
-    since = valid_from or parcels.day()
+    since = valid_from or calendar.day()
     with _store() as (_, session):
         store.add(session, code, name, valid_from=since)
     click.echo(f"Commune {code} {name} is known from {since}.")
@@ -784,7 +785,7 @@ def export(
         "datetime": as_of,
         "crs": f"EPSG:{system}" if system else None,
     }
-    n = formats.to_file(
+    n = formats.export_to_file(
         settings,
         database.reading_url(settings),
         out,

@@ -109,7 +109,7 @@ def report_geojson(findings: Iterable[Finding], srid: int) -> str:
     `srid` is the CRS of the findings; `point` and `geometry` of the properties keep it, and
     the member `storage_crs` names it. A finding without a place has a null geometry.
     """
-    from landdata.survey.crs_detection import transformer  # noqa: PLC0415  # the one reader that needs PROJ
+    from landdata.reference.vn2000 import transformer  # noqa: PLC0415  # the one reader that needs PROJ
 
     to_wgs84 = transformer(srid, 4326)
     listed = list(findings)
@@ -145,7 +145,7 @@ def report_html(
 ) -> str:
     """Return the report as one self-contained HTML page in `language`.
 
-    `summary` is that of `landdata.check.summarise` for the same survey and verdict.
+    `summary` is that of `landdata.batches.validation.summarise` for the same survey and verdict.
     """
     index = {int(row): place for place, row in enumerate(survey.rows)}
     box = bounds(survey.geometry)

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from landdata.errors import BadRequest
-from landdata.features import crs, parameters
-from landdata.features import query as queries
+from landdata.features import crs, parameters, sql
 from landdata.features.collections import Collection
 from landdata.features.query import Query
 from landdata.store.publications import BEGINNING, BEGUN, RETIRED, Place
@@ -44,14 +43,14 @@ async def read(pool: ReadPool, of: Collection, storage: int, values: Mapping[str
 
     Raises `BadRequest` for a value that makes no sense.
     """
-    limit = parameters.limit_of(values, DEFAULT_LIMIT, MAX_LIMIT)
-    wait = parameters.integer(values, "wait", 0, least=0)
+    limit = parameters.read_limit(values, DEFAULT_LIMIT, MAX_LIMIT)
+    wait = parameters.read_integer(values, "wait", 0, least=0)
     if wait > MAX_WAIT:
         raise BadRequest(
             f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds"
             f" (given: {values['wait'][:200]!r})."
         )
-    target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
+    target = crs.parse(values.get("crs", crs.CRS84), storage, "crs")
     query = Query(collection=of, crs=target, storage=storage)
     since = values.get("since")
     begin = await _latest(pool) if since == NOW else _place(since) if since else BEGINNING
@@ -70,7 +69,7 @@ async def _page(pool: ReadPool, query: Query, begin: Place, limit: int) -> Chang
     A publication holds one change at least, so `limit` + 1 publications are enough.
     """
     statement = f"""
-SELECT e_number, e_kind, e_version, e_at, version, {queries.feature_text(query)}
+SELECT e_number, e_kind, e_version, e_at, version, {sql.feature_json(query)}
 FROM (
   SELECT
     p.number AS e_number, s.kind AS e_kind, s.id AS e_version, p.published_at AS e_at

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from landdata.errors import BadRequest
-from landdata.survey.crs_detection import VN_2000, ZONES, height_plane, transformer
+from landdata.reference.vn2000 import VN_2000, ZONES, height_plane, transformer
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
@@ -58,7 +58,7 @@ class Crs:
 
 
 @cache
-def offered(storage: int) -> dict[str, Crs]:
+def supported(storage: int) -> dict[str, Crs]:
     """Return what can be asked for by URI, the default first, for a storage CRS (EPSG code)."""
     codes = [4326, 3857, storage]
     if storage in VN2000:
@@ -82,7 +82,7 @@ def offered(storage: int) -> dict[str, Crs]:
 
 
 @lru_cache(256)
-def named(text: str, storage: int, parameter: str) -> Crs:
+def parse(text: str, storage: int, parameter: str) -> Crs:
     """Return the CRS of a URI, `[EPSG:9212]` or `EPSG:9212`. Raises `BadRequest`."""
     short = text.strip().removeprefix("[").removesuffix("]").upper()
     uri = text.strip()
@@ -94,7 +94,7 @@ def named(text: str, storage: int, parameter: str) -> Crs:
         uri = EPSG + short.rpartition(":")[2]
     elif uri.startswith("https://"):
         uri = "http://" + uri.removeprefix("https://")
-    found = offered(storage).get(uri)
+    found = supported(storage).get(uri)
     if found is None:
         raise BadRequest(
             f"Parameter {parameter} names a reference system that is not offered: {text[:200]!r}.",
@@ -103,13 +103,13 @@ def named(text: str, storage: int, parameter: str) -> Crs:
     return found
 
 
-def outgoing(column: str, storage: int, target: Crs, *, leads_back: bool = True) -> str:
+def output_sql(column: str, storage: int, target: Crs, *, leads_back: bool = True) -> str:
     """Return SQL that gives `column` (storage CRS) in `target`, its axes in the right order.
 
     It becomes the position from which the inverse operation, at height 0, leads back to the
-    stored one: for that each vertex is lifted to its own height
-    (`landdata.survey.crs.height_plane`), which hangs on nothing else, so that a vertex that two
-    parcels share stays one. Without `leads_back` that is up to 0.4 mm less exact.
+    stored one: for that each vertex is lifted to its own height (`vn2000.height_plane`), which
+    depends on nothing else, so that a vertex that two parcels share stays one. Without
+    `leads_back` that is up to 0.4 mm less exact.
     """
     if target.srid == storage:
         moved = column
@@ -127,7 +127,7 @@ def outgoing(column: str, storage: int, target: Crs, *, leads_back: bool = True)
     return f"ST_FlipCoordinates({moved})" if target.north_first else moved
 
 
-def plane(
+def affine_map(
     bounds: tuple[float, float, float, float], target: Crs, storage: int, *, within: float
 ) -> tuple[float, float, float, float, float, float] | None:
     """Return the affine map from the storage CRS to `target` over a small area of `target`.
@@ -151,7 +151,7 @@ def plane(
 
 
 @dataclass(frozen=True, slots=True)
-class Area:
+class BBox:
     """Some ground in the storage CRS: as hexadecimal EWKB, and its bounds.
 
     The bounds (min E, min N, max E, max N) of no ground at all are no numbers.
@@ -161,17 +161,17 @@ class Area:
     bounds: tuple[float, float, float, float]
 
     @property
-    def empty(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether it is no ground at all: too far away for the storage CRS."""
         return math.isnan(self.bounds[0])
 
     @property
-    def small(self) -> bool:
+    def is_selective(self) -> bool:
         """Whether so few parcels are there that its index is always the way to them."""
-        return small(self.bounds)
+        return is_selective(self.bounds)
 
 
-def small(bounds: tuple[float, float, float, float]) -> bool:
+def is_selective(bounds: tuple[float, float, float, float]) -> bool:
     """Whether few parcels are within bounds in the storage CRS."""
     west, south, east, north = bounds
     return east - west <= _SMALL_METRES and north - south <= _SMALL_METRES
@@ -185,7 +185,7 @@ def ewkb(geometry: BaseGeometry, storage: int) -> str:
     return str(shapely.to_wkb(shapely.set_srid(geometry, storage), hex=True, include_srid=True))
 
 
-def area(text: str, asked: Crs, storage: int) -> Area:
+def parse_bbox(text: str, asked: Crs, storage: int) -> BBox:
     """Return the area of a `bbox` parameter: that of `box`, at a fraction of its cost if small."""
     west, south, east, north = numbers = _numbers(text, asked)
     x, y = (west, east, east, west), (south, south, north, north)
@@ -199,17 +199,17 @@ def area(text: str, asked: Crs, storage: int) -> Area:
             and -85 < south < 84
         ):
             made = _shape(numbers, asked, storage)
-            return Area(ewkb(made, storage), made.bounds)
+            return BBox(ewkb(made, storage), made.bounds)
         # as `_moved` would, whose edges in one piece these are
         source = asked.srid if asked.geographic else 4326
         x, y = transformer(source, storage).transform(array("d", x), array("d", y))
     elif not (west < east and south < north):
         made = _shape(numbers, asked, storage)
-        return Area(ewkb(made, storage), made.bounds)
+        return BBox(ewkb(made, storage), made.bounds)
     packed = _QUADRANGLE.pack(
         1, _POLYGON, storage, 1, 5, x[0], y[0], x[1], y[1], x[2], y[2], x[3], y[3], x[0], y[0]
     )  # fmt: skip
-    return Area(packed.hex(), (min(x), min(y), max(x), max(y)))
+    return BBox(packed.hex(), (min(x), min(y), max(x), max(y)))
 
 
 _QUADRANGLE = struct.Struct("<BIIII10d")  # a polygon of one ring of five points, as EWKB
@@ -218,7 +218,7 @@ _STEP = 0.004  # degrees: a parallel that long bends by far less than 1 mm
 _SMALLEST = 1e-7  # degrees: what is smaller may not be a polygon any more
 
 
-def box(text: str, asked: Crs, storage: int, parameter: str = "bbox") -> BaseGeometry:
+def bbox_polygon(text: str, asked: Crs, storage: int, parameter: str = "bbox") -> BaseGeometry:
     """Return the area of a `bbox` parameter, or of a box in another one, in the storage CRS.
 
     Four numbers in the axis order of `asked`, or six with heights, which CRS84 alone has. In a
@@ -276,7 +276,7 @@ def _shape(numbers: tuple[float, float, float, float], asked: Crs, storage: int)
     return _moved([(west, south, east, north)], asked.srid, storage, step=500.0)
 
 
-def moved(geometry: BaseGeometry, asked: Crs, storage: int) -> BaseGeometry:
+def to_storage(geometry: BaseGeometry, asked: Crs, storage: int) -> BaseGeometry:
     """Return a geometry given in `asked`, axes in its order, in the storage CRS.
 
     Its edges, straight in `asked`, are cut as those of a box are. What lies too far away for

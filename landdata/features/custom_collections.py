@@ -72,7 +72,7 @@ WHERE format('%%I.%%I', f_table_schema, f_table_name)::regclass = to_regclass(%(
 _LOG = logging.getLogger(__name__)
 
 
-class Configured:
+class CustomCollections:
     """The collections of a file, as it stands; a file that makes no sense changes nothing."""
 
     def __init__(self, path: Path | None, storage: int, taken: frozenset[str], url: sa.URL) -> None:
@@ -109,7 +109,7 @@ class Configured:
         return self._known
 
     @property
-    def settled(self) -> bool:
+    def is_current(self) -> bool:
         """Whether the file is as it was when it was read."""
         return self._stamp == self._now()
 
@@ -212,15 +212,15 @@ class Configured:
             order="version",
             order_kind="integer",
             valid="time",
-            open_now=True,
+            open_ended=True,
             title=title,
             item={"vi": title["vi"].lower(), "en": title["en"].lower()},
             description=_titles(told.get("description", title), name),
             keywords={"vi": [], "en": []},
             properties=tuple(properties),
             geometry=type_name,
-            placed=declared and shape in required,
-            widest=float(widest),
+            geometry_required=declared and shape in required,
+            max_tile_width_m=float(widest),
         )
 
     def _geometry(self, name: str, quoted: str, column: str) -> tuple[str, str, bool]:
@@ -258,7 +258,7 @@ def find(settings: Settings, url: sa.URL, name: str) -> Collection:
     own = config.collections(settings)
     if name in own:
         return own[name]
-    more = Configured(settings.collections, settings.srid, frozenset(own), url)
+    more = CustomCollections(settings.collections, settings.srid, frozenset(own), url)
     offer = {**own, **more.collections(strict=True)}
     if name not in offer:
         raise NotFound(

@@ -20,8 +20,8 @@ from weakref import WeakKeyDictionary
 from landdata.errors import Unavailable
 from landdata.features import crs
 from landdata.features.collections import Collection
-from landdata.features.query import stamp_of
-from landdata.store import parcels
+from landdata.features.sql import stamp_sql
+from landdata.reference import calendar
 from landdata.store.read_pool import ReadPool
 
 _SECONDS = 60.0  # for which an extent is cached
@@ -97,15 +97,15 @@ async def read(pool: ReadPool, of: Collection, storage: int) -> Extent:
     The box is in CRS84, the first beginning as RFC 3339 has it; the whole world where there is
     nothing yet. The box encloses the transformed bounds, edges included, and is rounded outward.
     """
-    moving = crs.outgoing(
+    moving = crs.output_sql(
         f"ST_Segmentize(ST_SetSRID(box::geometry, {storage:d}), 1000)",
         storage,
-        crs.offered(storage)[crs.CRS84],
+        crs.supported(storage)[crs.CRS84],
         leads_back=False,
     )
     bounds = ", ".join(f"ST_{name}(moved)" for name in ("XMin", "YMin", "XMax", "YMax"))
     rows = await pool.rows(
-        f"SELECT {bounds}, began, {stamp_of(of)} FROM (SELECT {moving} AS moved, began FROM"  # noqa: S608
+        f"SELECT {bounds}, began, {stamp_sql(of)} FROM (SELECT {moving} AS moved, began FROM"  # noqa: S608
         f" (SELECT ST_Extent(geom) AS box, min(valid_from)::text AS began FROM {of.table}) AS a)"
         " AS b",
         {},
@@ -136,4 +136,4 @@ def _first(of: Collection, began: str) -> dt.datetime:
     if of.valid == "time":
         return dt.datetime.fromisoformat(began)
     day = dt.date.fromisoformat(began)
-    return dt.datetime.combine(day, dt.time.min, tzinfo=parcels.VIETNAM).astimezone(dt.UTC)
+    return dt.datetime.combine(day, dt.time.min, tzinfo=calendar.VIETNAM).astimezone(dt.UTC)

@@ -15,14 +15,8 @@ from typing import Literal, cast
 
 from psycopg.pq.abc import PGresult
 
-from landdata.features.query import (
-    Cursor,
-    Query,
-    count_statement,
-    estimate_statement,
-    missing,
-    page_statement,
-)
+from landdata.features.query import Cursor, Query, not_found
+from landdata.features.sql import count_statement, estimate_statement, page_statement
 from landdata.store.read_connections import Statement
 from landdata.store.read_pool import ReadPool
 
@@ -47,7 +41,7 @@ class Page:
 
 async def page(pool: ReadPool, query: Query) -> Page:
     """Return a page of features."""
-    quick = query.quick and query.limit <= SHORT_PAGE
+    quick = query.has_generic_plan and query.limit <= SHORT_PAGE
     found = await pool.fetch(Statement(*page_statement(query), has_generic_plan=quick))
     backwards = query.cursor is not None and query.cursor.direction == "prev"
     more = found.ntuples > query.limit
@@ -63,7 +57,7 @@ async def page(pool: ReadPool, query: Query) -> Page:
         matched = query.offset + len(rows)
     if matched is not None:
         pass  # it is known already
-    elif query.count == "exact" or query.collection.few:
+    elif query.count == "exact" or query.collection.always_counted:
         counted = await pool.fetch(Statement(*count_statement(query), has_generic_plan=False))
         matched = int(counted.get_value(0, 0) or 0)
     elif query.count == "estimate":
@@ -82,7 +76,7 @@ async def page(pool: ReadPool, query: Query) -> Page:
 def _at(direction: Literal["next", "prev"], found: PGresult, row: int, query: Query) -> Cursor:
     values = [found.get_value(row, n) for n in range(1, found.nfields - 1)]
     key, *by = [each if each is None else each.decode() for each in values]
-    order = by.pop(0) if query.interval else None
+    order = by.pop(0) if query.covers_interval else None
     return Cursor(direction, str(key), order, query.sorted_by, tuple(by))
 
 
@@ -101,5 +95,5 @@ async def item(pool: ReadPool, query: Query) -> tuple[bytes, int | None]:
     """
     found = await pool.fetch(Statement(*page_statement(query)))
     if not found.ntuples:
-        raise missing(query.collection, str(query.key), query.moment)
+        raise not_found(query.collection, str(query.key), query.time)
     return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]

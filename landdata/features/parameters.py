@@ -20,12 +20,12 @@ from landdata.features.query import (
     MAX_LIMIT,
     Count,
     Cursor,
-    Moment,
     Query,
     Sort,
-    missing,
+    TimeInterval,
+    not_found,
 )
-from landdata.store import parcels
+from landdata.reference import calendar
 
 _MAX_OFFSET = 2**31 - 1
 _INT32 = 2**31
@@ -55,7 +55,7 @@ ITEM_PARAMETERS = ("f", "lang", "crs", "datetime", "properties", "skipGeometry")
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = rf"{_DATE}[Tt][0-9]{{2}}:[0-9]{{2}}:[0-9]{{2}}(\.[0-9]+)?([Zz]|[+-][0-9]{{2}}:[0-9]{{2}})"
 _INSTANT = re.compile(rf"{_DATE}|{_TIME}")  # RFC 3339
-_LAST = dt.datetime.max.replace(tzinfo=parcels.VIETNAM)
+_LAST = dt.datetime.max.replace(tzinfo=calendar.VIETNAM)
 _LOST_PLUS = re.compile(r":[0-9]{2}(\.[0-9]+)? [0-9]{2}:[0-9]{2}\b")
 
 #: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
@@ -91,14 +91,14 @@ _WANTED: dict[Kind, str] = {
 
 def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], storage: int) -> Query:
     """Check the parameters of an items request. Raises `BadRequest` naming the first bad one."""
-    values = single(arguments, (*PARAMETERS, *collection.queryables))
+    values = unique_values(arguments, (*PARAMETERS, *collection.queryables))
     query = Query(
         collection=collection,
         storage=storage,
-        crs=crs.named(values.get("crs", crs.CRS84), storage, "crs"),
-        limit=limit_of(values, DEFAULT_LIMIT, MAX_LIMIT),
+        crs=crs.parse(values.get("crs", crs.CRS84), storage, "crs"),
+        limit=read_limit(values, DEFAULT_LIMIT, MAX_LIMIT),
         offset=_offset(values),
-        moment=moment(values["datetime"]) if "datetime" in values else None,
+        time=read_time(values["datetime"]) if "datetime" in values else None,
         filters={
             name: _value(known, values[name])
             for name, known in collection.queryables.items()
@@ -109,7 +109,7 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
         sort=_sort(values, collection),
         properties=_properties(values, collection),
         geometry=_geometry(values),
-        area=_area(values, storage),
+        bbox=_bbox(values, storage),
     )
     if "cursor" in values:
         if query.offset:
@@ -126,37 +126,37 @@ def read_item(
     It is the state of now, or as of `datetime`, which must be one time. Raises `BadRequest`, and
     `NotFound` for what can't be an id.
     """
-    values = single(arguments, ITEM_PARAMETERS)
-    when = moment(values["datetime"]) if "datetime" in values else None
-    if when is not None and not when.instant:
+    values = unique_values(arguments, ITEM_PARAMETERS)
+    when = read_time(values["datetime"]) if "datetime" in values else None
+    if when is not None and not when.is_instant:
         raise _bad("datetime", "for one feature it must be one time", values["datetime"])
-    target = crs.named(values.get("crs", crs.CRS84), storage, "crs")
+    target = crs.parse(values.get("crs", crs.CRS84), storage, "crs")
     bound: uuid.UUID | int | str = key
     if of.key_kind == "uuid":
         # one spelling, one URL
         if not _FORMS["uuid"].fullmatch(key) or str(bound := uuid.UUID(key)) != key.lower():
-            raise missing(of, key, when)
+            raise not_found(of, key, when)
     elif of.key_kind == "integer":
         if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", key):
-            raise missing(of, key, when)
+            raise not_found(of, key, when)
         bound = int(key)
     elif "\0" in key:
-        raise missing(of, key, when)
+        raise not_found(of, key, when)
     return Query(
         collection=of,
         crs=target,
         storage=storage,
-        moment=when,
+        time=when,
         key=bound,
         properties=_properties(values, of),
         geometry=_geometry(values),
     )
 
 
-def _area(values: Mapping[str, str], storage: int) -> crs.Area | None:
+def _bbox(values: Mapping[str, str], storage: int) -> crs.BBox | None:
     if "bbox" in values:
-        asked = crs.named(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
-        return crs.area(values["bbox"], asked, storage)
+        asked = crs.parse(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
+        return crs.parse_bbox(values["bbox"], asked, storage)
     if "bbox-crs" in values:
         raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
     return None
@@ -174,7 +174,7 @@ def _filter(
         values["filter"],
         _choice(values, "filter-lang", cql2.LANGUAGES, cql2.LANGUAGES[0]),
         collection,
-        asked=crs.named(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
+        filter_crs=crs.parse(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
         storage=storage,
     )
 
@@ -217,7 +217,7 @@ def _geometry(values: Mapping[str, str]) -> bool:
     return _choice(values, "skipGeometry", ("false", "true"), "false") == "false"
 
 
-def single(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
+def unique_values(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
     """Return each parameter once. Raises `BadRequest` for an unknown or repeated one."""
     known = tuple(allowed)
     values: dict[str, str] = {}
@@ -235,7 +235,7 @@ def single(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict
     return values
 
 
-def moment(text: str) -> Moment:
+def read_time(text: str) -> TimeInterval:
     """Read `datetime`: a time, or an interval `a/b` open (`..` or nothing) at an end.
 
     A date is that day in Vietnam: as an instant and as an end its last moment, as a beginning
@@ -244,7 +244,7 @@ def moment(text: str) -> Moment:
     ends = text.split("/")
     if len(ends) == 1:
         time = _instant(text)
-        return Moment(time, time)
+        return TimeInterval(time, time)
     if len(ends) != 2:
         raise _bad("datetime", "an interval has two ends", text)
     since, until = (None if end in ("", "..") else end for end in ends)
@@ -252,18 +252,18 @@ def moment(text: str) -> Moment:
         since = None  # QGIS's way to say that there is no beginning
     first = _instant(since) if since else None
     if since and first and len(since) == len("2026-01-31"):
-        first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=parcels.VIETNAM)
+        first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=calendar.VIETNAM)
     last = _instant(until) if until else None
     if first and last and first > last:
         raise _bad("datetime", "it ends before it begins", text)
-    return Moment(first, last)
+    return TimeInterval(first, last)
 
 
 def _instant(text: str) -> dt.datetime:
     try:
         if not _INSTANT.fullmatch(text):
             raise ValueError(text)  # Python itself would also take 2026-W05-6
-        time = parcels.instant(text.upper()).astimezone(parcels.VIETNAM)
+        time = calendar.instant(text.upper()).astimezone(calendar.VIETNAM)
     except (ValueError, BadRequest):
         why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
         raise _bad("datetime", why, text) from None
@@ -291,12 +291,12 @@ def _value(known: Property, text: str) -> Any:
     return value
 
 
-def limit_of(values: Mapping[str, str], default: int, most: int) -> int:
+def read_limit(values: Mapping[str, str], default: int, most: int) -> int:
     """Return the limit of a page; more than `most` means that. Raises `BadRequest`."""
-    return min(integer(values, "limit", default, least=1), most)
+    return min(read_integer(values, "limit", default, least=1), most)
 
 
-def integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+def read_integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
     """Read a whole number; the largest come as no more than 18 digits. Raises `BadRequest`."""
     text = values.get(name)
     if text is None:
@@ -308,7 +308,7 @@ def integer(values: Mapping[str, str], name: str, default: int, *, least: int) -
 
 
 def _offset(values: Mapping[str, str]) -> int:
-    offset = integer(values, "offset", 0, least=0)
+    offset = read_integer(values, "offset", 0, least=0)
     if offset > _MAX_OFFSET:
         raise _bad("offset", f"it must be at most {_MAX_OFFSET}", values["offset"])
     return offset
@@ -336,7 +336,7 @@ def _cursor(token: str, query: Query) -> Cursor:
             uuid.UUID(key)
         elif collection.key_kind == "integer" and not -(2**63) <= int(key) < 2**63:
             raise ValueError(token)
-        if not query.interval:
+        if not query.covers_interval:
             order = None
         elif collection.order_kind == "date":
             dt.date.fromisoformat(order)

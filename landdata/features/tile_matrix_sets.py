@@ -1,7 +1,7 @@
 """How tiles are cut, what is shown on them, and the documents that say so.
 
 OGC Tile Matrix Set 2.0 and TileJSON 3.0. Parcels are never simplified: tiles wider than their
-`Collection.widest` do not show them, but the map sheets and the communes instead.
+`Collection.max_tile_width_m` do not show them, but the map sheets and the communes instead.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from landdata.errors import NotFound
 from landdata.features import crs
 from landdata.features.collections import Collection, Property
 from landdata.features.media_types import MVT, TILEJSON
-from landdata.survey.crs_detection import transformer
+from landdata.reference.vn2000 import transformer
 
 WEB_MERCATOR = "WebMercatorQuad"
 HALF_EQUATOR = 20037508.342789244  # metres of web Mercator
@@ -36,7 +36,7 @@ _TOLD = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "la
 
 
 @dataclass(frozen=True, slots=True)
-class MatrixSet:
+class TileMatrixSet:
     """A pyramid of square tiles: `width` metres at level 0, halved at each; rows go south.
 
     `x`, `y` is the upper left corner in the axes of `crs` (easting, northing).
@@ -112,15 +112,15 @@ class MatrixSet:
 
 
 @cache
-def matrix_sets(storage: int) -> dict[str, MatrixSet]:
+def matrix_sets(storage: int) -> dict[str, TileMatrixSet]:
     """Return the tile matrix sets by id: the web's, and one in the storage CRS.
 
     The second is there where the storage CRS is a zone of VN-2000: 2,097,152 m wide around its
     meridian, from 5° to 24° north, with pixels of 8192 m halved at each level.
     """
-    known = crs.offered(storage)
+    known = crs.supported(storage)
     made = [
-        MatrixSet(
+        TileMatrixSet(
             WEB_MERCATOR,
             "Google Maps Compatible for the World",
             "http://www.opengis.net/def/tilematrixset/OGC/1.0/WebMercatorQuad",
@@ -133,7 +133,7 @@ def matrix_sets(storage: int) -> dict[str, MatrixSet]:
     ]
     if storage in crs.VN2000 and not known[f"{crs.EPSG}{storage}"].geographic:
         made.append(
-            MatrixSet(
+            TileMatrixSet(
                 f"VN2000Quad-{storage}",
                 pyproj.CRS.from_epsg(storage).name,
                 None,
@@ -147,7 +147,7 @@ def matrix_sets(storage: int) -> dict[str, MatrixSet]:
     return {each.id: each for each in made}
 
 
-def matrix_set(storage: int, name: str) -> MatrixSet:
+def matrix_set(storage: int, name: str) -> TileMatrixSet:
     """Return the tile matrix set of this id. Raises `NotFound`."""
     known = matrix_sets(storage)
     if name not in known:
@@ -159,7 +159,7 @@ def matrix_set(storage: int, name: str) -> MatrixSet:
 
 
 def layers(
-    offer: dict[str, Collection], name: str | None, of: MatrixSet, level: int
+    offer: dict[str, Collection], name: str | None, of: TileMatrixSet, level: int
 ) -> list[Collection]:
     """Return what a tileset shows at a level: a collection, or what stands in for it there.
 
@@ -167,18 +167,18 @@ def layers(
     """
     width = of.width / 2**level
     main = offer[name or "parcels"]
-    if width <= main.widest:
+    if width <= main.max_tile_width_m:
         return [main]
     beneath = [offer[each] for each in _BENEATH.get(main.id, ()) if each in offer]
-    return [each for each in beneath if width <= each.widest]
+    return [each for each in beneath if width <= each.max_tile_width_m]
 
 
-def first_level(of: Collection, tiling: MatrixSet) -> int:
+def first_level(of: Collection, tiling: TileMatrixSet) -> int:
     """Return the first level of a tile matrix set at which a collection is drawn."""
-    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= of.widest)
+    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= of.max_tile_width_m)
 
 
-def told(of: Collection) -> list[Property]:
+def tile_properties(of: Collection) -> list[Property]:
     """Return the properties that tiles have of a collection."""
     return [each for each in of.properties if each.name in _TOLD.get(of.id, (each.name,))]
 
@@ -253,7 +253,7 @@ def tileset(
     base: str,
     offer: dict[str, Collection],
     name: str | None,
-    of: MatrixSet,
+    of: TileMatrixSet,
     storage: int,
     extents: Mapping[str, dict[str, Any]],
     language: str,
@@ -287,7 +287,10 @@ def tileset(
                 "maxTileMatrix": str(most),
                 "propertiesSchema": {
                     "type": "object",
-                    "properties": {known.name: known.parameter(language) for known in told(each)},
+                    "properties": {
+                        known.name: known.parameter_schema(language)
+                        for known in tile_properties(each)
+                    },
                 },
             }
             for each, least, most in shown
@@ -300,7 +303,7 @@ def tilejson(
     base: str,
     offer: dict[str, Collection],
     name: str | None,
-    of: MatrixSet,
+    of: TileMatrixSet,
     extents: Mapping[str, dict[str, Any]],
     language: str,
 ) -> dict[str, Any]:
@@ -329,7 +332,7 @@ def tilejson(
                 "maxzoom": min(most, deepest),
                 "fields": {
                     known.name: _FIELDS.get(known.kind, "String")
-                    for known in told(each)
+                    for known in tile_properties(each)
                 },
             }
             for each, least, most in shown
@@ -338,7 +341,7 @@ def tilejson(
 
 
 def _shown(
-    offer: dict[str, Collection], main: Collection, of: MatrixSet
+    offer: dict[str, Collection], main: Collection, of: TileMatrixSet
 ) -> list[tuple[Collection, int, int]]:
     """The layers of a tileset with their first and last level."""
     begins = first_level(main, of)
@@ -349,7 +352,7 @@ def _shown(
 
 
 def _cut(
-    of: MatrixSet,
+    of: TileMatrixSet,
     shown: list[tuple[Collection, int, int]],
     storage: int,
     extents: Mapping[str, dict[str, Any]],
@@ -372,7 +375,7 @@ def _cut(
     }
 
 
-def _covered(of: MatrixSet, storage: int, extent: dict[str, Any]) -> list[float]:
+def _covered(of: TileMatrixSet, storage: int, extent: dict[str, Any]) -> list[float]:
     """Return the bounds of an extent (CRS84) in the CRS of a tile matrix set, within it."""
     west, south, east, north = extent["spatial"]["bbox"]
     if of.crs.srid == 3857:
@@ -380,14 +383,14 @@ def _covered(of: MatrixSet, storage: int, extent: dict[str, Any]) -> list[float]
         west, south = moved.transform(west, max(south, -_WEB_NORTH))
         east, north = moved.transform(east, min(north, _WEB_NORTH))
     else:
-        world = crs.offered(storage)[crs.CRS84]
-        area = crs.box(f"{west!r},{south!r},{east!r},{north!r}", world, storage)
+        world = crs.supported(storage)[crs.CRS84]
+        area = crs.bbox_polygon(f"{west!r},{south!r},{east!r},{north!r}", world, storage)
         west, south, east, north = area.bounds
     low = [max(west, of.x), max(south, of.y - of.width)]
     return [*low, min(east, of.x + of.width), min(north, of.y)]
 
 
-def _limits(of: MatrixSet, z: int, ground: Sequence[float]) -> dict[str, Any]:
+def _limits(of: TileMatrixSet, z: int, ground: Sequence[float]) -> dict[str, Any]:
     """The rows and columns of the tiles on a ground, in the CRS of the tile matrix set."""
     west, south, east, north = map(float, ground)
     count = 1 << z
@@ -415,7 +418,7 @@ def _place(base: str, name: str | None) -> str:
     return f"{base}/collections/{name}/tiles" if name else f"{base}/tiles"
 
 
-def _scheme(base: str, of: MatrixSet) -> Iterable[dict[str, Any]]:
+def _scheme(base: str, of: TileMatrixSet) -> Iterable[dict[str, Any]]:
     return [
         _link(
             f"{base}/tileMatrixSets/{of.id}",

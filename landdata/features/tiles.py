@@ -21,12 +21,11 @@ from typing import Any
 from cachetools import LRUCache
 from psycopg.pq.abc import PGresult
 
-from landdata.features import crs
-from landdata.features import query as queries
+from landdata.features import crs, sql
 from landdata.features.collections import Collection
 from landdata.features.query import Query
-from landdata.features.tile_matrix_sets import HALF_EQUATOR, MatrixSet, told
-from landdata.store import parcels
+from landdata.features.tile_matrix_sets import HALF_EQUATOR, TileMatrixSet, tile_properties
+from landdata.reference import calendar
 from landdata.store.read_connections import Statement
 from landdata.store.read_pool import ReadPool
 
@@ -56,10 +55,10 @@ class TileRequest:
     """
 
     layers: Sequence[Collection]
-    of: MatrixSet
+    of: TileMatrixSet
     place: tuple[int, int, int]
     bounds: tuple[float, float, float, float]
-    area: crs.Area
+    area: crs.BBox
     packed: bool
 
     @property
@@ -81,7 +80,7 @@ class Tiles:
     def request(
         self,
         layers: Sequence[Collection],
-        of: MatrixSet,
+        of: TileMatrixSet,
         place: tuple[int, int, int],
         *,
         packed: bool,
@@ -96,7 +95,7 @@ class Tiles:
 
     async def _cached(self, request: TileRequest) -> Tile | None:
         """Return the cached tile, if there is one and nothing has changed in its area."""
-        if request.area.empty or not request.layers:
+        if request.area.is_empty or not request.layers:
             return _EMPTY
         cached = self._cache.get(request.cache_key)
         stamp, parameters = self._stamp(request.layers, request.area)
@@ -130,7 +129,7 @@ class Tiles:
         return tile
 
     def _moved(
-        self, tiling: MatrixSet, bounds: tuple[float, float, float, float]
+        self, tiling: TileMatrixSet, bounds: tuple[float, float, float, float]
     ) -> tuple[str, dict[str, Any]]:
         """SQL of the geometry in the tiling's CRS, and its parameters.
 
@@ -139,15 +138,15 @@ class Tiles:
         """
         unit = (bounds[2] - bounds[0]) / _EXTENT
         if tiling.crs.srid != self._storage:
-            plane = crs.plane(bounds, tiling.crs, self._storage, within=unit * _EXACT)
+            plane = crs.affine_map(bounds, tiling.crs, self._storage, within=unit * _EXACT)
             if plane is not None:
                 names = ("ma", "mb", "md", "me", "mx", "my")
                 marks = ", ".join(f"%({each})s::double precision" for each in names)
                 return f"ST_Affine(geom, {marks})", dict(zip(names, plane, strict=True))
         # a tile's grid is coarser than what this leaves out
-        return crs.outgoing("geom", self._storage, tiling.crs, leads_back=False), {}
+        return crs.output_sql("geom", self._storage, tiling.crs, leads_back=False), {}
 
-    def _ground(self, of: MatrixSet, bounds: tuple[float, float, float, float]) -> crs.Area:
+    def _ground(self, of: TileMatrixSet, bounds: tuple[float, float, float, float]) -> crs.BBox:
         """The tile with its margin, in the storage CRS."""
         margin = (bounds[2] - bounds[0]) * _BUFFER / _EXTENT
         west, south, east, north = (
@@ -155,10 +154,10 @@ class Tiles:
         )  # fmt: skip
         if of.crs.srid == 3857:
             west, east = max(west, -HALF_EQUATOR), min(east, HALF_EQUATOR)
-        return crs.area(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
+        return crs.parse_bbox(f"{west!r},{south!r},{east!r},{north!r}", of.crs, self._storage)
 
     def _stamp(
-        self, layers: Sequence[Collection], area: crs.Area
+        self, layers: Sequence[Collection], area: crs.BBox
     ) -> tuple[str | None, dict[str, Any]]:
         """SQL that gives the stamp of what `layers` show of an area; null where nobody knows.
 
@@ -191,20 +190,20 @@ class Tiles:
     @staticmethod
     def _today(layers: Sequence[Collection]) -> dt.date | None:
         """The day, where what holds now depends on it."""
-        if all(each.open_now for each in layers):
+        if all(each.open_ended for each in layers):
             return None
-        return parcels.day()
+        return calendar.day()
 
     def _layer(
         self,
         of: Collection,
-        tiling: MatrixSet,
+        tiling: TileMatrixSet,
         bounds: tuple[float, float, float, float],
-        area: crs.Area,
+        area: crs.BBox,
     ) -> tuple[str, dict[str, Any]]:
         """SQL of one layer as MVT bytes, and its parameters."""
-        query = Query(collection=of, crs=tiling.crs, storage=self._storage, area=area, moment=None)
-        branches, bound = queries.moments(query)
+        query = Query(collection=of, crs=tiling.crs, storage=self._storage, bbox=area)
+        branches, bound = sql.time_conditions(query)
         frame = f"ST_MakeEnvelope(%(w)s, %(s)s, %(e)s, %(n)s, {tiling.crs.srid:d})"
         west, south, east, north = area.bounds
         parameters = {
@@ -217,7 +216,7 @@ class Tiles:
         parameters |= plane
         shape = f"ST_AsMVTGeom({moved}, {frame}, {_EXTENT:d}, {_BUFFER:d}, true)"
         columns = ", ".join(
-            f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in told(of)
+            f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in tile_properties(of)
         )
         where = " OR ".join(f"({each})" for each in branches)
         return (

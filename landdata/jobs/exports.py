@@ -328,7 +328,7 @@ def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, A
     of = custom_collections.find(settings, address, job["collection"])
     asked = [(name, value) for name, value in job["asked"]]
     query: Query = formats.read_query(of, asked, settings.srid)
-    source = formats.Source(address, seconds=settings.export_seconds)
+    source = formats.ExportReader(address, seconds=settings.export_seconds)
     began, matched = time.time(), source.count(query)
     name = job["format"]
     made = part / formats.filename(query.collection, name)

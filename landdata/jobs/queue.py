@@ -37,7 +37,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from landdata.batches import lifecycle
+from landdata.batches import checking, lifecycle, receiving
 from landdata.batches.validation import ReadOptions, too_slow
 from landdata.errors import BadSurvey, LandDataError, Unavailable, where
 from landdata.jobs import webhooks
@@ -85,7 +85,7 @@ def submit(
 
     The same file is the same batch, and is queued once. Raises as `batches.receive`.
     """
-    batch, _ = lifecycle.receive(
+    batch, _ = receiving.receive(
         session, settings, path, commune=commune, by=by, options=options, corrects=corrects
     )
     if batch.state in ("received", "checking", "refused"):
@@ -469,7 +469,7 @@ def _child() -> None:
         with database.session(engine) as session:
             # a worker that came back to life may be behind us: then there is nothing to do
             if lifecycle.get(session, number, lock=True).state == "checking":
-                lifecycle.check(
+                checking.check(
                     session,
                     settings,
                     number,

@@ -1,1 +1,1 @@
-"""What does not change with the store: parcel keys, land use, coordinates, calendar."""
+"""Reference data, independent of the store: parcel keys, land use, VN-2000, calendar."""

@@ -1,4 +1,4 @@
-"""Land-use codes: those in force, older ones with what we propose, groups no parcel may bear."""
+"""Land-use codes: in force, legacy with a proposal, and groups that no parcel may have."""
 
 from __future__ import annotations
 
@@ -14,20 +14,18 @@ _DATA: dict[str, Any] = json.loads(
 
 #: Code in force → its names and group (`vi`, `en`, `group`).
 CURRENT: dict[str, dict[str, str]] = _DATA["current"]
-#: Older code → its name (`vi`), and the `proposal` or the `choices` that a person has.
+#: Legacy code → its name (`vi`), and the one code in force to propose or the `choices`.
 LEGACY: dict[str, dict[str, Any]] = _DATA["legacy"]
-#: Codes of groups, which statistics use and no parcel may bear → the codes in force to choose
-#: from; none where a whole class of land is meant.
+#: Code of a group, used in statistics only → the codes in force to choose from; none for a
+#: whole class of land.
 GROUPS: dict[str, list[str]] = _DATA["groups"]
 SOURCE: str = _DATA["source"]
-
-
-#: The groups at the top, of which every code is one: agricultural, other, unused.
+#: The top groups: agricultural (`NNP`), non-agricultural (`PNN`), unused (`CSD`).
 TOP = frozenset(use["group"] for use in CURRENT.values())
 
 
 class Use(TypedDict):
-    """One use of a parcel; `area` in m² where the survey states it."""
+    """One use of a parcel; `area` in m², null where the survey does not state it."""
 
     code: str
     area: float | None
@@ -35,7 +33,7 @@ class Use(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a code is worth today; `proposal` is the code in force that we propose for it."""
+    """Whether a code is in force; `proposal` is the code that replaces it."""
 
     kind: Literal["current", "legacy", "group", "unknown"]
     proposal: str | None = None
@@ -43,26 +41,26 @@ class Status:
 
 
 def status(code: str) -> Status:
-    """Tell whether a code is in force, older, of a group, or unknown."""
+    """Return whether a code is in force, legacy, a group or unknown, and what replaces it."""
     if code in CURRENT:
         return Status("current")
     if code in LEGACY:
-        known = LEGACY[code]
-        return Status("legacy", known["proposal"], tuple(known.get("choices", ())))
+        legacy = LEGACY[code]
+        return Status("legacy", legacy["proposal"], tuple(legacy.get("choices", ())))
     if code in GROUPS:
         return Status("group", choices=tuple(GROUPS[code]))
     return Status("unknown")
 
 
 def group(code: str) -> str | None:
-    """Return the group at the top that a code is of, `NNP`, `PNN` or `CSD`; null if not sure."""
+    """Return the top group of a code, `NNP`, `PNN` or `CSD`; null if not certain."""
     if code in TOP:
         return code
-    told = status(code)
-    if told.kind == "current":
+    today = status(code)
+    if today.kind == "current":
         return CURRENT[code]["group"]
-    becomes = {told.proposal} if told.proposal else set(told.choices)
-    groups = {CURRENT[each]["group"] for each in becomes}
+    successors = {today.proposal} if today.proposal else set(today.choices)
+    groups = {CURRENT[successor]["group"] for successor in successors}
     return groups.pop() if len(groups) == 1 else None
 
 
@@ -76,10 +74,10 @@ _USE = re.compile(
 
 
 def parse(text: str | None) -> list[Use]:
-    """Read a survey's text of land uses: `ONT+CLN`, `ONT:100,5;CLN:200`.
+    """Parse a survey's land uses: `ONT+CLN`, `ONT:100,5;CLN:200`.
 
-    Codes come back in capitals, known or not; an empty text gives an empty list. A text that
-    has no such form raises `ValueError`.
+    Codes are returned in capitals, listed or not; an empty text gives an empty list. Raises
+    `ValueError` for a text of another form.
     """
     uses: list[Use] = []
     rest = (text or "").strip().upper().replace("M2", "m2").replace("M²", "m²")
@@ -87,7 +85,7 @@ def parse(text: str | None) -> list[Use]:
     while position < len(rest):
         match = _USE.match(rest, position)
         if match is None:
-            raise ValueError(f"no list of land-use codes: {text!r}")
+            raise ValueError(f"not a list of land-use codes: {text!r}")
         area = match["area"]
         uses.append({"code": match["code"], "area": decimal(area) if area else None})
         position = match.end()
@@ -95,14 +93,14 @@ def parse(text: str | None) -> list[Use]:
 
 
 def decimal(text: str) -> float:
-    """Read a number as Vietnamese or as English writes it: `1.234,5`, `1,234.5`, `123,4`.
+    """Parse a number in Vietnamese or English notation: `1.234,5`, `1,234.5`, `123,4`.
 
-    Where both marks stand, the last one is the decimal mark; a single comma is one too, and so
-    is a single point. Anything else raises `ValueError`.
+    Of two different marks the last is the decimal mark; a single comma or point is one too.
+    Raises `ValueError` for anything else.
     """
     plain = text.strip().replace("\u00a0", "").replace(" ", "")
     if not re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*(?:[eE][+-]?\d+)?", plain):
-        raise ValueError(f"no number: {text!r}")
+        raise ValueError(f"not a number: {text!r}")
     comma, point = plain.rfind(","), plain.rfind(".")
     if comma >= 0 and point >= 0:
         thousands = "." if comma > point else ","

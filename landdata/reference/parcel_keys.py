@@ -1,4 +1,4 @@
-"""The names a parcel goes by: `commune/sheet/number`, its UUID, its national identifier."""
+"""Keys of a parcel: `commune/sheet/number`, UUID, national identifier."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class Number:
     number: str
 
     def __str__(self) -> str:
-        """Write `commune/sheet/number`."""
+        """Return `commune/sheet/number`."""
         return f"{self.commune}/{self.sheet}/{self.number}"
 
 
 def parse(key: str) -> Number | uuid.UUID | str:
-    """Read a key as people give it: `09922/25/10`, a UUID, or a national identifier (`str`).
+    """Parse a key: `09922/25/10`, a UUID, or a national identifier (`str`, lower case).
 
-    Anything else raises `BadRequest`.
+    Raises `BadRequest` for anything else.
     """
     text = key.strip()
     parts = text.split("/")
@@ -38,13 +38,13 @@ def parse(key: str) -> Number | uuid.UUID | str:
     if is_national(text):
         return text.lower()
     try:
-        # The dashes are asked for, so that no other number passes as a UUID.
+        # Dashes are required, so that no other number passes as a UUID.
         if text.count("-") == 4:
             return uuid.UUID(text)
     except ValueError:
         pass
     raise BadRequest(
-        f"{key!r} is no key of a parcel.",
+        f"{key!r} is not a parcel key.",
         hint="Give commune/sheet/number (09922/25/10), a UUID or the 12-character identifier.",
         code="bad-key",
     )
@@ -64,7 +64,7 @@ _ALPHABET = "0123456789bcdefghjkmnpqrstuvwxyz"
 
 
 def cell(national_id: str) -> tuple[float, float, float, float]:
-    """Return the GeoHash's cell: west, south, east, north in degrees, WGS 84."""
+    """Return the GeoHash cell as (west, south, east, north), degrees in WGS 84."""
     low, high = [-180.0, -90.0], [180.0, 90.0]
     axis = 0  # longitude first, then by turns
     for letter in national_id.lower():

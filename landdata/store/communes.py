@@ -17,11 +17,12 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from landdata.errors import BadRequest, Conflict, NotFound
+from landdata.reference import calendar
+from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
-from landdata.store import parcels
 from landdata.store.tables import Commune, CommuneRecoding
 from landdata.survey import archive, reader
-from landdata.survey.crs_detection import identify, transformer
+from landdata.survey.declared_crs import identify
 from landdata.survey.encodings import Evidence, decode, detect
 
 _UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
@@ -88,7 +89,7 @@ def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
 
     Raises `BadRequest` with code `unknown-commune`.
     """
-    day = on or parcels.day()
+    day = on or calendar.day()
     found = session.scalar(
         sa.select(Commune).where(
             Commune.code == code,

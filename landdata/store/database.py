@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from landdata.embedded.cluster import READER, Cluster
 from landdata.errors import Conflict, Unavailable
 from landdata.settings import Settings
+from landdata.store import locks
 from landdata.store.tables import READABLE
 
 # A client that is killed gives up its locks within seconds, also amid a long statement.
@@ -117,7 +118,7 @@ def migrate(settings: Settings, revision: str = "head") -> None:
     made = bare_engine(settings)
     try:
         with made.begin() as connection:
-            connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))
+            locks.lock_schema(connection)
             config = alembic_config(settings, connection)
             if revision == "head" or revision.startswith("+"):
                 command.upgrade(config, revision)

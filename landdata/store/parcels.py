@@ -16,12 +16,9 @@ import sqlalchemy as sa
 from shapely.geometry.base import BaseGeometry
 from sqlalchemy.orm import Session
 
-from landdata.errors import BadRequest, Conflict, NotFound
+from landdata.errors import Conflict, NotFound
 from landdata.reference import parcel_keys
 from landdata.store.tables import ParcelVersion
-
-#: A date with no time is a day of Vietnam, which has one offset and no summer time.
-VIETNAM = dt.timezone(dt.timedelta(hours=7))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,32 +76,6 @@ class ParcelState:
             "valid_to": _stamp(self.valid_to) if self.valid_to else None,
             "version": self.version,
         }
-
-
-def day(time: dt.datetime | None = None) -> dt.date:
-    """Return the day in Vietnam at a time, now unless told."""
-    return (time or dt.datetime.now(dt.UTC)).astimezone(VIETNAM).date()
-
-
-def instant(text: str) -> dt.datetime:
-    """Read an as-of time: RFC 3339, or a date, which means the end of that day in Vietnam.
-
-    Raises `BadRequest` for anything else, and for a time without an offset.
-    """
-    try:
-        if len(text) == len("2026-01-31"):
-            day = dt.date.fromisoformat(text)
-            return dt.datetime.combine(day, dt.time.max, tzinfo=VIETNAM)
-        read = dt.datetime.fromisoformat(text)
-    except ValueError:
-        read = None
-    if read is None or read.tzinfo is None:
-        raise BadRequest(
-            f"{text!r} is no time to ask as of.",
-            hint="Give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00).",
-            code="bad-time",
-        )
-    return read
 
 
 def get(session: Session, id: uuid.UUID, as_of: dt.datetime | None = None) -> ParcelState:  # noqa: A002  # as the property is called

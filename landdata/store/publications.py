@@ -22,9 +22,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from landdata.store import locks
 from landdata.store.database import composed, sql
-
-_LOCK = 3  # the kind of advisory lock; 1 and 2 are those of `ground`, 4 of `originals`
 
 _GROUND = "commune text, sheet text, x0 integer, x1 integer, y0 integer, y1 integer"
 _SHEETS = "commune text, sheet text, parcels integer, hull geometry"
@@ -60,7 +59,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Foreseen:
+class PrecomputedPublication:
     """The ground that changes, and the sheets as they are then: rows of `_GROUND`, `_SHEETS`.
 
     As PostgreSQL's binary COPY has them.
@@ -89,9 +88,9 @@ def last_version(session: Session) -> int:
     return int(found or 0)
 
 
-def foresee(
+def precompute(
     connection: sa.Connection, batch: int, *, commune: str, sheets: Sequence[str]
-) -> Foreseen:
+) -> PrecomputedPublication:
     """Tell what will change when a batch, which holds these `sheets`, is accepted.
 
     For a session beside the one that accepts it, which has locked its ground: so both work.
@@ -106,7 +105,7 @@ def foresee(
         with cursor.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", values) as found:
             return b"".join(found)
 
-    return Foreseen(
+    return PrecomputedPublication(
         ground=rows("publish_ground", "changed_staged"),
         sheets=rows("publish_hulls", "current_staged"),
     )
@@ -119,22 +118,22 @@ def publish(
     after: int,
     valid_from: dt.datetime,
     retired: Sequence[int] = (),
-    foreseen: Foreseen | None = None,
+    precomputed: PrecomputedPublication | None = None,
 ) -> None:
     """Publish the states that `batch` brought since `last_version` was `after`, and `retired`.
 
     What they bring holds from `valid_from` on. `retired` numbers the states that ended then
-    without one that follows. What was `foreseen` of all that is not computed again. The
+    without one that follows. What was `precomputed` of all that is not computed again. The
     transaction should end soon after: others that publish wait.
     """
     values = {"first": after + 1, "last": last_version(session), "batch": batch}
     ended = sa.bindparam("retired", list(retired), sa.ARRAY(sa.BigInteger))
     for table, columns in (("published_ground", _GROUND), ("published_sheets", _SHEETS)):
         session.execute(sa.text(f"CREATE TEMPORARY TABLE {table} ({columns}) ON COMMIT DROP"))
-    if foreseen:
+    if precomputed:
         cursor = session.connection().connection.cursor()
         for table, rows in (
-            ("published_ground", foreseen.ground), ("published_sheets", foreseen.sheets)
+            ("published_ground", precomputed.ground), ("published_sheets", precomputed.sheets)
         ):  # fmt: skip
             with cursor.copy(f"COPY {table} FROM STDIN (FORMAT binary)") as into:
                 into.write(rows)
@@ -145,7 +144,7 @@ def publish(
         session.execute(sa.text(f"INSERT INTO published_sheets {sheets}"))
     if session.scalar(sa.text("SELECT EXISTS (SELECT FROM published_ground)")):
         more = session.scalar(sql("publish_sheets"))
-        session.execute(sa.text("SELECT pg_advisory_xact_lock(:kind, 0)"), {"kind": _LOCK})
+        locks.lock(session, locks.Kind.PUBLICATION)
         told = values | {"more": more, "valid_from": valid_from}
         stamp = session.scalar(sql("publish").bindparams(ended), told)
         session.execute(sql("publish_cells"), {"stamp": stamp})

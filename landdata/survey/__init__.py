@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from landdata.findings import Finding
+from landdata.reference import vn2000
 from landdata.settings import Settings
 from landdata.survey import archive, construction, crs_detection, reader
 from landdata.survey.interpretation import Clock, Options, Progress, Source, Stream
@@ -153,7 +154,7 @@ def inspect(
 
 def _open(path: Path, scratch: Path, settings: Settings, options: Options, clock: Clock) -> Stream:
     """Make a file safe, and open it: in blocks, but for what parcels must be made of first."""
-    crs_detection.check_storage(settings.srid)
+    vn2000.check_storage(settings.srid)
     clock.tell("unpack", 0.0)
     with clock.stage("unpack"):
         dataset = archive.unpack(path, scratch, settings, layer=options.get("layer"))
@@ -188,7 +189,7 @@ def _points(made: Stream, target: int) -> SurveyPoints | None:
         return None
     assert source is not None  # no refusal without a code
     measured = np.column_stack([found["east"].to_numpy(), found["north"].to_numpy()])
-    stored = np.column_stack(crs_detection.transformer(source, target).transform(*measured.T))
+    stored = np.column_stack(vn2000.transformer(source, target).transform(*measured.T))
     there = crs_detection.on_globe(stored) & crs_detection.on_globe(
         measured
     )  # a parcel of another has no shape

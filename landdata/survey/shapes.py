@@ -9,6 +9,7 @@ import shapely
 from numpy.typing import NDArray
 
 from landdata.findings import Finding
+from landdata.reference import vn2000
 from landdata.survey import crs_detection, formats, shapefile
 from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block
@@ -62,7 +63,7 @@ class Shapes:
         if source == target:
             moved = np.round(self.coordinates, DIGITS)
         else:
-            transformer = crs_detection.transformer(source, target)
+            transformer = vn2000.transformer(source, target)
             x, y = transformer.transform(self.coordinates[:, 0], self.coordinates[:, 1])
             moved = np.round(np.column_stack([x, y]), DIGITS)
         there = crs_detection.on_globe(moved) & crs_detection.on_globe(self.coordinates)
@@ -74,7 +75,7 @@ class Shapes:
             self._lose(lost, "outside")
             moved = moved[~lost[owner]]
             self.coordinates = self.coordinates[~lost[owner]]
-        unit = crs_detection.unit(source)
+        unit = vn2000.metres_per_unit(source)
         measured = None if unit is None else _areas(self.geometry) * unit**2
         geometry = self.geometry
         if not np.array_equal(moved, self.coordinates):  # most are on the grid, in its system

@@ -5,7 +5,7 @@ from alembic import context, op
 from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql
 
-from landdata.survey.crs_detection import check_storage
+from landdata.reference.vn2000 import check_storage
 
 revision = "0001"
 down_revision = None

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import context, op
 
-from landdata.survey.crs_detection import height_plane
+from landdata.reference.vn2000 import height_plane
 
 revision = "0006"
 down_revision = "0005"

@@ -2,7 +2,7 @@
 
 from alembic import context, op
 
-from landdata.survey.crs_detection import height_plane
+from landdata.reference.vn2000 import height_plane
 
 revision = "0009"
 down_revision = "0008"

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking, lifecycle, queries, receiving
 from landdata.errors import BadRequest, BadSurvey, Conflict
 from landdata.settings import Settings
 from landdata.store import communes, database
@@ -36,13 +36,13 @@ class Office:
 
     def send(self, path: Path, *, by: str = "surveyor", corrects: int | None = None) -> int:
         with database.session(self.engine) as session:
-            return lifecycle.take(
+            return checking.receive_and_check(
                 session, self.settings, path, commune=COMMUNE, by=by, corrects=corrects
             ).id
 
     def receive(self, path: Path, code: str = COMMUNE, **more: Any) -> int:
         with database.session(self.engine) as session:
-            return lifecycle.receive(
+            return receiving.receive(
                 session, self.settings, path, commune=code, by="surveyor", **more
             )[0].id
 
@@ -52,15 +52,15 @@ class Office:
 
     def check(self, number: int) -> None:
         with database.session(self.engine) as session:
-            lifecycle.check(session, self.settings, number)
+            checking.check(session, self.settings, number)
 
     def accept(self, number: int) -> dict[str, Any]:
         with database.session(self.engine) as session:
-            return lifecycle.accept(session, self.settings, number, by="officer")
+            return acceptance.accept(session, self.settings, number, by="officer")
 
     def show(self, number: int) -> dict[str, Any]:
         with database.session(self.engine) as session:
-            return lifecycle.show(session, number)
+            return queries.show(session, number)
 
     def state(self, number: int) -> str:
         return str(self.show(number)["batch"]["state"])

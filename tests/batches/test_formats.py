@@ -13,12 +13,12 @@ from survey.test_formats import write
 from survey.test_linework import dxf, grid
 from survey.test_points import NAMED
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking, queries
 from landdata.batches.validation import ReadOptions
 from landdata.errors import BadSurvey
+from landdata.reference.vn2000 import transformer
 from landdata.store import communes, database
 from landdata.survey import profiles
-from landdata.survey.crs_detection import transformer
 
 COMMUNE = "99901"
 MENDED = ReadOptions(crs=9212, mend_text=True)
@@ -40,10 +40,10 @@ def commune(engine):
 
 def take(engine, settings, path, **options):
     with database.session(engine) as session:
-        batch = lifecycle.take(
+        batch = checking.receive_and_check(
             session, settings, path, commune=COMMUNE, by="surveyor", options=ReadOptions(**options)
         )
-        return lifecycle.accept(session, settings, batch.id, by="officer")
+        return acceptance.accept(session, settings, batch.id, by="officer")
 
 
 def official(engine):
@@ -62,7 +62,7 @@ def test_a_file_with_a_long_profile_is_one_batch(engine, settings, tmp_path):
     assert take(engine, settings, path, profile=said)["accepted"] == 3
     assert take(engine, settings, path)["duplicate"] == 3
     with database.session(engine) as session:
-        assert len(lifecycle.everything(session)) == 2
+        assert len(queries.list_all(session)) == 2
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".gml"])
@@ -122,7 +122,7 @@ def test_a_value_beyond_reason_breaks_no_batch(engine, settings, tmp_path, field
     summary = take(engine, settings, path)
     assert (summary["read"], summary["accepted"]) == (3, 3)
     with database.session(engine) as session:
-        assert [each["rule"] for each in lifecycle.show(session, 1)["findings"]] == findings
+        assert [each["rule"] for each in queries.show(session, 1)["findings"]] == findings
 
 
 def test_survey_points_are_kept_with_the_batch(engine, settings, tmp_path):
@@ -131,13 +131,15 @@ def test_survey_points_are_kept_with_the_batch(engine, settings, tmp_path):
     summary = take(engine, settings, path, crs=9212)
     assert (summary["read"], summary["accepted"], summary["points"]) == (2, 2, 6)
     with database.session(engine) as session:
-        found = lifecycle.points(session, 1)
+        found = queries.survey_points(session, 1)
         shared = [each for each in found if each["rows"] == [0, 1]]
         assert [each["name"] for each in shared] == ["M2", "M3"]
         assert shared[0]["parcels"] == [f"{COMMUNE}/25/1", f"{COMMUNE}/25/2"]
         assert [shared[0]["y_east"], shared[0]["x_north"]] == shared[0]["point"]
         assert (shared[0]["srid"], shared[0]["line"]) == (9212, 3)
     with database.session(engine) as session:  # checked again, they are there once
-        other = lifecycle.take(session, settings, path, commune=COMMUNE, by="b", options=MENDED)
-        lifecycle.check(session, settings, other.id)
-        assert len(lifecycle.points(session, other.id)) == 6
+        other = checking.receive_and_check(
+            session, settings, path, commune=COMMUNE, by="b", options=MENDED
+        )
+        checking.check(session, settings, other.id)
+        assert len(queries.survey_points(session, other.id)) == 6

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from shapely.geometry.base import BaseGeometry
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle, source_files
+from landdata.batches import acceptance, checking, lifecycle, queries, receiving, source_files
 from landdata.batches.validation import ReadOptions
 from landdata.batches.validation import check as check_file
 from landdata.errors import BadRequest, BadSurvey, Conflict, NotFound
@@ -37,18 +37,18 @@ def commune(engine: sa.Engine) -> None:
 
 def receive(engine: sa.Engine, settings: Settings, path: Path, code: str = COMMUNE) -> int:
     with database.session(engine) as session:
-        return lifecycle.receive(session, settings, path, commune=code, by="surveyor")[0].id
+        return receiving.receive(session, settings, path, commune=code, by="surveyor")[0].id
 
 
 def check(engine: sa.Engine, settings: Settings, number: int) -> dict[str, Any]:
     with database.session(engine) as session:
-        lifecycle.check(session, settings, number)
-        return lifecycle.show(session, number)
+        checking.check(session, settings, number)
+        return queries.show(session, number)
 
 
 def accept(engine: sa.Engine, settings: Settings, number: int, **options: Any) -> dict[str, Any]:
     with database.session(engine) as session:
-        return lifecycle.accept(session, settings, number, by="officer", **options)
+        return acceptance.accept(session, settings, number, by="officer", **options)
 
 
 def submit(
@@ -81,7 +81,7 @@ def test_a_clean_batch_becomes_official(
     assert (summary["read"], summary["accepted"]) == (5, 5)
     with database.session(engine) as session:
         state = parcels.resolve(session, f"{COMMUNE}/1/3")
-        assert lifecycle.show(session, number)["batch"]["decided_by"] == "officer"
+        assert queries.show(session, number)["batch"]["decided_by"] == "officer"
     assert state.geometry.equals_exact(plot(3, 0), 0.0005) or state.geometry.equals(plot(3, 0))
     assert (state.area, state.version, state.label) == (400.0, 1, "3/400.0 CLN")
     assert state.id.version == 7
@@ -100,8 +100,10 @@ def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
             assert submit(engine, settings, path)["accepted"] == 4
         else:
             with database.session(engine) as session:
-                taken = lifecycle.take(session, settings, path, commune=COMMUNE, by="surveyor")
-                assert lifecycle.accept(session, settings, taken.id, by="x")["accepted"] == 4
+                taken = checking.receive_and_check(
+                    session, settings, path, commune=COMMUNE, by="surveyor"
+                )
+                assert acceptance.accept(session, settings, taken.id, by="x")["accepted"] == 4
     states = """
         SELECT v.batch_id, v.batch_row, v.version, h.name, v.feature = parcel_feature(
           v.parcel_id, v.version, v.valid_from, v.valid_to, v.commune, v.sheet, v.number, v.scale,
@@ -161,8 +163,8 @@ def test_what_changes_is_the_same_whether_it_was_foreseen_beside_or_found_afterw
         path = write(tmp_path / f"{turn}.zip", rows)
         submit(engine, settings, path)
         with database.session(others) as session:
-            taken = lifecycle.take(session, other, path, commune=COMMUNE, by="surveyor")
-            lifecycle.accept(session, other, taken.id, by="x")
+            taken = checking.receive_and_check(session, other, path, commune=COMMUNE, by="surveyor")
+            acceptance.accept(session, other, taken.id, by="x")
         with engine.connect() as beside, others.connect() as afterwards:
             found = beside.execute(sa.text(changed)).one()
             assert found == afterwards.execute(sa.text(changed)).one()
@@ -353,11 +355,11 @@ def test_nothing_is_stored_of_what_is_refused(
     bad = tmp_path / "bad.zip"
     bad.write_bytes(b"PK\x03\x04 and then nothing")
     with pytest.raises(BadSurvey), database.session(engine) as session:
-        lifecycle.take(session, settings, bad, commune=COMMUNE, by="surveyor")
+        checking.receive_and_check(session, settings, bad, commune=COMMUNE, by="surveyor")
     assert count(engine, "batches") == 0
     assert not list(settings.home.rglob("*.zip"))
     with database.session(engine) as session, pytest.raises(NotFound, match="no batch 7"):
-        lifecycle.show(session, 7)
+        queries.show(session, 7)
 
 
 def staged(engine: sa.Engine) -> list[tuple[Any, ...]]:
@@ -416,7 +418,7 @@ def test_what_was_staged_of_a_file_that_is_refused_in_the_end_is_taken_out(
     monkeypatch.setattr(reader, "_account", lose)
     with database.session(engine) as session:  # which goes on, and is committed
         with pytest.raises(BadSurvey):
-            lifecycle.check(session, settings, number)
+            checking.check(session, settings, number)
         assert lifecycle.get(session, number).state == "checked"
     assert staged(engine) == before
 
@@ -442,7 +444,7 @@ def test_nothing_is_kept_of_a_check_that_is_broken_off(
 
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
     with pytest.raises(KeyboardInterrupt), database.session(engine) as session:
-        lifecycle.take(session, settings, path, commune=COMMUNE, by="x", progress=stop)
+        checking.receive_and_check(session, settings, path, commune=COMMUNE, by="x", progress=stop)
     assert not [each for each in settings.home.rglob("*") if each.is_file()]
     assert submit(engine, settings, path)["accepted"] == 1
 
@@ -452,11 +454,13 @@ def test_a_file_is_kept_for_whoever_receives_it_while_another_fails(
 ) -> None:
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
     with database.session(engine) as session:
-        ours, new = lifecycle.receive(session, settings, path, commune=COMMUNE, by="us")
+        ours, new = receiving.receive(session, settings, path, commune=COMMUNE, by="us")
         assert new
         degrees = ReadOptions(crs=4326)
         with pytest.raises(BadSurvey), database.session(engine) as other:
-            lifecycle.take(other, settings, path, commune=COMMUNE, by="them", options=degrees)
+            checking.receive_and_check(
+                other, settings, path, commune=COMMUNE, by="them", options=degrees
+            )
     assert check(engine, settings, ours.id)["summary"]["acceptable"] == 1
 
 
@@ -471,6 +475,7 @@ def test_a_file_whose_name_is_no_unicode_is_received(
     assert check_file(named, settings, commune=COMMUNE).summary["source"] == "b�n.zip"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codes", [(COMMUNE, COMMUNE), (COMMUNE, "99902")])
 def test_two_writers_at_once_never_store_an_overlap(
     engine: sa.Engine, settings: Settings, tmp_path: Path, codes: tuple[str, str]

@@ -25,9 +25,9 @@ import sqlalchemy as sa
 from support.surveys import parcel, plot, write
 
 from landdata.cli import cli, main
+from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.store import communes, database
-from landdata.survey.crs_detection import transformer
 
 SAMPLES = Path(__file__).parents[2] / "sample_parcels"
 MERGER = dt.date(2025, 7, 1)
@@ -389,6 +389,7 @@ def test_a_remembered_profile_is_used_and_told(
 # -- real files ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_real_commune_and_its_legacy_twin_are_one(
     landdata: Callable[..., Result],
     make_store: Callable[..., Settings],
@@ -434,6 +435,7 @@ def test_a_real_commune_and_its_legacy_twin_are_one(
     assert (last["accepted"], last["duplicate"]) == (0, first["accepted"])
 
 
+@pytest.mark.slow
 def test_a_foreign_file_is_understood_and_belongs_to_its_own_deployment(
     landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, shared: Path
 ) -> None:
@@ -474,6 +476,7 @@ def test_a_batch_is_queued_looked_at_and_taken_back(
     assert "against batch 1: 1 added, 0 changed, 0 gone, 1 the same" in told.out
 
 
+@pytest.mark.slow
 def test_a_check_that_takes_too_long_ends_with_one_sentence(tmp_path: Path) -> None:
     """Four hundred parcels of a millimetre, each amid all others, would take half a minute."""
     crumbs = [

@@ -133,6 +133,7 @@ def test_the_log_holds_no_values(shared: Cluster) -> None:
     assert "Nguy" not in shared.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_kill_9_of_the_postmaster_loses_nothing(home: Path) -> None:
     cluster = Cluster(home)
     cluster.up()
@@ -170,7 +171,7 @@ def test_a_stale_pid_that_another_process_has_is_no_hindrance(home: Path) -> Non
 
 def test_two_processes_at_once_start_one_cluster(home: Path) -> None:
     code = (
-        "import sys; from landdata.cluster import Cluster;"
+        "import sys; from landdata.embedded.cluster import Cluster;"
         "c = Cluster(sys.argv[1], fast=True); print(c.up(), c.status().pid)"
     )
     starts = [
@@ -196,8 +197,12 @@ def test_what_a_killed_initdb_left_is_made_anew(home: Path) -> None:
     assert ask(cluster, "SELECT 1") == "1"
 
 
+@pytest.mark.slow
 def test_a_kill_in_the_middle_of_making_leaves_the_next_start_whole(home: Path) -> None:
-    code = "import sys; from landdata.cluster import Cluster; Cluster(sys.argv[1], fast=True).up()"
+    code = (
+        "import sys; from landdata.embedded.cluster import Cluster;"
+        "Cluster(sys.argv[1], fast=True).up()"
+    )
     with subprocess.Popen([sys.executable, "-c", code, str(home)]) as process:
         while not list(home.glob("postgres.new-*")) and process.poll() is None:
             time.sleep(0.005)
@@ -215,6 +220,7 @@ def test_files_of_somebody_else_are_not_touched(home: Path) -> None:
     assert (home / "postgres" / "thesis.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["n" * 120, "a,b", "it's mine", "tỉnh Bình Định", "a:5432"])
 def test_any_folder_name_will_do(home: Path, name: str) -> None:
     cluster = Cluster(home.parent / name, fast=True)

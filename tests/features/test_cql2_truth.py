@@ -407,6 +407,7 @@ def filters(random_of, depth=0):
     return make(random_of)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
 def test_a_filter_chooses_what_plain_python_chooses(known, seed):
     client, made = known

@@ -12,9 +12,9 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from support import served, stored, surveys
 
-from landdata.batches import lifecycle
-from landdata.features import collections, crs
-from landdata.features import query as queries
+from landdata.batches import acceptance, checking
+from landdata.features import collections, crs, sql
+from landdata.features.query import Query
 from landdata.store import database
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -24,13 +24,13 @@ def both(engine, settings):
     """Each state's feature as it is stored and as it is rendered, by version and number."""
     of = collections.collections(settings)["parcels"]
     assert of.feature == "feature"
-    query = queries.Query(
+    query = Query(
         collection=of,
-        crs=crs.offered(settings.srid)[crs.CRS84],
+        crs=crs.supported(settings.srid)[crs.CRS84],
         storage=settings.srid,
         properties=of.properties,  # a selection is always rendered
     )
-    rendered = queries.page_statement(query)[0].partition(" AS after_key")[0].rpartition(",")[0]
+    rendered = sql.page_statement(query)[0].partition(" AS after_key")[0].rpartition(",")[0]
     assert "ST_AsGeoJSON" in rendered
     with engine.connect() as connection:
         connection.execute(sa.text("SET timezone = 'UTC'"))
@@ -74,8 +74,10 @@ def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path)
         rows = [surveys.parcel(n, surveys.plot(n, shift)) for n in range(1, 4)]
         survey = surveys.write(tmp_path / f"{name}.zip", rows)
         with database.session(engine) as session:
-            batch = lifecycle.take(session, settings, survey, commune="99901", by="surveyor")
-            lifecycle.accept(session, settings, batch.id, by="officer")
+            batch = checking.receive_and_check(
+                session, settings, survey, commune="99901", by="surveyor"
+            )
+            acceptance.accept(session, settings, batch.id, by="officer")
     pairs = both(engine, settings)
     assert len(pairs) == 6
     for rendered, ready in pairs:

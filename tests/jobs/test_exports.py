@@ -64,7 +64,7 @@ def makers(settings):
     found = []
     for place in Path("/proc").glob("[0-9]*"):
         try:
-            if b"ogc.export_jobs" not in (place / "cmdline").read_bytes():
+            if b"landdata.jobs.exports" not in (place / "cmdline").read_bytes():
                 continue
             opened = [*(place / "fd").iterdir()]
         except OSError:
@@ -279,14 +279,17 @@ _SERVER = """
 import sys, time
 import sqlalchemy as sa
 from landdata.settings import Settings
-from ogc import config, export_jobs
+from landdata.features import collections
+from landdata.jobs import exports
 settings = Settings.model_validate_json(sys.argv[1])
-jobs = export_jobs.Jobs(settings, sa.make_url(settings.database_url))
-print(jobs.ask(config.collections(settings)["parcels"], "gpkg", [("f", "gpkg")], 1), flush=True)
+jobs = exports.Jobs(settings, sa.make_url(settings.database_url))
+parcels = collections.collections(settings)["parcels"]
+print(jobs.ask(parcels, "gpkg", [("f", "gpkg")], 1), flush=True)
 time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_again(
     client, settings, held
 ):

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, lifecycle, queries
 from landdata.errors import Conflict, NotFound
 from landdata.jobs import queue
 from landdata.settings import Settings
@@ -29,7 +29,7 @@ from portal.app import create_app
 COMMUNE = "99901"
 PROGRAM = """
 import json, sys
-from landdata.jobs import worker
+from landdata.jobs.queue import worker
 from landdata.settings import Settings
 given = json.loads(sys.argv[1])
 worker(Settings(**given.pop("settings")), say=lambda text: print(text, flush=True), **given)
@@ -147,10 +147,10 @@ def test_a_submitted_file_is_checked_by_a_worker(
         process.terminate()
         assert process.wait(20) == 0
     with database.session(engine) as session:
-        refusal = lifecycle.show(session, unreadable)["batch"]["refusal"]
+        refusal = queries.show(session, unreadable)["batch"]["refusal"]
         assert ".dbf" in refusal["message"]
         assert refusal["hint"]
-        assert lifecycle.accept(session, settings, number, by="officer")["accepted"] == 12
+        assert acceptance.accept(session, settings, number, by="officer")["accepted"] == 12
     assert queued(engine) == 0
     assert submit(path) == number  # decided: nothing to do
     assert queued(engine) == 0
@@ -178,6 +178,7 @@ def test_a_batch_that_waits_is_taken_out_of_the_queue(
         queue.stop(engine, 99)
 
 
+@pytest.mark.slow
 def test_a_check_is_stopped_and_leaves_nothing(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -192,7 +193,7 @@ def test_a_check_is_stopped_and_leaves_nothing(
                 database.session(engine) as session,
                 pytest.raises(Conflict, match="not been checked"),
             ):
-                lifecycle.accept(session, settings, number, by="officer")
+                acceptance.accept(session, settings, number, by="officer")
             assert not children(process)
         assert progress(engine, number)["state"] == "received"
         assert not list((settings.home / "scratch").iterdir())
@@ -200,6 +201,7 @@ def test_a_check_is_stopped_and_leaves_nothing(
             assert connection.scalar(sa.text("SELECT count(*) FROM staged_parcels")) == 0
 
 
+@pytest.mark.slow
 def test_a_check_that_takes_too_long_is_refused(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -209,6 +211,7 @@ def test_a_check_that_takes_too_long_is_refused(
         assert wait(engine, number, in_state("refused"))["refused"] == "too-slow"
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_puts_its_work_back(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
@@ -223,6 +226,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_work_back(
         wait(engine, number, in_state("checked"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "child"])
 def test_what_is_killed_is_taken_up_again(
     engine: sa.Engine,

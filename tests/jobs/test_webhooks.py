@@ -27,7 +27,7 @@ from sqlalchemy.orm import Session
 from support import served, stored
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking
 from landdata.cli import cli
 from landdata.errors import BadRequest, NotFound
 from landdata.jobs import webhooks
@@ -148,9 +148,11 @@ def test_what_is_told_leads_to_the_changes(
     for name, rows in (("a", first), ("b", second)):
         with database.session(engine) as session:
             path = write(tmp_path / f"{name}.zip", rows)
-            made = lifecycle.take(session, settings, path, commune="99901", by="surveyor")
+            made = checking.receive_and_check(
+                session, settings, path, commune="99901", by="surveyor"
+            )
         with database.session(engine) as session:
-            lifecycle.accept(session, settings, made.id, by="officer")
+            acceptance.accept(session, settings, made.id, by="officer")
     with database.session(engine) as session:
         after = publications.last_version(session)
         ended = sa.text(
@@ -315,6 +317,7 @@ def test_two_workers_do_not_tell_one_receiver_at_once(
     assert receiver.told == [1]
 
 
+@pytest.mark.slow
 def test_a_worker_tells_who_is_there_while_others_hang(
     engine: sa.Engine, settings: Settings, receiver: Receiver, batch: int
 ) -> None:
@@ -341,6 +344,7 @@ def test_a_worker_tells_who_is_there_while_others_hang(
         verify(headers, body)
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_was_telling_is_told_by_the_next(
     engine: sa.Engine, settings: Settings, receiver: Receiver, batch: int
 ) -> None:

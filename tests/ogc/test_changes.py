@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from support import served, stored
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking
 from landdata.store import database, publications
 
 CHANGES = "/ogc/collections/parcels/changes"
@@ -127,6 +127,7 @@ def test_who_takes_numbers_first_and_commits_last_is_not_missed(client, engine, 
     assert short(changes) == [("created", "1", 1)]
 
 
+@pytest.mark.slow
 def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
     client, engine, settings, towns, tmp_path
 ):
@@ -138,12 +139,12 @@ def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
         ]
         with database.session(engine) as session:
             path = write(tmp_path / f"{n}.zip", rows)
-            batch = lifecycle.take(session, settings, path, commune=code, by="surveyor")
+            batch = checking.receive_and_check(session, settings, path, commune=code, by="surveyor")
             made.append(batch.id)
 
     def accept(number):
         with database.session(engine) as session:
-            lifecycle.accept(session, settings, number, by="officer")
+            acceptance.accept(session, settings, number, by="officer")
             time.sleep(0.02 * (number % 3))  # the commit comes when it comes
 
     found, token = [], None

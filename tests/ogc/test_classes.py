@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 from support import mvt, served, stored
 
-from landdata.features import collections as config
+from ogc.conformance import CONFORMANCE
 
 PARCELS = "/ogc/collections/parcels"
 RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
@@ -521,7 +521,7 @@ PROBES = {
 
 def test_what_is_claimed_is_what_is_probed(client):
     claimed = told(client, "/ogc/conformance")["conformsTo"]
-    assert claimed == list(config.CONFORMANCE)
+    assert claimed == list(CONFORMANCE)
     assert set(claimed) == {f"http://www.opengis.net/spec/{each}" for each in PROBES}
 
 

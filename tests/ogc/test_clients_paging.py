@@ -36,6 +36,7 @@ def world(make_store: Any) -> Iterator[Any]:
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [each for each in clients.CLIENTS if each != "qgis"])
 def test_a_client_meets_each_parcel_once_while_a_batch_is_accepted(world: Any, name: str) -> None:
     assert clients.missing(name) is None

@@ -18,11 +18,10 @@ from openapi_spec_validator import OpenAPIV30SpecValidator
 from support import mvt, served, stored
 
 from landdata.errors import BadRequest
-from landdata.features import extents, parameters
-from landdata.features import query as queries
+from landdata.features import extents, parameters, sql
 from landdata.features.exports import formats
+from landdata.reference.vn2000 import transformer
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 
 FILE = """
 [zones]
@@ -378,7 +377,7 @@ def test_a_file_that_is_not_there_is_told(store, tmp_path):
 def test_a_box_uses_the_index_of_the_table(client, store, engine):
     of = client.collections()["zones"]
     box = ("bbox", "548150,1281000,548250,1281010"), ("bbox-crs", "EPSG:9212")
-    statement, bound = queries.page_statement(parameters.read_query(of, box, 9212))
+    statement, bound = sql.page_statement(parameters.read_query(of, box, 9212))
     with engine.connect() as connection:
         connection.exec_driver_sql("SET enable_seqscan = off; SET enable_indexscan = off")
         cursor = connection.connection.cursor()
@@ -393,7 +392,7 @@ def test_a_box_uses_the_index_of_the_table(client, store, engine):
                 connection.commit()
                 store.collections.write_text(FILE + "\n", "utf-8")
                 of = client.collections()["zones"]
-                statement, bound = queries.page_statement(parameters.read_query(of, box, 9212))
+                statement, bound = sql.page_statement(parameters.read_query(of, box, 9212))
         cursor.execute('ALTER TABLE planning.zones ALTER "hình" DROP NOT NULL')
         connection.commit()
 

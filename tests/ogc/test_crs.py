@@ -16,8 +16,8 @@ from support import served, stored
 
 from landdata.errors import BadRequest
 from landdata.features import crs
+from landdata.reference.vn2000 import ZONES, transformer
 from landdata.store import database
-from landdata.survey.crs_detection import ZONES, transformer
 
 ITEMS = "/ogc/collections/parcels/items"
 #: Longitude and latitude (WGS 84) of a grid over Đồng Nai; (106.82, 10.95) is in Biên Hòa, south
@@ -58,7 +58,7 @@ def read(client, uri):
 def test_every_offered_crs_agrees_with_pyproj_and_leads_back(grid):
     storage, rings, client = grid
     told = client.get("/ogc/collections/parcels").json
-    offered = crs.offered(storage)
+    offered = crs.supported(storage)
     assert told["crs"] == list(offered)
     assert told["storageCrs"] == f"{crs.EPSG}{storage}"
     assert len(offered) == 1 + 3 + 20  # CRS84, 4326, 3857, 4756 and twenty zones
@@ -90,8 +90,8 @@ def test_what_is_read_anywhere_in_vietnam_leads_back_to_a_tenth_of_a_millimetre(
     there = np.round(chance.uniform((150_000, 900_000), (850_000, 2_650_000), (200, 2)), 3)
     points = "unnest(%(x)s::float8[], %(y)s::float8[]) WITH ORDINALITY AS p (x, y, n)"
     for uri in (crs.CRS84, f"{crs.EPSG}4326", f"{crs.EPSG}3857", f"{crs.EPSG}4756"):
-        target = crs.offered(storage)[uri]
-        moved = crs.outgoing("geom", storage, target)
+        target = crs.supported(storage)[uri]
+        moved = crs.output_sql("geom", storage, target)
         statement = (
             f"SELECT ST_AsGeoJSON({moved}, {target.digits}) FROM"
             f" (SELECT ST_SetSRID(ST_MakePoint(x, y), {storage}) AS geom FROM {points}"
@@ -110,10 +110,10 @@ def test_what_is_read_anywhere_in_vietnam_leads_back_to_a_tenth_of_a_millimetre(
 
 def test_a_vertex_that_two_parcels_share_stays_one(engine):
     there = np.random.default_rng(7).uniform((520_000, 1.2e6), (610_000, 1.3e6), (5000, 2)).round(3)
-    wgs84 = crs.offered(9212)[crs.CRS84]
+    wgs84 = crs.supported(9212)[crs.CRS84]
     read = []
     for far in (0, 30_000):  # the same vertex in parcels of other extents
-        moved = crs.outgoing("geom", 9212, wgs84)
+        moved = crs.output_sql("geom", 9212, wgs84)
         statement = (
             f"SELECT ST_AsGeoJSON({moved}, {wgs84.digits}) FROM (SELECT n, ST_SetSRID(ST_MakeLine("
             "ST_MakePoint(x, y), ST_MakePoint(x - %(far)s, y - %(far)s)), 9212) AS geom"
@@ -129,7 +129,7 @@ def test_a_vertex_that_two_parcels_share_stays_one(engine):
 
 def test_only_geographic_systems_of_epsg_put_latitude_first(grid):
     storage, _, client = grid
-    flipped = {u for u, known in crs.offered(storage).items() if known.north_first}
+    flipped = {u for u, known in crs.supported(storage).items() if known.north_first}
     assert flipped == {f"{crs.EPSG}4326", f"{crs.EPSG}4756"}
     assert (read(client, f"{crs.EPSG}4326")[..., 0] < 13).all()
     assert (read(client, crs.CRS84)[..., 0] > 106).all()
@@ -140,7 +140,7 @@ def test_a_box_in_any_crs_is_that_box_on_the_ground(grid, name):
     """The box of one square's own corners, in the asked CRS, finds it; moved away it does not."""
     storage, _, client = grid
     uri = crs.CRS84 if name == "CRS84" else f"{crs.EPSG}{name}"
-    known = crs.offered(storage)[uri]
+    known = crs.supported(storage)[uri]
     step = np.array([1e-8, 1e-8]) if known.geographic else np.array([0.002, 0.002])
     rings = read(client, uri)
     for number in (0, 6, 19):
@@ -200,7 +200,7 @@ def test_a_box_elsewhere_holds_nothing(grid, box):
 
 
 def test_a_crs_is_named_in_any_of_the_usual_ways():
-    wanted = crs.offered(9212)[f"{crs.EPSG}9212"]
+    wanted = crs.supported(9212)[f"{crs.EPSG}9212"]
     for text in (
         wanted.uri,
         wanted.uri.replace("http:", "https:"),
@@ -208,11 +208,11 @@ def test_a_crs_is_named_in_any_of_the_usual_ways():
         "EPSG:9212",
         "urn:ogc:def:crs:EPSG::9212",
     ):
-        assert crs.named(text, 9212, "crs") == wanted
-    assert crs.named("[OGC:CRS84]", 9212, "crs").uri == crs.CRS84
+        assert crs.parse(text, 9212, "crs") == wanted
+    assert crs.parse("[OGC:CRS84]", 9212, "crs").uri == crs.CRS84
     for text in ("EPSG:32648", "9212", "EPSG:", "x" * 5000):
         with pytest.raises(BadRequest, match="crs names"):
-            crs.named(text, 9212, "crs")
+            crs.parse(text, 9212, "crs")
 
 
 def test_a_deployment_elsewhere_has_its_own_systems(make_store):
@@ -247,8 +247,8 @@ def test_the_extent_encloses_every_vertex_closely(grid):
 
 def test_no_statement_transforms_by_text(settings, engine):
     """ST_Transform costs 10 ms a row with a CRS as text; only integer codes are written."""
-    for known in crs.offered(9212).values():
-        statement = crs.outgoing("geom", 9212, known)
+    for known in crs.supported(9212).values():
+        statement = crs.output_sql("geom", 9212, known)
         with engine.connect() as connection:
             connection.execute(
                 sa.text(f"SELECT {statement} FROM parcel_versions")  # one that PostGIS takes
@@ -263,11 +263,11 @@ numbers = st.floats(-1e9, 1e9) | st.floats(-200, 200)
 @tuned(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
     st.tuples(numbers, numbers, numbers, numbers),
-    st.sampled_from(list(crs.offered(9212).values())),
+    st.sampled_from(list(crs.supported(9212).values())),
 )
 def test_any_box_is_a_valid_geometry_or_refused(box, known):
     try:
-        made = crs.box(",".join(map(repr, box)), known, 9212)
+        made = crs.bbox_polygon(",".join(map(repr, box)), known, 9212)
     except BadRequest:
         return
     assert shapely.is_valid(made)
@@ -280,14 +280,14 @@ def test_any_box_is_a_valid_geometry_or_refused(box, known):
     st.floats(8.0, 23.0),
     st.floats(1e-8, 0.006),
     st.floats(1e-8, 0.006),
-    st.sampled_from([each for each in crs.offered(9212).values() if each.geographic]),
+    st.sampled_from([each for each in crs.supported(9212).values() if each.geographic]),
 )
 def test_a_small_box_has_the_ground_of_any_other(west, south, wide, high, known):
     numbers = [west, south, west + wide, south + high]
     if known.north_first:
         numbers = [south, west, south + high, west + wide]
     text = ",".join(map(repr, numbers))
-    ground, wanted = crs.area(text, known, 9212), crs.box(text, known, 9212)
+    ground, wanted = crs.parse_bbox(text, known, 9212), crs.bbox_polygon(text, known, 9212)
     assert shapely.hausdorff_distance(shapely.from_wkb(ground.ewkb), wanted) < 0.001
     assert shapely.get_srid(shapely.from_wkb(ground.ewkb)) == 9212
     assert np.abs(np.subtract(ground.bounds, wanted.bounds)).max() < 0.001
@@ -300,8 +300,8 @@ def test_a_box_in_the_storage_crs_or_of_web_mercator_or_nowhere_has_its_ground()
         (3857, "11868000,1298000,11868100,1298100"),
         (9209, "5e5,1e6,5.1e5,1.1e6"),
     ):
-        known = crs.offered(9212)[f"{crs.EPSG}{code}"]
-        ground, wanted = crs.area(text, known, 9212), crs.box(text, known, 9212)
+        known = crs.supported(9212)[f"{crs.EPSG}{code}"]
+        ground, wanted = crs.parse_bbox(text, known, 9212), crs.bbox_polygon(text, known, 9212)
         assert shapely.hausdorff_distance(shapely.from_wkb(ground.ewkb), wanted) < 0.001
-        assert not ground.empty
-    assert crs.area("-100,0,-99,1", crs.offered(9212)[crs.CRS84], 9212).empty
+        assert not ground.is_empty
+    assert crs.parse_bbox("-100,0,-99,1", crs.supported(9212)[crs.CRS84], 9212).is_empty

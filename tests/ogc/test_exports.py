@@ -25,9 +25,9 @@ from support import served, stored
 from landdata.cli import cli
 from landdata.errors import NotFound
 from landdata.features.exports import formats, stream
+from landdata.reference.vn2000 import transformer
 from landdata.store import database
 from landdata.store.read_connections import fetch_rows
-from landdata.survey.crs_detection import transformer
 
 EXPORT = "/ogc/collections/parcels/export"
 OWN = "http://www.opengis.net/def/crs/EPSG/0/9212"
@@ -138,6 +138,7 @@ def test_gdal_reads_every_parcel_as_it_is(still, tmp_path, name):
         assert "VN-2000" in told["crs"] or "9212" in told["crs"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["geojson", "geojsonl", "csv", "gpkg", "fgb", "shp"])
 @pytest.mark.parametrize("code", [4326, 4756])
 def test_longitude_comes_first_whatever_the_system_says(still, tmp_path, name, code):
@@ -183,6 +184,7 @@ def test_times_are_as_fine_as_a_format_has_them(settings, engine):
         assert finer[:-3].encode() + b"Z" in export(client, f="gpkg", number="4").data
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
 def test_a_time_of_any_offset_is_that_time(still, tmp_path, name):
     """PostgreSQL reads no offset of 16 hours and more where a value stands in a statement."""
@@ -342,7 +344,7 @@ def service(client):
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
 def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
-    copy = formats.Source.copy
+    copy = formats.ExportReader.copy
     slow = "SELECT pg_sleep(60)::text FROM generate_series(1, 3)"
     started = threading.Event()
 
@@ -350,9 +352,9 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
         started.set()
         copy(self, slow, {}, options, sink)
 
-    monkeypatch.setattr(formats.Source, "copy", waits)
+    monkeypatch.setattr(formats.ExportReader, "copy", waits)
     began = time.monotonic()
-    source = formats.Source(service(still).url)
+    source = formats.ExportReader(service(still).url)
     stopping = threading.Timer(0.5, source.stop)
     stopping.start()
     with pytest.raises(formats.Unavailable):
@@ -361,19 +363,21 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
     assert started.is_set()
     assert time.monotonic() - began < 20
     monkeypatch.undo()
-    again = begun(formats.Source(service(still).url), query, "csv")
+    again = begun(formats.ExportReader(service(still).url), query, "csv")
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
 def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, monkeypatch):
-    copy = formats.Source.copy
+    copy = formats.ExportReader.copy
     # PostgreSQL sends full buffers: the second row pushes the first one out
     slow = (
         "SELECT repeat(row[1], 20000) || pg_sleep(row[2]::int)"
         " FROM (VALUES (ARRAY['a', '0']), (ARRAY['b', '1']), (ARRAY['c', '60'])) AS t (row)"
     )
-    monkeypatch.setattr(formats.Source, "copy", lambda self, *args: copy(self, slow, {}, *args[2:]))
-    made = begun(formats.Source(service(still).url), query, "geojsonl")
+    monkeypatch.setattr(
+        formats.ExportReader, "copy", lambda self, *args: copy(self, slow, {}, *args[2:])
+    )
+    made = begun(formats.ExportReader(service(still).url), query, "geojsonl")
     try:
         assert next(made.blocks()) == b"a" * 20000 + b"\n"
     finally:
@@ -385,9 +389,9 @@ def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
         while True:
             sink.write(b"x" * 100_000)
 
-    monkeypatch.setattr(formats.Source, "copy", endless)
+    monkeypatch.setattr(formats.ExportReader, "copy", endless)
     for _ in range(3):  # more than are made at once
-        source = formats.Source(service(still).url)
+        source = formats.ExportReader(service(still).url)
         blocks = begun(source, query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
@@ -407,7 +411,7 @@ def not_read(still, query, monkeypatch):
         monkeypatch.setattr(stream, name, value)
 
     def made():
-        of = begun(formats.Source(service(still).url), query, "geojson")
+        of = begun(formats.ExportReader(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
         while fetch_rows(service(still).url, reading, {}) != [(0,)]:
@@ -442,14 +446,14 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, 
         sink.write(b"half")
         raise formats.Unavailable("The database does not answer.")
 
-    monkeypatch.setattr(formats.Source, "copy", broken)
+    monkeypatch.setattr(formats.ExportReader, "copy", broken)
     with pytest.raises(formats.Unavailable):  # before its first byte or after it
-        list(begun(formats.Source(service(still).url), query, "geojsonl").blocks())
+        list(begun(formats.ExportReader(service(still).url), query, "geojsonl").blocks())
 
 
 def test_only_so_many_are_made_at_once(still, query):
     url = service(still).url
-    held = [begun(formats.Source(url), query, "csv") for _ in range(2)]
+    held = [begun(formats.ExportReader(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
     assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
     for each in held:

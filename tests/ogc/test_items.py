@@ -652,7 +652,7 @@ def test_a_box_has_what_intersects_it_and_no_other(client, engine):
             wide, high = (east - west) * shares[2], (north - south) * shares[3]
             text = f"{x:.8f},{y:.8f},{x + wide + 1e-6:.8f},{y + high + 1e-6:.8f}"
             found = client.get(f"{ITEMS}?limit=100&bbox={text}").json["features"]
-            area = crs.box(text, crs.offered(9212)[crs.CRS84], 9212)
+            area = crs.bbox_polygon(text, crs.supported(9212)[crs.CRS84], 9212)
             there = connection.execute(exact, {"area": shapely.to_wkb(area)}).scalars()
             assert sorted(each["id"] for each in found) == sorted(there), text
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from support import served, stored
 from support.surveys import parcel, plot, write
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking
 from landdata.store import database, publications
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -89,6 +89,7 @@ def test_communes_and_sheets_are_counted_each_time(client, engine):
     assert client.get(f"/ogc/collections/sheets/{asked}").json["numberMatched"] == 1
 
 
+@pytest.mark.slow
 def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
     client, engine, settings, towns, tmp_path
 ):
@@ -102,13 +103,15 @@ def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
         ]  # fmt: skip
         with database.session(engine) as session:
             path = write(tmp_path / f"{n}.zip", rows)
-            made = lifecycle.take(session, settings, path, commune=f"9990{town}", by="surveyor")
+            made = checking.receive_and_check(
+                session, settings, path, commune=f"9990{town}", by="surveyor"
+            )
             numbers.append(made.id)
     told, over = [], threading.Event()
 
     def accept(number):
         with database.session(engine) as session:
-            lifecycle.accept(session, settings, number, by="officer", reviewed=False)
+            acceptance.accept(session, settings, number, by="officer", reviewed=False)
             time.sleep(0.02 * (number % 3))
 
     def read():

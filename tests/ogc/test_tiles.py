@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from support import mvt, served, stored
 from support.surveys import parcel, plot, write
 
-from landdata.survey.crs_detection import transformer
+from landdata.reference.vn2000 import transformer
 
 OGC = "/ogc"
 WEB = f"{OGC}/collections/parcels/tiles/WebMercatorQuad"

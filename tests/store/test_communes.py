@@ -145,6 +145,7 @@ def test_a_commune_is_one_row_with_code_and_name(
         communes.import_file(session, settings, path, valid_from=MERGER)
 
 
+@pytest.mark.slow
 def test_a_province_of_real_communes(engine: sa.Engine, settings: Settings, shared: Path) -> None:
     with database.session(engine) as session:
         with pytest.raises(BadRequest, match="valid_from") as told:

@@ -130,25 +130,6 @@ def test_public_properties_are_the_promised_ones_and_name_no_person(engine, made
     assert "Chủ sử dụng" not in text
 
 
-def test_a_date_means_its_end_in_vietnam():
-    assert parcels.instant("2026-03-01") == dt.datetime(
-        2026, 3, 1, 16, 59, 59, 999999, tzinfo=dt.UTC
-    )
-    assert parcels.instant("2026-03-01T01:00:00Z") == stored.SECOND
-
-
-def test_the_day_begins_when_it_does_in_vietnam() -> None:
-    assert parcels.day(dt.datetime(2025, 6, 30, 16, 59, 59, tzinfo=dt.UTC)) == dt.date(2025, 6, 30)
-    assert parcels.day(dt.datetime(2025, 6, 30, 17, tzinfo=dt.UTC)) == dt.date(2025, 7, 1)
-    assert parcels.day() - dt.datetime.now(dt.UTC).date() in (dt.timedelta(0), dt.timedelta(1))
-
-
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-03-01T01:00:00", "1"])
-def test_a_time_that_is_none_is_refused(text):
-    with pytest.raises(BadRequest):
-        parcels.instant(text)
-
-
 def test_the_extent_is_that_of_current_parcels(engine, made):
     with database.session(engine) as session:
         x, y = stored.EAST, stored.NORTH

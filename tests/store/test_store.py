@@ -14,9 +14,9 @@ from support import stored
 
 from landdata.embedded.cluster import Cluster
 from landdata.errors import Conflict, Unavailable
+from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.store import database
-from landdata.survey.crs_detection import transformer
 
 SCHEMA = """
 SELECT 'column', table_name, column_name, data_type, udt_name, column_default, is_nullable

@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from landdata.batches import lifecycle
+from landdata.batches import acceptance, checking
 from landdata.settings import Settings
 from landdata.store import communes, database, publications
 from landdata.store.tables import Batch, Commune, Holder, ParcelVersion
@@ -30,9 +30,9 @@ def towns(engine: sa.Engine) -> None:
 def official(engine: sa.Engine, settings: Settings, path: Path, commune: str = "99901") -> None:
     """Make a survey file official, in two sessions, as an officer does."""
     with database.session(engine) as session:
-        batch = lifecycle.take(session, settings, path, commune=commune, by="surveyor")
+        batch = checking.receive_and_check(session, settings, path, commune=commune, by="surveyor")
     with database.session(engine) as session:
-        lifecycle.accept(session, settings, batch.id, by="officer")
+        acceptance.accept(session, settings, batch.id, by="officer")
 
 
 def square(column: int, row: int, width: float = 20, srid: int = 9212) -> str:

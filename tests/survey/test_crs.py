@@ -3,7 +3,8 @@ import pyproj
 import pytest
 
 from landdata.errors import BadRequest
-from landdata.survey import crs_detection
+from landdata.reference.vn2000 import ZONES, transformer
+from landdata.survey import crs_detection, declared_crs
 
 HOME = crs_detection.Bounds(550_000, 1_280_000, 556_000, 1_285_000)  # Bình Phước in EPSG:9212
 MERGED = crs_detection.Bounds(380_000, 1_280_000, 385_000, 1_285_000)  # there in EPSG:5899
@@ -26,25 +27,15 @@ def code(text, bounds, srid=9212, option=None):
 # -- what a .prj says
 
 
-@pytest.mark.parametrize("epsg", [*crs_detection.ZONES, 4756, 4326, 32648, 3740])
+@pytest.mark.parametrize("epsg", [*ZONES, 4756, 4326, 32648, 3740])
 @pytest.mark.parametrize("version", ["WKT1_ESRI", "WKT1_GDAL", "WKT2_2019"])
 def test_every_zone_in_every_wkt(epsg, version):
-    assert crs_detection.identify(wkt(epsg, version)) == epsg
-
-
-def test_zones_are_those_of_epsg():
-    for epsg, (meridian, scale) in crs_detection.ZONES.items():
-        known = pyproj.CRS.from_epsg(epsg)
-        values = {p.name: p.value for p in known.coordinate_operation.params}
-        assert values["Longitude of natural origin"] == pytest.approx(meridian, abs=1e-9)
-        assert values["Scale factor at natural origin"] == scale
-        assert values["False easting"] == 500_000
-        assert [a.direction for a in known.axis_info] == ["east", "north"]
+    assert declared_crs.identify(wkt(epsg, version)) == epsg
 
 
 def test_names_of_esri_and_mapinfo_and_a_bound_crs():
     esri = wkt(9212).replace(wkt(9212).split('"')[1], "VN_2000_TM-3_zone_106_15")
-    assert crs_detection.identify(esri) == 9212
+    assert declared_crs.identify(esri) == 9212
     mapinfo = (
         'PROJCS["unnamed",GEOGCS["unnamed",DATUM["unknown",'
         'SPHEROID["WGS 84",6378137,298.257223563],'
@@ -54,7 +45,7 @@ def test_names_of_esri_and_mapinfo_and_a_bound_crs():
         'PARAMETER["central_meridian",106.25],PARAMETER["scale_factor",0.9999],'
         'PARAMETER["false_easting",500000],PARAMETER["false_northing",0],UNIT["Meter",1]]'
     )
-    assert crs_detection.identify(mapinfo) == 9212
+    assert declared_crs.identify(mapinfo) == 9212
     assert code(mapinfo, HOME) == 9212
     utm = mapinfo.replace("106.25", "105").replace("0.9999]", "0.9996]")
     assert code(utm, UTM) == "crs-ambiguous-datum"
@@ -135,10 +126,10 @@ def test_outside_the_deployment():
 
 @pytest.mark.parametrize("stray", [1.1e8, -1.1e8, np.inf, np.nan])
 def test_a_coordinate_is_on_the_globe_by_both_of_its_numbers(stray):
-    told = crs_detection.on_globe(
+    near = crs_detection.on_globe(
         np.array([(1e8, -1e8), (stray, 0.0), (0.0, stray), (stray, stray)])
     )
-    assert told.tolist() == [True, False, False, False]
+    assert near.tolist() == [True, False, False, False]
 
 
 def test_stray_vertices_do_not_count():
@@ -156,7 +147,7 @@ def commune(bounds=HOME):
 
 
 def test_the_zone_of_a_neighbour():
-    x, y = crs_detection.transformer(9212, 9211).transform(*HOME.centre)
+    x, y = transformer(9212, 9211).transform(*HOME.centre)
     beside = crs_detection.Bounds(
         x - 2000, y - 2000, x + 2000, y + 2000
     )  # EPSG:9211 numbers of HOME
@@ -176,18 +167,18 @@ def test_the_zone_of_a_neighbour():
     assert crs_detection.choose(wkt(9212), HOME, 9212, None, commune())[1] is None
 
 
-@pytest.mark.parametrize("epsg", crs_detection.ZONES)
+@pytest.mark.parametrize("epsg", ZONES)
 def test_every_zone_is_told_by_the_commune(epsg):
     lon, lat = 106.7, 11.55
-    x, y = crs_detection.transformer(4756, epsg).transform(lon, lat)
+    x, y = transformer(4756, epsg).transform(lon, lat)
     survey = crs_detection.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
-    there = crs_detection.transformer(4756, 9212).transform(lon, lat)
+    there = transformer(4756, 9212).transform(lon, lat)
     box = (there[0] - 3000, there[1] - 3000, there[0] + 3000, there[1] + 3000)
     found = [c for c, reason in crs_detection.candidates(survey, 9212, box) if "commune" in reason]
     assert epsg in found
     assert crs_detection.choose(wkt(epsg), survey, 9212, None, box)[0].epsg == epsg
     # beside it fits at most the UTM or the 3° zone of the same meridian, 0.4 km away
-    assert {crs_detection.ZONES[c][0] for c in found} <= {crs_detection.ZONES[epsg][0]}
+    assert {ZONES[c][0] for c in found} <= {ZONES[epsg][0]}
 
 
 def test_another_commune():
@@ -197,7 +188,7 @@ def test_another_commune():
 
 
 def test_two_answers_that_fit_are_asked_for():
-    x, y = crs_detection.transformer(9212, 5897).transform(*HOME.centre)
+    x, y = transformer(9212, 5897).transform(*HOME.centre)
     survey = crs_detection.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
     choice, refusal = crs_detection.choose(None, survey, 9212, None, commune())
     assert refusal.code == "no-crs"
@@ -229,44 +220,3 @@ def test_each_refusal_names_the_likeliest_answer():
     utm = crs_detection.choose(wkt(32648), UTM, 9212)[1].hint
     assert "--crs 3405" in utm
     assert "--crs 32648" in utm
-
-
-# -- from one CRS to another
-
-
-def vietnam():
-    """Biên Hòa (in the box of operation 5194, but for its north) and Đồng Xoài, lon and lat."""
-    return [(106.82, 10.95), (106.90, 11.53), (106.9, 10.99), (107.0, 11.05)]
-
-
-@pytest.mark.parametrize("epsg", [*crs_detection.ZONES, 4756])
-def test_one_datum_operation_everywhere(epsg):
-    pinned = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::6960")
-    assert crs_detection._HELMERT in crs_detection.pipeline(epsg, 4326)
-    assert crs_detection._HELMERT in crs_detection.pipeline(4326, epsg)
-    for lon, lat in vietnam():
-        x, y = crs_detection.transformer(4756, epsg).transform(lon, lat)
-        there = crs_detection.transformer(epsg, 4326).transform(x, y)
-        expected = pinned.transform(lat, lon)[::-1]
-        assert there == pytest.approx(expected, abs=1e-9)
-        assert crs_detection.transformer(4326, epsg).transform(*there) == pytest.approx(
-            (x, y), abs=1e-3 if epsg != 4756 else 1e-9
-        )
-
-
-def test_the_other_operation_is_eight_tenths_of_a_metre_away():
-    other = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::5194")
-    lat, lon = other.transform(10.95, 106.82)
-    ours = crs_detection.transformer(4756, 4326).transform(106.82, 10.95)
-    distance = pyproj.Geod(ellps="WGS84").inv(lon, lat, *ours)[2]
-    assert 0.7 < distance < 0.9
-
-
-def test_zones_of_one_datum_need_no_datum_operation():
-    for target in (5899, 5897, 3405, 4756):
-        assert "helmert" not in crs_detection.pipeline(9212, target)
-    x, y = crs_detection.transformer(9212, 5899).transform(573_000.0, 1_275_000.0)
-    assert crs_detection.transformer(5899, 9212).transform(x, y) == pytest.approx(
-        (573_000, 1_275_000), abs=1e-6
-    )
-    assert crs_detection.transformer(9212, 9212).transform(1.0, 2.0) == (1.0, 2.0)

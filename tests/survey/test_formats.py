@@ -440,6 +440,7 @@ def test_unknown_engine(tmp_path):
         survey.read(write(tmp_path / "a.gpkg"), SETTINGS, engine="ogr2ogr")
 
 
+@pytest.mark.slow
 def test_samples_are_the_same_by_both_engines():
     for path in sorted((Path(__file__).parents[2] / "sample_parcels").glob("0*/*.zip")):
         one = survey.read(path, SETTINGS, engine="pyogrio")

@@ -216,6 +216,7 @@ def test_what_follows_a_damaged_pair_is_not_left_out(tmp_path, old, new):
     assert refused(path).code == "unreadable"
 
 
+@pytest.mark.slow
 def test_lines_that_cross_without_end_are_given_up(tmp_path):
     """Every line meets every other: a small file whose faces nobody can wait for."""
     rng = np.random.default_rng(3)

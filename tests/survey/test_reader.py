@@ -266,6 +266,7 @@ def test_the_child_knows_nothing_of_our_settings(tmp_path, monkeypatch):
 # -- real files
 
 
+@pytest.mark.slow
 def test_utf8_and_tcvn3_twins_are_one_survey(shared):
     # The UTF-8 file holds letters of TCVN3 that its twin can only have as what they mean.
     one = survey.read(shared / "phu_cat_vn.zip", SETTINGS, mend_text=True)

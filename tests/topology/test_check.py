@@ -443,6 +443,7 @@ def test_the_verdict_does_not_depend_on_the_reference_system_of_the_deployment(s
     assert verdicts[0] == verdicts[1] == verdicts[2]
 
 
+@pytest.mark.slow
 def test_verdicts_on_a_real_survey_differ_only_where_the_grid_decides(shared):
     """A boundary moves by up to 0.71 mm when it is rounded, two of them by twice as much."""
     overlaps = []

@@ -148,6 +148,7 @@ def crowds(draw):
     return np.array(shapes, dtype=object)
 
 
+@pytest.mark.slow
 @given(crowds())
 @settings(max_examples=500, deadline=None)
 def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons):
@@ -429,6 +430,7 @@ def test_a_real_commune_agrees_with_brute_force(shared, tmp_path):
         assert shapely.intersection(hole, gaps).area == pytest.approx(hole.area, rel=0.01)
 
 
+@pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=10, deadline=None)
 def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed):
@@ -466,6 +468,7 @@ def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed):
         assert shapely.intersection(each.region, union).area <= 0.001 * each.region.length
 
 
+@pytest.mark.slow
 def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair():
     # Each 1 cm further: each pair is a finding, and nothing else grows as fast.
     stack = boxes(*((0.01 * k, 0.01 * k, 20 + 0.01 * k, 20 + 0.01 * k) for k in range(200)))
@@ -478,6 +481,7 @@ def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair():
     assert not found.enclosed
 
 
+@pytest.mark.slow
 def test_a_large_parcel_with_many_vertices_is_no_burden_to_each_of_its_neighbours():
     # Fifty thousand vertices, beside a thousand parcels each of which overlaps it by 10 cm.
     angle = np.linspace(0, 2 * np.pi, 50_001)

@@ -64,6 +64,7 @@ def test_a_parcel_without_an_edge_is_no_fault_of_ours():
     assert rules_told(checked) == ["invalid-ring"]
 
 
+@pytest.mark.slow
 def test_a_ring_of_very_many_edges_takes_little_memory():
     shape = shapely.Point(0, 0).buffer(900, quad_segs=3_000)
     edges = len(shape.exterior.coords) - 1

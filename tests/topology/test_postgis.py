@@ -35,6 +35,7 @@ def test_made_up_coverages(connection: psycopg.Connection, seed: int) -> None:
 
 
 # The one left out takes PostGIS a minute; bench/differential.py compares it too.
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [each for each in differential.REAL if "walnut" not in each])
 def test_real_surveys(
     connection: psycopg.Connection, shared: Path, tmp_path: Path, name: str

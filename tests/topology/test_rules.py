@@ -17,7 +17,7 @@ from topology.test_check import cell, official, rules_told, survey
 
 from landdata import topology
 from landdata.reference import parcel_keys
-from landdata.survey.crs_detection import transformer
+from landdata.reference.vn2000 import transformer
 from landdata.topology import ACCEPTABLE, REJECTED
 
 ROOT = Path(__file__).parents[2]

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import shapely
 import shapely.affinity
 from hypothesis import given, settings
@@ -23,7 +24,7 @@ from topology.test_rules import encoded
 
 from landdata import topology
 from landdata.findings import RULES
-from landdata.survey.crs_detection import transformer
+from landdata.reference.vn2000 import transformer
 from landdata.topology import Neighbours, tolerances
 from landdata.topology.tolerances import Ground
 
@@ -253,6 +254,7 @@ def _border(made: Made, border: Shape, move: Callable[[Shape, float, float], Sha
             made.tell(rule, k)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=25, deadline=None)
 def test_all_that_was_put_in_is_told_and_nothing_else(seed: int) -> None:

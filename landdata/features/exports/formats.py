@@ -24,8 +24,7 @@ import pyproj
 import sqlalchemy as sa
 
 from landdata.errors import BadRequest, LandDataError, Unavailable
-from landdata.features import collections, crs, custom_collections, parameters
-from landdata.features import query as queries
+from landdata.features import collections, crs, custom_collections, parameters, sql
 from landdata.features.collections import Collection, Property
 from landdata.features.query import Query
 from landdata.settings import Settings
@@ -116,7 +115,7 @@ def links(collection: str) -> list[dict[str, str]]:
     ]
 
 
-def form(name: str | None) -> str:
+def read_format(name: str | None) -> str:
     """Return a format's name as it was asked for. Raises `BadRequest` for one there is not."""
     if name is None or name not in FORMATS:
         why = "is missing" if name is None else f"is not usable: there is no format {name[:100]!r}"
@@ -141,14 +140,14 @@ class Sink(Protocol):
         """Take them."""
 
 
-class GaveUpError(Unavailable):
+class ExportCancelled(Unavailable):
     """Nobody wants it any more."""
 
     def __init__(self) -> None:
         super().__init__("Nobody waits for this export any more.")
 
 
-class Source:
+class ExportReader:
     """Reads whole queries, one at a time, on a connection of its own that only reads."""
 
     def __init__(self, url: sa.URL, *, seconds: int = _SECONDS) -> None:
@@ -168,7 +167,7 @@ class Source:
 
     def count(self, query: Query) -> int:
         """Return how many features match."""
-        statement, parameters = queries.count_statement(query)
+        statement, parameters = sql.count_statement(query)
         with self._open() as connection:
             row = connection.execute(cast("Any", statement), parameters).fetchone()
         return int(row[0]) if row else 0
@@ -217,7 +216,7 @@ class Source:
                 self._running = connection
                 try:
                     if self._stopped:
-                        raise GaveUpError
+                        raise ExportCancelled
                     yield connection
                 finally:
                     self._running = None
@@ -233,7 +232,7 @@ class Source:
             ) from None
 
 
-def write(source: Source, query: Query, name: str, target: Path) -> None:
+def write(source: ExportReader, query: Query, name: str, target: Path) -> None:
     """Write all that a query matches to a file. Raises `Unavailable`, `LandDataError`."""
     if FORMATS[name].text:
         with target.open("wb") as file:
@@ -242,7 +241,7 @@ def write(source: Source, query: Query, name: str, target: Path) -> None:
         write_file(source, query, name, target)
 
 
-def to_file(
+def export_to_file(
     settings: Settings,
     url: sa.URL,
     target: Path,
@@ -257,7 +256,7 @@ def to_file(
     `BadRequest`, `NotFound`, `Unavailable`.
     """
     query = read_query(custom_collections.find(settings, url, collection), arguments, settings.srid)
-    source = Source(url)
+    source = ExportReader(url)
     matched = source.count(query)
     if not target.parent.is_dir():
         raise BadRequest(f"There is no folder {target.parent}.", hint="Make it first.")
@@ -278,17 +277,19 @@ def to_file(
 # -- text ------------------------------------------------------------------------------------
 
 
-def write_text(source: Source, query: Query, name: str, sink: Sink) -> None:
+def write_text(source: ExportReader, query: Query, name: str, sink: Sink) -> None:
     """Write all that a query matches in a form of text. Raises `BadRequest`, `Unavailable`."""
     if name != "jsonfg":
         query = _east_first(query)
     if name == "csv":
-        names = ", ".join(f'{sql} AS "{column}"' for column, _, sql in _columns(query, name))
-        statement, parameters = _all(query, names)
+        names = ", ".join(
+            f'{expression} AS "{column}"' for column, _, expression in _columns(query, name)
+        )
+        statement, parameters = sql.all_statement(query, names)
         source.copy(statement, parameters, "HEADER", sink)
         return
-    text = _jsonfg(query) if name == "jsonfg" else queries.feature_text(query)
-    statement, parameters = _all(query, text)
+    text = _jsonfg(query) if name == "jsonfg" else sql.feature_json(query)
+    statement, parameters = sql.all_statement(query, text)
     # JSON text has no control characters: quoted and cut by them, a row is as it is
     raw = "QUOTE E'\\x01', DELIMITER E'\\x02'"
     if name == "geojsonl":
@@ -331,17 +332,17 @@ class _Listed:
 def _jsonfg(query: Query) -> str:
     """SQL of a JSON-FG feature: geometry in WGS 84, place in the CRS asked for, and time."""
     of = query.collection
-    plain = replace(query, crs=crs.offered(query.storage)[crs.CRS84])
+    plain = replace(query, crs=crs.supported(query.storage)[crs.CRS84])
     place = "'null'"
     if query.crs.uri != crs.CRS84:
-        moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+        moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         place = f"coalesce(ST_AsGeoJSON({moved}, {query.crs.digits:d}, 0), 'null')"
     time = "''"
-    known = {each.name: each.json for each in of.properties}
+    known = {each.name: each.json_sql for each in of.properties}
     if "valid_from" in known and "valid_to" in known:
         until = f"replace({known['valid_to']}, 'null', '\"..\"')"
         time = f"',\"time\":{{\"interval\":[' || {known['valid_from']} || ',' || {until} || ']}}'"
-    return f"left({queries.feature_text(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
+    return f"left({sql.feature_json(plain)}, -1) || ',\"place\":' || {place} || {time} || '}}'"
 
 
 def _east_first(query: Query) -> Query:
@@ -350,18 +351,6 @@ def _east_first(query: Query) -> Query:
     Only JSON-FG names a system whose axes a reader must look up.
     """
     return replace(query, crs=replace(query.crs, north_first=False))
-
-
-def _all(query: Query, columns: str) -> tuple[str, dict[str, Any]]:
-    """SQL of everything that a query matches, in no order, and its parameters."""
-    conditions, parameters = queries.matching(query)
-    branches, bound = queries.moments(query)
-    selects = [
-        f"SELECT {columns} FROM {query.collection.table}"  # noqa: S608  # fragments of ours
-        f" WHERE {' AND '.join([branch, *conditions])}"
-        for branch in branches
-    ]
-    return " UNION ALL ".join(selects), parameters | bound
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -375,11 +364,15 @@ def _columns(query: Query, name: str) -> list[tuple[str, str, str]]:
         (_SHORT.get(each.name, each.name)[:10] if short else each.name, *_column(each, name))
         for each in chosen
     ]
-    moved = crs.outgoing("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
+    moved = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
     shape = f"ST_AsText({moved}, {query.crs.digits:d})"
     if name != "csv":
         shape = f"encode(ST_AsBinary({moved}), 'hex')"
     return [*made, ("geometry", "geometry", shape)]
+
+
+def _select_list(columns: list[tuple[str, str, str]]) -> str:
+    return ", ".join(f'{expression} AS "{name}"' for name, _, expression in columns)
 
 
 def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one a kind
@@ -392,9 +385,11 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
         case "number":
             return "number", f"CASE WHEN {of.column} BETWEEN -1e15 AND 1e15 THEN {of.column} END"
         case "date":
-            return "date", f"CASE WHEN {collections.YEARS} THEN {{}} END".replace("{}", of.column)
+            return "date", f"CASE WHEN {collections.WRITABLE_YEAR} THEN {{}} END".replace(
+                "{}", of.column
+            )
         case "time":
-            known = f"CASE WHEN {collections.YEARS} THEN {{}} END".replace("{}", of.column)
+            known = f"CASE WHEN {collections.WRITABLE_YEAR} THEN {{}} END".replace("{}", of.column)
             utc = f"(({known}) AT TIME ZONE 'UTC')"
             if name in ("csv", "shp"):  # a dbf has no times
                 return "string", f'to_char({utc}, \'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\')'
@@ -410,7 +405,7 @@ def _column(of: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one
 
 
 def write_file(
-    source: Source,
+    source: ExportReader,
     query: Query,
     name: str,
     target: Path,
@@ -419,14 +414,14 @@ def write_file(
 ) -> None:
     """Feed the child that writes a file, as long as it is `wanted`.
 
-    Raises `BadRequest` where the form can't hold it, `GaveUpError`, `Unavailable`, `LandDataError`.
+    Raises `BadRequest` where the format can't hold it, `ExportCancelled`, `Unavailable`,
+    `LandDataError`.
     """
     known = FORMATS[name]
     of = query.collection
     query = _east_first(query)
     columns = _columns(query, name)
-    listed = ", ".join(f'{sql} AS "{column}"' for column, _, sql in columns)
-    statement, parameters = _all(query, listed)
+    statement, parameters = sql.all_statement(query, _select_list(columns))
     system = pyproj.CRS.from_epsg(query.crs.srid)
     task = {
         "format": name,
@@ -493,5 +488,5 @@ class _Feeding:
     def write(self, data: bytes) -> None:
         """Pass bytes on."""
         if not self._wanted():
-            raise GaveUpError
+            raise ExportCancelled
         self._pipe.write(data)

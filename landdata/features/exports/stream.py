@@ -19,8 +19,8 @@ from landdata.errors import BadRequest, Unavailable
 from landdata.features.exports.formats import (
     CHUNK,
     FORMATS,
-    GaveUpError,
-    Source,
+    ExportCancelled,
+    ExportReader,
     filename,
     write_file,
     write_text,
@@ -41,7 +41,7 @@ class Export:
     half a file for a whole one. Closing it stops the query.
     """
 
-    def __init__(self, source: Source, query: Query, name: str) -> None:
+    def __init__(self, source: ExportReader, query: Query, name: str) -> None:
         """Take a place for it. Raises `Unavailable` where there is none, or no room."""
         if not _places.acquire(blocking=False):
             raise Unavailable(
@@ -68,7 +68,7 @@ class Export:
     def begin(self) -> None:
         """Start it, and wait until it has begun. Raises as `write`, and where it is too much.
 
-        Ends early, by `GaveUpError` or `Unavailable`, where it is stopped meanwhile.
+        Ends early, by `ExportCancelled` or `Unavailable`, where it is stopped meanwhile.
         """
         try:
             matched = self._source.count(self._query)
@@ -147,7 +147,7 @@ class Export:
         with self._moved:
             in_memory = self._file is None and self._keeps_up()
             if self._stopped:
-                raise GaveUpError
+                raise ExportCancelled
             if in_memory:
                 self._ahead.append(data)
                 self._moved.notify_all()
