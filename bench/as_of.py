@@ -16,6 +16,7 @@ ratio for the worst of the times.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import datetime as dt
 import http.client
 import json
@@ -38,7 +39,8 @@ import sqlalchemy as sa
 from landdata.features import collections, pages, parameters
 from landdata.features import query as queries
 from landdata.settings import Settings
-from landdata.store import database, read_connections
+from landdata.store import database
+from landdata.store.read_pool import ReadPool
 
 Ask = Callable[[dict[str, str]], int]
 
@@ -159,12 +161,12 @@ def main() -> None:
 def through_python(settings: Settings) -> Ask:
     """Ask the database as the OGC API does."""
     collection = collections.collections(settings)["parcels"]
-    url = sa.make_url(settings.database_url or "").set(drivername="postgresql+psycopg")
-    reading = read_connections.Reader(url)
+    pool = ReadPool(sa.make_url(settings.database_url or ""))
+    loop = asyncio.new_event_loop()
 
     def ask(asked: dict[str, str]) -> int:
         query = parameters.read_query(collection, [*asked.items()], settings.srid)
-        return len(reading.follow(pages.page(query)).features)
+        return len(loop.run_until_complete(pages.page(pool, query)).features)
 
     return ask
 
@@ -181,7 +183,7 @@ def over_http(settings: Settings) -> Iterator[Ask]:
         "LANDDATA_DATABASE_URL": settings.database_url or "",
         "LANDDATA_PORT": str(port),
     }
-    command = [Path(sys.executable).parent / "landdata", "serve"]
+    command = [sys.executable, "-m", "portal", "serve"]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
 

@@ -1,6 +1,6 @@
 """The servers of `bench/serving.py`: how each is started, and how it is asked.
 
-Ours, as it is served and, where gunicorn is installed, under that; the best bare application
+Ours; the best bare application
 (`bench/bare.py`) under both; and, where they are installed, pygeoapi 0.21
 and tipg (put into environments of their own below the temporary folder), MapServer and QGIS
 Server (Debian's, behind nginx). Each has two processes. The peers get a table that is kinder to
@@ -90,11 +90,7 @@ class Server:
 
 
 def ours(place: Place, **more: str) -> list[subprocess.Popen[bytes]]:
-    return [run(place, [BIN / "landdata", "serve"], _ours(place) | more)]
-
-
-def gunicorn(place: Place) -> list[subprocess.Popen[bytes]]:
-    return [run(place, _gunicorn(BIN, place, "portal.app:create_app()"), _ours(place))]
+    return [run(place, [BIN / "python", "-m", "portal", "serve"], _ours(place) | more)]
 
 
 def uncached(place: Place) -> list[subprocess.Popen[bytes]]:
@@ -345,13 +341,6 @@ SERVERS = (
         export="/ogc/collections/parcels/export?f=geojson",
         filter=lambda ring, area: f"filter=S_INTERSECTS(geometry, {ring}) AND area > {area}",
         keyset="link", ours=True,
-    ),
-    Server(
-        "landdata (gunicorn)", gunicorn, "/ogc/collections/parcels/items",
-        tile="/ogc/collections/parcels/tiles/WebMercatorQuad/{z}/{y}/{x}",
-        export="/ogc/collections/parcels/export?f=geojson",
-        filter=lambda ring, area: f"filter=S_INTERSECTS(geometry, {ring}) AND area > {area}",
-        keyset="link", ours=True, needs=(BIN / "gunicorn",),
     ),
     Server(
         "bare Flask", bare_flask, "/items", tile="/tiles/{z}/{y}/{x}", export="/export",

@@ -1,19 +1,17 @@
-"""What went wrong, as the OGC API tells it: one sentence, in the keys of OGC and in ours."""
+"""Errors as the OGC API sends them: one sentence, in the keys of OGC and in ours."""
 
 from __future__ import annotations
 
 import logging
-import traceback
+from dataclasses import dataclass
 
-from flask import Response, current_app, request
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+import sqlalchemy as sa
 
-from landdata.errors import LandDataError, NotFound
+from landdata.errors import LandDataError, Unavailable, where
 from landdata.features.media_types import JSON
-from ogc.negotiation import Asked, dump
+from ogc.responses import Response, dump
 
 READ = "GET, HEAD, OPTIONS"
-WRITES = ("POST", "PUT", "PATCH", "DELETE")
 _LOG = logging.getLogger(__name__)
 
 _OGC_CODES = {
@@ -24,61 +22,49 @@ _OGC_CODES = {
 }
 
 
-def error_response(error: Exception) -> Response:
-    """Return any error as JSON, with the keys of this project and those of OGC."""
-    headers = {}
-    if isinstance(error, HTTPException):
-        status = error.code or 200
-        if status < 400:
-            return error.get_response()  # type: ignore[return-value]  # a redirect is no error
-        if request.method not in (*READ.split(", "), *WRITES):
-            error = only_read()  # no rule knows it, so each would be called not found
-        if isinstance(error, MethodNotAllowed):
-            headers["Allow"], status = READ, 405
-        told = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
-    elif isinstance(error, LandDataError):
-        told, status = error, error.status
-        if status == 503:
-            headers["Retry-After"] = "5"
-    else:
-        told, status = unforeseen(error), 500
-    description = f"{told.message} {told.hint}" if told.hint else told.message
-    code = _OGC_CODES.get(status, "NoApplicableCode")
-    body = {**told.as_dict(), "code": code, "description": description}
-    made = Response(dump(body), status, headers, JSON)
-    made.headers["Cache-Control"] = "no-store"
-    return made
+class MethodNotAllowed(LandDataError):
+    """The address is there, but not for this method."""
+
+    status = 405
+    code = "method-not-allowed"
+
+    def __init__(self, method: str) -> None:
+        super().__init__(f"{method[:20]} is not for this address: it is read.")
 
 
-def unforeseen(error: Exception) -> LandDataError:
-    """Write to the log where it happened, and return what is told of it.
+@dataclass(frozen=True, slots=True)
+class PublicError:
+    """What a client is told of an error."""
 
-    Nothing that was asked or stored is in either: that may be about a person.
+    error: LandDataError
+    status: int
+    headers: dict[str, str]
+
+
+def as_public_error(error: Exception, endpoint: str) -> PublicError:
+    """Translate an error of the application; one that nobody foresaw is written to the log.
+
+    Nothing that was requested or stored is in either: that may be about a person.
     """
-    frames = traceback.extract_tb(error.__traceback__)
-    places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
-    _LOG.error("%s at %s: %s", type(error).__name__, request.endpoint, places)
-    return LandDataError("Something went wrong here; it is written in the log.")
+    headers = {"Cache-Control": "no-store"}
+    if isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError):
+        error = Unavailable("The database does not answer.", hint="Try again later.")
+    if not isinstance(error, LandDataError):
+        _LOG.error("at %s: %s", endpoint, where(error))
+        error = LandDataError("Something went wrong here; it is written in the log.")
+    if error.status == 503:
+        headers["Retry-After"] = "5"
+    if isinstance(error, MethodNotAllowed):
+        headers["Allow"] = READ
+    return PublicError(error, error.status, headers)
 
 
-def nothing(rest: str = "") -> Response:
-    """Answer what no rule takes: 405 where another method would do, else 404."""
-    adapter = current_app.create_url_adapter(request)
-    if request.method in WRITES and adapter is not None:
-        try:
-            rule, _ = adapter.match(method="GET", return_rule=True)
-        except HTTPException:
-            pass
-        else:
-            if rule.endpoint != "ogc.other":
-                raise only_read()
-    raise NotFound(
-        f"There is nothing at {request.path[:200]!r}.",
-        hint=f"Begin at {Asked(request.environ).base}.",
-    )
-
-
-def only_read() -> MethodNotAllowed:
-    """The error of a method that would change something."""
-    told = f"{request.method[:20]} is not for this address: it is read."
-    return MethodNotAllowed(READ.split(", "), told)
+def error_response(error: Exception, endpoint: str) -> Response:
+    """Return any error as JSON, with the keys of this project and those of OGC."""
+    public = as_public_error(error, endpoint)
+    told = public.error
+    description = f"{told.message} {told.hint}" if told.hint else told.message
+    code = _OGC_CODES.get(public.status, "NoApplicableCode")
+    body = dump({**told.as_dict(), "code": code, "description": description}).encode()
+    headers = [("Content-Type", JSON), ("Content-Length", str(len(body)))]
+    return Response(public.status, [*headers, *public.headers.items()], body)

@@ -1,4 +1,4 @@
-"""The OGC API in a browser: answers as HTML, by our own templates, which load nothing from afar."""
+"""The OGC API in a browser: HTML by our own templates, which load nothing from afar."""
 
 from __future__ import annotations
 
@@ -6,40 +6,60 @@ import datetime as dt
 import functools
 from typing import Any
 
-from flask import render_template, request
+import jinja2
+from starlette.concurrency import run_in_threadpool
 
-from landdata.features import collections, crs
+from landdata.features import collections
+from landdata.features import crs as systems
 from landdata.features.collections import Collection, Property
+from landdata.features.crs import Crs
+from landdata.features.media_types import HTML
 from landdata.reference.calendar import VIETNAM
-from ogc.negotiation import Asked
+from ogc.negotiation import Request
+from ogc.responses import Response, cacheable
+from ogc.service import Service
+
+_templates = jinja2.Environment(
+    loader=jinja2.PackageLoader("ogc"),
+    autoescape=True,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
 
 
-def page(template: str, language: str, storage: int, **context: Any) -> bytes:
-    """Return a page of the request that is being answered, from `ogc/<template>`.
+async def page(
+    service: Service, request: Request, template: str, *, crs: Crs | None = None, **context: Any
+) -> Response:
+    """Return a page from `templates/ogc`, which gets `context`; `crs`: that of its coordinates."""
+    language = service.language(request)
+    text = await run_in_threadpool(
+        _render, template, request, language, service.settings.srid, context
+    )
+    headers = [("Content-Crs", f"<{crs.uri}>")] if crs is not None else []
+    media = f"{HTML}; charset=utf-8"
+    return cacheable(request, [text.encode()], media, language=language, headers=headers)
 
-    `storage`: the EPSG code of the store. What a template needs besides comes as `context`.
-    """
-    asked = Asked(request.environ)
 
+def _render(
+    template: str, request: Request, language: str, storage: int, context: dict[str, Any]
+) -> str:
     def translate(vi: str, en: str) -> str:
         return vi if language == "vi" else en
 
-    text = render_template(
-        f"ogc/{template}",
+    return _templates.get_template(f"ogc/{template}").render(
         t=translate,
         language=language,
         languages=collections.LANGUAGES,
-        base=asked.base,
-        json_here=asked.changed(f="json"),
-        map_here=asked.changed(f="json", crs=f"{crs.EPSG}3857"),
-        map_assets=asked.root + "/static/vendor",
+        base=request.base,
+        json_here=request.url_with(f="json"),
+        map_here=request.url_with(f="json", crs=f"{systems.EPSG}3857"),
+        map_assets=request.root + "/static/vendor",
         show=functools.partial(_show, language=language),
         named=_named,
-        crs_name=lambda uri: crs.supported(storage)[uri].name,
-        other_language=asked.changed(lang="en" if language == "vi" else "vi"),
+        crs_name=lambda uri: systems.supported(storage)[uri].name,
+        other_language=request.url_with(lang="en" if language == "vi" else "vi"),
         **context,
     )
-    return text.encode()
 
 
 def _show(value: Any, known: Property, language: str) -> str:

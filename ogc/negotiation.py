@@ -1,86 +1,67 @@
-"""What a request asks for, and the answer to it: HTTP without a framework.
+"""What a request wants: its address, parameters, media type, language and coding.
 
-Flask's views and the short way of `ogc.short` read a request by `Asked` and answer by `answer`,
-so both say the same. What a header means is worked out once for each of its texts.
+Parsed query strings and headers are cached by their raw value: clients repeat them.
 """
 
 from __future__ import annotations
 
-import json
 import re
-import time
-import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from email.utils import formatdate
+from collections.abc import MutableMapping
 from functools import lru_cache
-from json.encoder import encode_basestring
 from typing import Any
 from urllib.parse import parse_qsl, quote, quote_plus, unquote_plus, urlencode
 
-import brotli
-import xxhash
 from werkzeug.datastructures import LanguageAccept, MIMEAccept
 from werkzeug.http import parse_accept_header, parse_etags
-from werkzeug.wrappers import Request
+from werkzeug.sansio.utils import get_host
 
 from landdata.errors import BadRequest, NotAcceptable
 from landdata.features import collections
 from landdata.features.media_types import GEOJSON, HTML, JSON, MVT, TILEJSON
+from ogc.responses import http_date
 
 PREFIX = "/ogc"
-#: Where a request has a `Future` that is done when its client has left, before it is answered.
-LEFT = "ogc.left"
-#: What every answer of the OGC API carries. Pages of any origin may read: what is here is public.
-OPEN = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Expose-Headers": (
-        "Accept-Ranges, Content-Crs, Content-Disposition, Content-Range, ETag, Location,"
-        " Preference-Applied, Retry-After"
-    ),
-    "X-Content-Type-Options": "nosniff",
-}
-VARY = "Accept", "Accept-Language", "Accept-Encoding"
 
-#: How features can be told.
+#: Media types of features.
 FEATURE_FORMS = (GEOJSON, JSON, HTML)
 
 _NAMES = {"json": JSON, "geojson": GEOJSON, "html": HTML, "mvt": MVT, "tilejson": TILEJSON}
-_TITLES = {
-    "self": "This document",
-    "next": "Next page",
-    "prev": "Previous page",
-    "collection": "The collection",
-}
-KEPT_LENGTH = 2000  # of a query, up to which it is remembered what it means
-_AS_SENT = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # all that a letter may stand beside
-_SMALL = 1000  # bytes below which an answer is not worth packing
+CACHED_LENGTH = 2000  # of a query string, up to which it is cached parsed
+_AS_SENT = "!\"#$%&'()*+,/:;<=>?@[\\]^`{|}"  # all that may stay beside an escaped letter
 
 
-class Asked:
-    """A request, read from its WSGI environment as far as it is needed."""
+class Request:
+    """A request, read from its ASGI scope as far as it is needed."""
 
-    def __init__(self, environ: dict[str, Any]) -> None:
-        self._environ = environ
-        self._place: str | None = None
+    def __init__(self, scope: MutableMapping[str, Any]) -> None:
+        self.scope = scope
+        pairs = scope["headers"]
+        self._headers: dict[bytes, bytes] = dict(pairs)
+        if len(self._headers) != len(pairs):  # headers that were sent more than once
+            self._headers = {}
+            for name, value in pairs:
+                before = self._headers.get(name)
+                self._headers[name] = value if before is None else before + b"," + value
+        self._url: str | None = None
         #: The query string as it came.
-        self.query: str = environ.get("QUERY_STRING", "")
-
+        self.query: str = scope["query_string"].decode("latin-1")
         #: Names and values of the query string; bytes that are no text stay encoded.
         self.arguments: tuple[tuple[str, str], ...]
         #: The first value of each parameter.
         self.first: dict[str, str]
-        reading = _parsed if len(self.query) > KEPT_LENGTH else _known
-        self.arguments, self.first = reading(self.query)
+        parse = _parsed if len(self.query) > CACHED_LENGTH else _cached
+        self.arguments, self.first = parse(self.query)
+
+    def header(self, name: bytes) -> str:
+        """Return a header by its lower-case name; empty where there is none."""
+        return self._headers.get(name, b"").decode("latin-1")
 
     @property
     def root(self) -> str:
         """The address of the application, as the client knows it. Raises `BadRequest`."""
-        environ = self._environ
-        return _root(
-            environ["wsgi.url_scheme"], environ.get("HTTP_HOST"), environ["SERVER_NAME"],
-            str(environ["SERVER_PORT"]), environ.get("SCRIPT_NAME", ""),
-        )  # fmt: skip
+        scope = self.scope
+        server = scope.get("server") or ("localhost", 80)
+        return _root(scope["scheme"], self.header(b"host"), *server, scope.get("root_path", ""))
 
     @property
     def base(self) -> str:
@@ -88,70 +69,70 @@ class Asked:
         return self.root + PREFIX
 
     @property
-    def place(self) -> str:
-        """The address that was asked, without its parameters."""
-        if self._place is None:
-            self._place = self.root + _quoted(self._environ["PATH_INFO"])
-        return self._place
+    def path_url(self) -> str:
+        """The address of the request, without its parameters."""
+        if self._url is None:
+            path = self.scope["path"].removeprefix(self.scope.get("root_path", ""))
+            self._url = self.root + _quoted(path)
+        return self._url
 
     @property
-    def here(self) -> str:
-        """The address that was asked; letters that were sent as they are become escaped."""
+    def url(self) -> str:
+        """The address of the request, in ASCII."""
         query = self.query
         if not query.isascii():
             query = quote(query.encode("latin-1"), safe=_AS_SENT)
-        return f"{self.place}?{query}" if query else self.place
+        return f"{self.path_url}?{query}" if query else self.path_url
 
-    def changed(self, **changes: str | None) -> str:
-        """The address that was asked, with some parameters changed, or left out for None."""
+    def url_with(self, **changes: str | None) -> str:
+        """Return the address of the request with some parameters changed; None leaves one out."""
         new = [f"{name}={quote_plus(v)}" for name, v in changes.items() if v is not None]
         if not self.query.isascii():
-            old = [urlencode([each]) for each in self.arguments if each[0] not in changes]
+            old = [urlencode([pair]) for pair in self.arguments if pair[0] not in changes]
         elif self.first.keys().isdisjoint(changes):
             old = [self.query] if self.query else []
         else:  # what stays is left as it was written
-            pairs = [each.partition("=") for each in self.query.split("&")]
+            pairs = [pair.partition("=") for pair in self.query.split("&")]
             old = [n + is_ + v for n, is_, v in pairs if n and unquote_plus(n) not in changes]
-        return f"{self.place}?{'&'.join(old + new)}"
+        return f"{self.path_url}?{'&'.join(old + new)}"
 
-    def form(self, forms: tuple[str, ...]) -> str:
-        """Return the media type to answer in, of `forms`: by `f`, else by Accept, else the first.
+    def media_type(self, forms: tuple[str, ...]) -> str:
+        """Return the media type to respond with, of `forms`: by `f`, by Accept, or the first.
 
-        JSON without more is the first too, whatever JSON that is. Raises `BadRequest`,
+        Any JSON that is requested without more means the first. Raises `BadRequest`,
         `NotAcceptable`.
         """
-        return _form(forms, self.first.get("f"), self._environ.get("HTTP_ACCEPT", ""))
+        return _media_type(forms, self.first.get("f"), self.header(b"accept"))
 
     def language(self, default: str) -> str:
-        """Return the language to answer in. Raises `BadRequest` for one there is not."""
-        accepted = self._environ.get("HTTP_ACCEPT_LANGUAGE", "")
-        return _language(self.first.get("lang"), accepted, default)
+        """Return the language to respond in. Raises `BadRequest` for one that is not offered."""
+        return _language(self.first.get("lang"), self.header(b"accept-language"), default)
 
     @property
     def coding(self) -> str:
-        """How the client likes an answer best: `br`, `gzip`, or as it is."""
-        return _coding(self._environ.get("HTTP_ACCEPT_ENCODING", ""))
+        """The content coding that the client prefers: `br`, `gzip`, or none."""
+        return _coding(self.header(b"accept-encoding"))
 
     @property
-    def takes_gzip(self) -> bool:
-        """Whether the client takes what is packed with gzip."""
-        return _takes_gzip(self._environ.get("HTTP_ACCEPT_ENCODING", ""))
+    def accepts_gzip(self) -> bool:
+        """Whether the client accepts gzip."""
+        return _accepts_gzip(self.header(b"accept-encoding"))
 
-    def has(self, tag: str, stamp: int | None = None) -> bool:
-        """Whether the client holds the answer with this tag, or of this stamp, already.
+    def has_current(self, tag: str, stamp: int | None = None) -> bool:
+        """Whether the client holds the response with this tag, or of this stamp, already.
 
         Where it names tags its date does not count (RFC 9110). A date counts only as it was sent:
         a later one that a client took from its own clock may be from before a commit that was
         already stamped.
         """
-        given = self._environ.get("HTTP_IF_NONE_MATCH")
-        if given:
-            return parse_etags(given).contains_weak(tag)
-        since = self._environ.get("HTTP_IF_MODIFIED_SINCE")
-        return bool(since) and stamp is not None and since == _date(stamp)
+        tags = self.header(b"if-none-match")
+        if tags:
+            return parse_etags(tags).contains_weak(tag)
+        since = self.header(b"if-modified-since")
+        return bool(since) and stamp is not None and since == http_date(stamp)
 
 
-def arguments(query: str) -> tuple[tuple[str, str], ...]:
+def parse_arguments(query: str) -> tuple[tuple[str, str], ...]:
     """Return names and values of a query string; bytes that are no text stay encoded."""
     if not query:
         return ()
@@ -160,41 +141,33 @@ def arguments(query: str) -> tuple[tuple[str, str], ...]:
 
 
 def _parsed(query: str) -> tuple[tuple[tuple[str, str], ...], dict[str, str]]:
-    pairs = arguments(query)
+    pairs = parse_arguments(query)
     return pairs, dict(reversed(pairs))
 
 
-_known = lru_cache(1000)(_parsed)
+_cached = lru_cache(1000)(_parsed)
 
 
 _PLAIN = re.compile(r"[A-Za-z0-9/._~-]*")
 
 
 def _quoted(path: str) -> str:
-    if _PLAIN.fullmatch(path):
-        return path
-    return quote(path.encode("latin-1").decode(errors="replace"))
+    return path if _PLAIN.fullmatch(path) else quote(path, errors="replace")
 
 
 @lru_cache(256)
-def _root(scheme: str, host: str | None, name: str, port: str, script: str) -> str:
-    environ: dict[str, Any] = {
-        "wsgi.url_scheme": scheme, "SERVER_NAME": name, "SERVER_PORT": port, "SCRIPT_NAME": script,
-        "REQUEST_METHOD": "GET",
-    }  # fmt: skip
-    if host:  # HTTP/1.0 knows none, and the web server then gives an empty one
-        environ["HTTP_HOST"] = host
-    asked = Request(environ)
-    if not asked.host:
+def _root(scheme: str, host: str, name: str, port: int | str | None, root_path: str) -> str:
+    known = get_host(scheme, host or None, (name, int(port) if port else None))
+    if not known:
         raise BadRequest(
-            f"The header Host is no name and port of a host: {(host or '')[:200]!r}.",
+            f"The header Host is no name and port of a host: {host[:200]!r}.",
             hint="Links would begin with it.",
         )
-    return asked.root_url.rstrip("/")
+    return f"{scheme}://{known}{quote(root_path)}"
 
 
 @lru_cache(256)
-def _form(forms: tuple[str, ...], name: str | None, accept: str) -> str:
+def _media_type(forms: tuple[str, ...], name: str | None, accept: str) -> str:
     main = forms[0]
     if name is not None:
         asked = _NAMES.get(name)
@@ -246,106 +219,5 @@ def _coding(accept: str) -> str:
 
 
 @lru_cache(256)
-def _date(stamp: int) -> str:
-    return formatdate(stamp, usegmt=True)
-
-
-@lru_cache(256)
-def _takes_gzip(accept: str) -> bool:
+def _accepts_gzip(accept: str) -> bool:
     return parse_accept_header(accept)["gzip"] > 0
-
-
-# -- answers ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A status, headers and a body, still without what every answer of ours carries."""
-
-    status: int
-    headers: list[tuple[str, str]]
-    body: bytes
-
-
-def answer(
-    asked: Asked,
-    parts: Sequence[bytes],
-    media: str,
-    *,
-    language: str,
-    tail: bytes = b"",
-    headers: Iterable[tuple[str, str]] = (),
-    stamp: int | None = None,
-) -> Answer:
-    """Return an answer with its ETag, or 304; `tail` is what changes though nothing has.
-
-    `stamp` is the second in which what it tells was last published.
-    """
-    found = xxhash.xxh3_128()
-    for part in parts:
-        found.update(part)
-    tag = found.hexdigest()
-    # weak, because the same answer is sent plain and compressed
-    always = validators(tag, stamp)
-    if asked.has(tag, stamp):
-        return Answer(304, always, b"")
-    body = b"".join([*parts, tail])
-    made = [("Content-Type", media), ("Content-Language", language), *headers, *always]
-    coding = asked.coding if len(body) > _SMALL else ""
-    if coding:
-        made.append(("Content-Encoding", coding))
-        body = _packed(body, coding)
-    made.append(("Content-Length", str(len(body))))
-    return Answer(200, made, body)
-
-
-def validators(tag: str, stamp: int | None) -> list[tuple[str, str]]:
-    """Return the headers by which a client may ask whether its answer still holds.
-
-    Stamps go up by a second at least, so a quick one may be ahead of the clock: it is not sent
-    before its time.
-    """
-    made = [("ETag", f'W/"{tag}"'), ("Cache-Control", "no-cache")]  # keep it, and ask again
-    if stamp is not None and stamp <= time.time():
-        made.append(("Last-Modified", _date(stamp)))
-    return made
-
-
-def _packed(body: bytes, coding: str) -> bytes:
-    """Compress a body; at their fastest, brotli is the smaller one."""
-    if coding == "br":
-        return brotli.compress(body, quality=1)  # type: ignore[no-any-return]
-    packer = zlib.compressobj(1, zlib.DEFLATED, 31)
-    return packer.compress(body) + packer.flush()
-
-
-_write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
-def dump(told: Any) -> str:
-    """Write JSON as it is sent."""
-    return _write(told)
-
-
-def links(told: Iterable[dict[str, str]]) -> str:
-    """Write links as JSON: as `dump` would, in half the time."""
-    return ",".join(
-        [
-            f'{{"href":{encode_basestring(each["href"])},"rel":"{each["rel"]}",'
-            f'"type":"{each["type"]}","title":"{each["title"]}"}}'
-            for each in told
-        ]
-    )
-
-
-def link(href: str, rel: str, media: str) -> dict[str, str]:
-    """Return a link of an answer."""
-    return {"href": href, "rel": rel, "type": media, "title": _TITLES[rel]}
-
-
-def alternate(asked: Asked, form: str) -> dict[str, str]:
-    """Return the link to the other form of a feature or page."""
-    other = GEOJSON if form == HTML else HTML
-    title = "This document as GeoJSON" if form == HTML else "This document as HTML"
-    href = asked.changed(f="json" if form == HTML else "html")
-    return {"href": href, "rel": "alternate", "type": other, "title": title}

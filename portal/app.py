@@ -1,4 +1,4 @@
-"""The web application: the OGC API, the pages for people, health, and the one error handler."""
+"""The pages for people, health, and the one error handler of both: a Flask application."""
 
 from __future__ import annotations
 
@@ -11,59 +11,37 @@ from alembic.script import ScriptDirectory
 from flask import Flask, Response, current_app, g, jsonify, render_template, request
 from werkzeug.exceptions import HTTPException
 
-import ogc.app
-import ogc.errors
-import ogc.negotiation
-from landdata.errors import LandDataError, Unavailable
+from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
+from ogc.app import SECURITY_HEADERS
+from ogc.errors import as_public_error
+from ogc.negotiation import PREFIX
 from portal import parcels, surveys
 
 LANGUAGES = ("vi", "en")
 YEAR = 365 * 24 * 3600
 
-#: A page loads from us alone and runs no script that stands in it.
-CONTENT_POLICY = (
-    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none';"
-    " form-action 'self'; frame-ancestors 'self'"
-)
 
-#: What every answer of ours carries.
-ALWAYS = {
-    "Content-Security-Policy": CONTENT_POLICY,
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
-
-
-def check(settings: Settings) -> None:
-    """Raise what would keep `create_app` from a strict beginning but the store itself."""
-    ogc.app.create_blueprint(settings).service.close()  # type: ignore[attr-defined]
-
-
-def create_app(
-    settings: Settings | None = None, engine: sa.Engine | None = None, *, strict: bool = True
-) -> Flask:
+def create_app(settings: Settings | None = None, engine: sa.Engine | None = None) -> Flask:
     """Return the application over the store; settings are read from the environment if not given.
 
-    Raises `Unavailable` or `Conflict` where no engine is given and the store can't be opened, and
-    where `strict`, `BadRequest` for a file of more collections that makes no sense.
+    Raises `Unavailable` or `Conflict` where no engine is given and the store can't be opened.
     """
     settings = settings or Settings.load()
     engine = engine or database.engine(settings)
     app = Flask(__name__)
     app.extensions["landdata"] = parcels.Store(settings, engine)
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
-    blueprint = ogc.app.create_blueprint(settings, strict=strict)
-    app.register_blueprint(blueprint)
-    app.extensions["ogc"] = blueprint.service  # type: ignore[attr-defined]  # it hangs there
     app.register_blueprint(parcels.pages)
     app.register_blueprint(surveys.surveys)
     app.add_url_rule("/healthz", view_func=healthz)
     app.add_url_rule("/readyz", view_func=readyz)
     app.before_request(_choose_language)
     app.after_request(_finish)
-    app.context_processor(lambda: {"language": g.language, "_": translate})
+    app.context_processor(
+        lambda: {"language": g.language, "_": translate, "ogc": request.script_root + PREFIX}
+    )
     app.register_error_handler(Exception, error_response)
     return app
 
@@ -103,35 +81,24 @@ def readyz() -> tuple[Response, int]:
 
 def error_response(error: Exception) -> Response:
     """Return any error as a page for people, as JSON for programs; never with a trace."""
-    if f"{request.path}/".startswith(ogc.negotiation.PREFIX + "/"):
-        # what no rule of theirs takes: an address with a line break in it, a method of no rule
-        return ogc.errors.error_response(error)
-    headers: dict[str, str] = {}
     if isinstance(error, HTTPException):
         if error.code is None or error.code < 400:
             return error.get_response()  # type: ignore[return-value]  # a redirect is no error
-        told = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
+        public = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
         status = error.code
         headers = {k: v for k, v in error.get_headers() if k in ("Allow", "Retry-After")}
-    elif isinstance(error, LandDataError):
-        told, status = error, error.status
-    elif isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError):
-        told = Unavailable("The database does not answer.", hint="Try again later.")
-        status = told.status
     else:
-        told, status = ogc.errors.unforeseen(error), 500
-    if status == 503:
-        headers.setdefault("Retry-After", "5")
+        translated = as_public_error(error, request.endpoint or "no endpoint")
+        public, status, headers = translated.error, translated.status, translated.headers
     if parcels.wants_json():
-        made = jsonify(told.as_dict())
+        made = jsonify(public.as_dict())
     else:
         page = render_template(
-            "error.html", error=told, status=status, name=HTTPStatus(status).phrase
+            "error.html", error=public, status=status, name=HTTPStatus(status).phrase
         )
         made = Response(page, mimetype="text/html")
     made.status_code = status
-    made.headers.update(headers)
-    made.headers["Cache-Control"] = "no-store"
+    made.headers.update({**headers, "Cache-Control": "no-store"})
     return made
 
 
@@ -145,10 +112,9 @@ def _choose_language() -> None:
 
 
 def _finish(response: Response) -> Response:
-    """Add what every answer of ours carries; the OGC API sets its own beside it."""
-    headers = response.headers
-    for name, value in ALWAYS.items():
-        headers.setdefault(name, value)
+    """Add the headers of every response."""
+    for name, value in SECURITY_HEADERS.items():
+        response.headers.setdefault(name, value)
     if request.blueprint == "pages":
         response.vary.update(("Accept", "Accept-Language", "Cookie"))
         if request.args.get("lang") in LANGUAGES:

@@ -29,6 +29,7 @@ from landdata.store import database
 from landdata.store import parcels as store_parcels
 from landdata.store.parcels import ParcelState
 from landdata.store.tables import Commune
+from ogc.negotiation import PREFIX
 
 pages = Blueprint("pages", __name__)
 
@@ -112,9 +113,9 @@ def index() -> str:
         "language": g.language,
         "crs": store.crs,
         "extent": extent,
-        "items": address_of("ogc.items", collection="parcels"),
-        "communes": address_of("ogc.items", collection="communes"),
-        "sheets": address_of("ogc.items", collection="sheets"),
+        "items": f"{request.script_root}{PREFIX}/collections/parcels/items",
+        "communes": f"{request.script_root}{PREFIX}/collections/communes/items",
+        "sheets": f"{request.script_root}{PREFIX}/collections/sheets/items",
         "parcel": address_of("pages.index") + "parcels/",
         "themes": {code: theme for theme, _, _, codes in THEMES for code in codes.split()},
         "uses": uses(),

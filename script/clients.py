@@ -37,14 +37,14 @@ import numpy as np
 import pyogrio
 import shapely
 import sqlalchemy as sa
-from flask import Flask
+from a2wsgi import ASGIMiddleware
 from werkzeug.serving import make_server
 
 from landdata.batches import acceptance, checking, receiving
 from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
 from landdata.store import communes, database
-from portal.app import create_app
+from portal.asgi import Application
 
 ROOT = Path(__file__).parents[1]
 COMMUNE = "99901"
@@ -167,26 +167,25 @@ def world(settings: Settings, parcels: int, *, at_once: bool) -> Iterator[World]
     number = made.submit(range(1, parcels + 1), "LUC")
     with database.session(engine) as session:
         acceptance.accept(session, settings, number, by="officer")
-    app = create_app(settings, engine)
-    answer = app.wsgi_app
+    app = Application(settings, engine)
+    answer = ASGIMiddleware(app)
 
     def noted(environ: dict[str, Any], start: Any) -> Any:
         made.note(environ["PATH_INFO"], environ["QUERY_STRING"])
         return answer(environ, start)
 
-    app.wsgi_app = noted  # type: ignore[method-assign]
     try:
-        with listening(app) as address:
+        with listening(noted) as address:
             made.url = f"{address}/ogc"
             yield made
             made.settle()
     finally:
-        app.blueprints["ogc"].service.close()  # type: ignore[attr-defined]
+        app.ogc.service.close()
         engine.dispose()
 
 
 @contextmanager
-def listening(app: Flask) -> Iterator[str]:
+def listening(app: Callable[..., Any]) -> Iterator[str]:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = threading.Thread(target=server.serve_forever)

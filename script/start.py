@@ -80,10 +80,9 @@ def start(settings: Settings) -> None:
         load_samples()
         # Our death is the server's too, whatever kills us.
         server = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", str(Path(sys.executable).with_name("landdata")),
-             "serve"],
+            ["setpriv", "--pdeathsig", "TERM", sys.executable, "-m", "portal", "serve"],
             start_new_session=True,
-        )  # fmt: skip
+        )
         # Not server.wait(): a signal that misses the moment would be heard only with the next.
         while server.poll() is None:
             time.sleep(0.2)

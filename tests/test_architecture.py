@@ -18,11 +18,9 @@ LAYERS = (
     ("store",),
     ("batches", "documents", "features"),
     ("jobs", "operations"),
-    ("cli", "serve"),
+    ("cli",),
 )
 LEVEL = {f"landdata.{name}": n for n, line in enumerate(LAYERS) for name in line}
-#: They name the portal until it registers its server and its health checks itself.
-NOT_YET = {"landdata.operations.health", "landdata.serve"}
 #: Rooms that know no database.
 PURE = {"landdata.survey", "landdata.topology", "landdata.reference"}
 DATABASE = {"sqlalchemy", "psycopg", "geoalchemy2", "alembic"}
@@ -86,7 +84,7 @@ def test_there_are_rooms_to_check() -> None:
 def test_imports_point_down(name: str, path: Path) -> None:
     names = imported(path) | named(path)
     roots = {other.split(".")[0] for other in names}
-    if name.startswith("landdata") and name not in NOT_YET:
+    if name.startswith("landdata"):
         assert not roots & WEB, f"{name} must not know HTTP"
     if name.startswith("ogc"):
         assert "portal" not in roots

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import logging
 import sys
-import threading
 from pathlib import Path
 
 import pytest
-from support import stored
-from werkzeug.serving import make_server
+from support import served, stored
 
 from landdata.store import database
-from portal.app import create_app
 
 SCRIPT = Path(__file__).parents[1] / "script" / "fuzz_http.py"
 
@@ -37,16 +33,8 @@ def url(make_store):
     settings = make_store()
     engine = database.engine(settings)
     stored.lattice(engine)
-    app = create_app(settings, engine)
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # thousands of lines
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/ogc"
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    app.blueprints["ogc"].service.close()
+    with served.server(settings) as address:
+        yield address
     engine.dispose()
 
 

@@ -10,7 +10,7 @@ import getpass
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from landdata.batches.validation import ReadOptions
+    from landdata.operations.health import Result
 
 FINDINGS = 1  # exit code: done, and there are findings of severity error
 
@@ -33,9 +34,12 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def main() -> None:
-    """Run the command that the words name, and end with its exit code."""
-    runner.run(lambda: cli.main(standalone_mode=False))
+def main(checks: Sequence[Callable[[Settings], Result]] = ()) -> None:
+    """Run the command that the words name, and end with its exit code.
+
+    `checks` are health checks of other packages, for `doctor`.
+    """
+    runner.run(lambda: cli.main(standalone_mode=False, obj=checks))
 
 
 # -- shared by the commands ----------------------------------------------------------------
@@ -213,11 +217,12 @@ def status(as_json: bool) -> None:
 
 @cli.command()
 @with_json
-def doctor(as_json: bool) -> int:
+@click.pass_obj
+def doctor(checks: Sequence[Callable[[Settings], Result]] | None, as_json: bool) -> int:
     """Check everything that landdata stands on, and say what to do."""
     from landdata.operations.health import examine
 
-    results = examine(Settings.load())
+    results = examine(Settings.load(), checks or ())
     if as_json:
         _print([result.as_dict() for result in results])
     else:
@@ -899,11 +904,3 @@ def worker(concurrency: int, grace: float) -> None:
     from landdata.jobs.queue import worker as work
 
     work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)
-
-
-@cli.command()
-def serve() -> None:
-    """Serve the portal and the OGC API until stopped."""
-    from landdata.serve import run
-
-    run(Settings.load())

@@ -2,13 +2,13 @@
 
 `landdata.publications` numbers what became official in the order of the commits, without a hole.
 A token is a place in that order, so a reader that goes on from its last token misses nothing and
-is told nothing twice, however many batches are being accepted meanwhile.
+gets nothing twice, however many batches are accepted meanwhile.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from landdata.features import crs, parameters, sql
 from landdata.features.collections import Collection
 from landdata.features.query import Query
 from landdata.store.publications import BEGINNING, BEGUN, RETIRED, Place
-from landdata.store.read_connections import Reader
+from landdata.store.read_pool import ReadPool
 
 PARAMETERS = ("f", "lang", "since", "limit", "wait", "crs")
 DEFAULT_LIMIT = 1000
@@ -27,8 +27,6 @@ MAX_WAIT = 30
 NOW = "now"
 
 _POLL_SECONDS = 0.5
-# A waiting request holds one of the server's threads; the others are for those who ask now.
-_waiting = threading.BoundedSemaphore(3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +38,7 @@ class Changes:
     more: bool
 
 
-def read(reader: Reader, of: Collection, storage: int, values: Mapping[str, str]) -> Changes:
+async def read(pool: ReadPool, of: Collection, storage: int, values: Mapping[str, str]) -> Changes:
     """Return the changes after `since`; waits for the first up to `wait` seconds.
 
     Raises `BadRequest` for a value that makes no sense.
@@ -55,22 +53,17 @@ def read(reader: Reader, of: Collection, storage: int, values: Mapping[str, str]
     target = crs.parse(values.get("crs", crs.CRS84), storage, "crs")
     query = Query(collection=of, crs=target, storage=storage)
     since = values.get("since")
-    begin = _latest(reader) if since == NOW else _place(since) if since else BEGINNING
-    page = _page(reader, query, begin, limit)
-    if page.changes or not wait or not _waiting.acquire(blocking=False):
-        return page
-    try:
-        until = time.monotonic() + wait
-        while time.monotonic() < until:
-            time.sleep(_POLL_SECONDS)  # no connection is held meanwhile
-            if _latest(reader).publication > begin.publication:
-                return _page(reader, query, begin, limit)
-    finally:
-        _waiting.release()
+    begin = await _latest(pool) if since == NOW else _place(since) if since else BEGINNING
+    page = await _page(pool, query, begin, limit)
+    until = time.monotonic() + wait
+    while not page.changes and time.monotonic() < until:
+        await asyncio.sleep(_POLL_SECONDS)
+        if (await _latest(pool)).publication > begin.publication:
+            return await _page(pool, query, begin, limit)
     return page
 
 
-def _page(reader: Reader, query: Query, begin: Place, limit: int) -> Changes:
+async def _page(pool: ReadPool, query: Query, begin: Place, limit: int) -> Changes:
     """One statement, so one snapshot; states are picked by number and only then written.
 
     A publication holds one change at least, so `limit` + 1 publications are enough.
@@ -111,7 +104,7 @@ FROM (
 ORDER BY e_number, e_kind, e_version
 """  # noqa: S608  # fragments of ours, and numbers
     begun = begin.kind == BEGUN
-    rows = reader.rows(
+    rows = await pool.rows(
         statement,
         {
             "number": begin.publication,
@@ -134,9 +127,9 @@ def _change(kind: int, at: dt.datetime, version: int, feature: str) -> str:
     return f'{{"change":"{name}","published":"{published}","feature":{feature}}}'
 
 
-def _latest(reader: Reader) -> Place:
+async def _latest(pool: ReadPool) -> Place:
     """The place after all that is official now."""
-    rows = reader.rows(
+    rows = await pool.rows(
         "SELECT number, last_version FROM publications ORDER BY number DESC LIMIT 1", {}
     )
     return Place(rows[0][0], BEGUN, rows[0][1]) if rows else BEGINNING

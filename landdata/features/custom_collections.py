@@ -23,7 +23,7 @@ from landdata.features import collections as config
 from landdata.features import crs, parameters
 from landdata.features.collections import LANGUAGES, TIMELESS, Collection, Kind, Property
 from landdata.settings import Settings
-from landdata.store.read_connections import Reader
+from landdata.store.read_connections import fetch_rows
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _NAME = re.compile(r"[^\W\d]\w{0,62}")
@@ -75,15 +75,16 @@ _LOG = logging.getLogger(__name__)
 class CustomCollections:
     """The collections of a file, as it stands; a file that makes no sense changes nothing."""
 
-    def __init__(self, path: Path | None, storage: int, taken: frozenset[str]) -> None:
+    def __init__(self, path: Path | None, storage: int, taken: frozenset[str], url: sa.URL) -> None:
         self._path = path
+        self._url = url
         self._storage = storage
         self._taken = taken
         self._stamp = (-1, -1) if path is not None else self._now()
         self._known: dict[str, Collection] = {}
         self._lock = threading.Lock()
 
-    def collections(self, reader: Reader, *, strict: bool = False) -> dict[str, Collection]:
+    def collections(self, *, strict: bool = False) -> dict[str, Collection]:
         """Return them, read anew if the file has changed.
 
         `strict` raises `BadRequest` where the file makes no sense; else what was before stays,
@@ -94,12 +95,17 @@ class CustomCollections:
             with self._lock:
                 if stamp != self._stamp:
                     try:
-                        self._known = self._read(reader)
+                        self._known = self._read()
                     except BadRequest as error:
                         if strict:
                             raise
                         _LOG.error("%s %s", error.message, error.hint or "")
                     self._stamp = stamp
+        return self._known
+
+    @property
+    def known(self) -> dict[str, Collection]:
+        """The collections as the file was read last."""
         return self._known
 
     @property
@@ -114,7 +120,7 @@ class CustomCollections:
             state = None
         return (state.st_mtime_ns, state.st_size) if state else (0, 0)
 
-    def _read(self, reader: Reader) -> dict[str, Collection]:
+    def _read(self) -> dict[str, Collection]:
         assert self._path is not None
         try:
             told = tomllib.loads(self._path.read_text("utf-8"))
@@ -127,14 +133,14 @@ class CustomCollections:
             if not _ID.fullmatch(name) or name in self._taken:
                 raise _bad(f"{name!r} can't be a collection's name (a-z, 0-9, - and _; not ours)")
             try:
-                made[name] = self._collection(reader, name, entry)
+                made[name] = self._collection(name, entry)
             except Unavailable as error:
                 if error.code == "database-down":
                     raise
                 raise _bad(f"[{name}]: {error.message}") from None
         return made
 
-    def _collection(self, reader: Reader, name: str, told: Any) -> Collection:
+    def _collection(self, name: str, told: Any) -> Collection:
         _only(told, _KEYS, name)
         table, key, shape = (_text(told, each, name) for each in ("table", "key", "geometry"))
         widest = told.get("widest", math.inf)
@@ -146,7 +152,7 @@ class CustomCollections:
         if parts[-1] in _OURS and parts[0] in {parts[-1], "public"}:
             raise _bad(f"[{name}]: {table} is not for readers")
         quoted = ".".join(map(_quote, parts))
-        known = reader.rows(_COLUMNS, {"name": quoted})
+        known = fetch_rows(self._url, _COLUMNS, {"name": quoted})
         columns = {column: kind for column, kind, _ in known}
         required = {column for column, _, needed in known if needed}
         if not columns:
@@ -195,7 +201,7 @@ class CustomCollections:
                     queryable=queryable,
                 )
             )
-        moved, type_name, declared = self._geometry(reader, name, quoted, shape)
+        moved, type_name, declared = self._geometry(name, quoted, shape)
         title = _titles(told.get("title", name), name)
         return Collection(
             id=name,
@@ -217,16 +223,14 @@ class CustomCollections:
             max_tile_width_m=float(widest),
         )
 
-    def _geometry(
-        self, reader: Reader, name: str, quoted: str, column: str
-    ) -> tuple[str, str, bool]:
+    def _geometry(self, name: str, quoted: str, column: str) -> tuple[str, str, bool]:
         """SQL of the geometry in the storage CRS, its type, and whether its CRS is declared."""
-        known = reader.rows(_GEOMETRY, {"name": quoted, "column": column})
+        known = fetch_rows(self._url, _GEOMETRY, {"name": quoted, "column": column})
         declared, shape = known[0] if known else (0, "GEOMETRY")
         srid, other = declared, declared
         if not declared:
             of = f"ST_SRID({_quote(column)})"
-            srid, other = reader.rows(f"SELECT min({of}), max({of}) FROM {quoted}", {})[0]  # noqa: S608  # checked, quoted
+            srid, other = fetch_rows(self._url, f"SELECT min({of}), max({of}) FROM {quoted}", {})[0]  # noqa: S608  # checked, quoted
         if not srid:
             raise _bad(f"[{name}]: the reference system of {column!r} is not known (SRID 0)")
         if srid != other:
@@ -254,12 +258,8 @@ def find(settings: Settings, url: sa.URL, name: str) -> Collection:
     own = config.collections(settings)
     if name in own:
         return own[name]
-    reader = Reader(url.set(drivername="postgresql+psycopg"))
-    try:
-        more = CustomCollections(settings.collections, settings.srid, frozenset(own))
-        offer = {**own, **more.collections(reader, strict=True)}
-    finally:
-        reader.close()
+    more = CustomCollections(settings.collections, settings.srid, frozenset(own), url)
+    offer = {**own, **more.collections(strict=True)}
     if name not in offer:
         raise NotFound(
             f"There is no collection {name[:100]!r}.", hint=f"There are: {', '.join(offer)}."

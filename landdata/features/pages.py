@@ -17,7 +17,11 @@ from psycopg.pq.abc import PGresult
 
 from landdata.features.query import Cursor, Query, not_found
 from landdata.features.sql import count_statement, estimate_statement, page_statement
-from landdata.store.read_connections import Question, Steps
+from landdata.store.read_connections import Statement
+from landdata.store.read_pool import ReadPool
+
+#: Features of a page that may share a connection: all others on it would wait for a longer one.
+SHORT_PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +39,10 @@ class Page:
     estimated: int | None = None
 
 
-def page(query: Query) -> Steps[Page]:
+async def page(pool: ReadPool, query: Query) -> Page:
     """Return a page of features."""
-    statement, bound = page_statement(query)
-    found = yield Question(statement, bound, query.has_generic_plan)
+    quick = query.has_generic_plan and query.limit <= SHORT_PAGE
+    found = await pool.fetch(Statement(*page_statement(query), has_generic_plan=quick))
     backwards = query.cursor is not None and query.cursor.direction == "prev"
     more = found.ntuples > query.limit
     rows: Sequence[int] = range(min(found.ntuples, query.limit))
@@ -54,10 +58,10 @@ def page(query: Query) -> Steps[Page]:
     if matched is not None:
         pass  # it is known already
     elif query.count == "exact" or query.collection.always_counted:
-        counted = yield Question(*count_statement(query), has_generic_plan=False)
+        counted = await pool.fetch(Statement(*count_statement(query), has_generic_plan=False))
         matched = int(counted.get_value(0, 0) or 0)
     elif query.count == "estimate":
-        plan = yield Question(*estimate_statement(query), has_generic_plan=False)
+        plan = await pool.fetch(Statement(*estimate_statement(query), has_generic_plan=False))
         estimated = int(json.loads(plan.get_value(0, 0) or b"")[0]["Plan"]["Plan Rows"])
     return Page(
         features=cast("list[bytes]", [value(row, 0) for row in rows]),
@@ -84,12 +88,12 @@ def _standing(told: bytes | None) -> tuple[int | None, int | None]:
     return int(stamp), int(matched) if matched else None
 
 
-def item(query: Query) -> Steps[tuple[bytes, int | None]]:
+async def item(pool: ReadPool, query: Query) -> tuple[bytes, int | None]:
     """Return the one feature of `query.key` as JSON text, and its stamp as in `Page`.
 
     Raises `NotFound`.
     """
-    found = yield Question(*page_statement(query))
+    found = await pool.fetch(Statement(*page_statement(query)))
     if not found.ntuples:
         raise not_found(query.collection, str(query.key), query.time)
     return cast("bytes", found.get_value(0, 0)), _standing(found.get_value(0, 1))[0]

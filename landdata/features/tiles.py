@@ -1,23 +1,24 @@
 """Vector tiles: made by PostGIS, and kept as long as they hold.
 
-A tile is kept in the process with the stamp of its ground (`landdata.publications`), which is
-asked for each time: one row of an index, read in the reader's own database. So a tile is never
-old, on a replica neither, and what changes elsewhere does not throw it away.
+A tile is cached in the process with the stamp of its area (`landdata.store.publications`), which
+is read for each request: one row of an index, in the reader's own database. So a cached tile is
+never outdated, on a replica neither, and a change elsewhere does not evict it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import gzip
 import hashlib
 import math
-import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from cachetools import LRUCache
 from psycopg.pq.abc import PGresult
 
 from landdata.features import crs, sql
@@ -25,7 +26,8 @@ from landdata.features.collections import Collection
 from landdata.features.query import Query
 from landdata.features.tile_matrix_sets import HALF_EQUATOR, TileMatrixSet, tile_properties
 from landdata.reference import calendar
-from landdata.store.read_connections import Question, Steps
+from landdata.store.read_connections import Statement
+from landdata.store.read_pool import ReadPool
 
 _EXTENT, _BUFFER = 4096, 64  # units of a tile's side, and how far beyond it features are drawn
 _CELL, _LEVELS = 256.0, 13  # metres and highest level of `changed_cells`
@@ -45,8 +47,8 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """A tile that is asked for.
+class TileRequest:
+    """One tile of some layers.
 
     `place` is its level, row and column, `bounds` (min E, min N, max E, max N) in its own CRS,
     `area` the same with its margin, in the storage CRS.
@@ -60,86 +62,71 @@ class Wanted:
     packed: bool
 
     @property
-    def key(self) -> tuple[Any, ...]:
-        """What it is kept under."""
+    def cache_key(self) -> tuple[Any, ...]:
+        """The key of the tile in the cache."""
         return tuple(each.id for each in self.layers), self.of.id, self.place, self.packed
 
 
 class Tiles:
-    """Tells how tiles are made, and keeps them."""
+    """Draws tiles and caches them, in at most `cache_mb` MB; on one event loop."""
 
-    def __init__(self, storage: int, *, cache_mb: int) -> None:
+    def __init__(self, pool: ReadPool, storage: int, *, cache_mb: int) -> None:
+        self._pool = pool
         self._storage = storage
-        self._kept: OrderedDict[tuple[Any, ...], tuple[tuple[Any, ...], Tile]] = OrderedDict()
-        self._most = cache_mb << 20
-        self._bytes = 0
-        self._lock = threading.Lock()
+        self._cache: LRUCache[tuple[Any, ...], tuple[tuple[Any, ...], Tile]] = LRUCache(
+            cache_mb << 20, getsizeof=lambda cached: len(cached[1].body) + 500
+        )
 
-    def wanted(
+    def request(
         self,
         layers: Sequence[Collection],
         of: TileMatrixSet,
         place: tuple[int, int, int],
         *,
         packed: bool,
-    ) -> Wanted:
-        """Return what is asked for with a tile: these layers, packed with gzip or as it is."""
+    ) -> TileRequest:
+        """Return the request of a tile with these layers, packed with gzip or as it is."""
         bounds = of.bounds(*place)
-        return Wanted(layers, of, place, bounds, self._ground(of, bounds), packed)
+        return TileRequest(layers, of, place, bounds, self._ground(of, bounds), packed)
 
-    def kept(self, wanted: Wanted) -> Steps[Tile | None]:
-        """Return a tile that was made before and still holds, if there is one."""
-        if wanted.area.is_empty or not wanted.layers:
+    async def tile(self, request: TileRequest) -> Tile:
+        """Return a tile, cached or drawn now. Its body is empty where nothing is drawn."""
+        return await self._cached(request) or await self._drawn(request)
+
+    async def _cached(self, request: TileRequest) -> Tile | None:
+        """Return the cached tile, if there is one and nothing has changed in its area."""
+        if request.area.is_empty or not request.layers:
             return _EMPTY
-        with self._lock:
-            found = self._kept.get(wanted.key)
-        stamp, parameters = self._stamp(wanted.layers, wanted.area)
-        if found is None or stamp is None:
+        cached = self._cache.get(request.cache_key)
+        stamp, parameters = self._stamp(request.layers, request.area)
+        if cached is None or stamp is None:
             return None
-        now = _texts((yield Question(f"SELECT {stamp}", parameters)))
-        if found[0] != (self._today(wanted.layers), *now):
-            return None
-        with self._lock, suppress(KeyError):  # it may have been put out meanwhile
-            self._kept.move_to_end(wanted.key)
-        return found[1]
+        now = _texts(await self._pool.fetch(Statement(f"SELECT {stamp}", parameters)))
+        return cached[1] if cached[0] == (self._today(request.layers), *now) else None
 
-    def tile(self, wanted: Wanted) -> Steps[Tile]:
-        """Return a tile, kept or made now. Its body is empty where nothing is drawn."""
-        kept = yield from self.kept(wanted)
-        if kept is not None:
-            return kept
-        layers = wanted.layers
-        stamp, parameters = self._stamp(layers, wanted.area)
-        drawn = [self._layer(each, wanted.of, wanted.bounds, wanted.area) for each in layers]
+    async def _drawn(self, request: TileRequest) -> Tile:
+        layers = request.layers
+        stamp, parameters = self._stamp(layers, request.area)
+        drawn = [self._layer(each, request.of, request.bounds, request.area) for each in layers]
         for _, bound in drawn:
             parameters |= bound
         content = " || ".join(statement for statement, _ in drawn)
         # stamp and content in one statement, so of one snapshot: a change after it has another
         today = self._today(layers)
-        statement = f"SELECT {content}, {stamp or 'NULL'}"
-        made = yield Question(statement, parameters, has_generic_plan=False, binary=True)
-        drawn_as, *standing = _texts(made)
-        body = drawn_as or b""
+        sql = f"SELECT {content}, {stamp or 'NULL'}"
+        statement = Statement(sql, parameters, has_generic_plan=False, binary=True)
+        mvt, *standing = _texts(await self._pool.fetch(statement))
+        body = mvt or b""
         tag = _tag(body)
         # communes bear no second: what they are depends on the day too
         known = stamp is not None and "communes" not in {each.id for each in layers}
-        stamp_of = int(standing[0] or 0) or None if known else None
-        packed = wanted.packed and body
-        tile = Tile(gzip.compress(body, 5, mtime=0) if packed else body, tag, stamp_of)
+        if request.packed and body:
+            body = await asyncio.to_thread(partial(gzip.compress, body, 5, mtime=0))
+        tile = Tile(body, tag, int(standing[0] or 0) or None if known else None)
         if stamp is not None:
-            self._keep(wanted.key, (today, *standing), tile)
+            with suppress(ValueError):  # it is larger than the whole cache
+                self._cache[request.cache_key] = (today, *standing), tile
         return tile
-
-    def _keep(self, key: tuple[Any, ...], stamp: tuple[Any, ...], tile: Tile) -> None:
-        with self._lock:
-            old = self._kept.pop(key, None)
-            if old is not None:
-                self._bytes -= len(old[1].body) + 500
-            self._kept[key] = (stamp, tile)
-            self._bytes += len(tile.body) + 500
-            while self._bytes > self._most:
-                _, (_, oldest) = self._kept.popitem(last=False)
-                self._bytes -= len(oldest.body) + 500
 
     def _moved(
         self, tiling: TileMatrixSet, bounds: tuple[float, float, float, float]

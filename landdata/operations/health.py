@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -34,16 +32,9 @@ class Result:
         return asdict(self)
 
 
-def examine(settings: Settings) -> list[Result]:
-    """Run all checks, in the order in which they build on one another."""
-    checks: tuple[Callable[[Settings], Result], ...] = (
-        _home,
-        _disk,
-        _reader,
-        _store,
-        _schema,
-        _browser,
-    )
+def examine(settings: Settings, more: Sequence[Callable[[Settings], Result]] = ()) -> list[Result]:
+    """Run all checks, in the order in which they build on one another; `more` come last."""
+    checks = (_home, _disk, _reader, _store, _schema, *more)
     return [check(settings) for check in checks]
 
 
@@ -104,11 +95,3 @@ def _schema(settings: Settings) -> Result:
         return Result("schema", False, "not reachable", "See the line above.")
     hint = None if there == head else "Run `landdata migrate`."
     return Result("schema", there == head, f"revision {there} of {head}", hint)
-
-
-def _browser(_: Settings) -> Result:
-    portal = find_spec("portal")
-    folders = [Path(p) for p in portal.submodule_search_locations or ()] if portal else []
-    ok = any((folder / "static" / "vendor" / "ol.js").is_file() for folder in folders)
-    hint = None if ok else "Run script/setup, which brings the map's libraries."
-    return Result("map libraries", ok, "there" if ok else "missing", hint)

@@ -1,58 +1,42 @@
-"""Statements that only read: what is asked, connections to ask on, and what failures are called.
-
-What tells of features says which statements it needs (`Steps`), and not how they are asked: in a
-thread by the `Reader` here, or on an event loop by `ogc.lines`.
-"""
+"""Read-only statements: what one is, a connection for it, and what its failures are called."""
 
 from __future__ import annotations
 
 import re
-import threading
-import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
-from psycopg.pq import TransactionStatus
-from psycopg.pq.abc import PGresult
-from psycopg.types.string import TextLoader
 
 from landdata.errors import BadRequest, Unavailable
 
 #: How long a statement may take; no request runs for ever.
 STATEMENT_SECONDS = 30
-RECYCLE_SECONDS = 1800.0
 
 _MARK = re.compile(r"%(?:%|\((\w+)\)s)")
 
-T = TypeVar("T")
-
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A statement, with `%(name)s` for each parameter; its rows come as PostgreSQL writes them.
+class Statement:
+    """SQL with `%(name)s` for each parameter; values come as PostgreSQL writes them.
 
     Those of a `binary` one, all of them texts and bytes, come as they are.
 
-    One that `has_generic_plan` is prepared with one plan for all values, and may wait for others
-    that have one. What may be long is planned for these very values, and nobody waits for it.
+    One that has a generic plan is quick whatever its values are: it is prepared once, and shares
+    a connection. What may be long is planned for its values, and runs alone on a connection.
     """
 
-    statement: str
+    sql: str
     parameters: Mapping[str, Any]
     has_generic_plan: bool = True
     binary: bool = False
 
 
-#: What asks its questions one after the other, and ends with what it was for.
-Steps = Generator[Question, PGresult, T]
-
-
-def told(error: psycopg.Error) -> Exception:
-    """Return what went wrong with a statement as an error of ours, if it is no fault of ours."""
+def as_public_error(error: psycopg.Error) -> Exception:
+    """Translate a database error; return bugs unchanged."""
     if isinstance(error, psycopg.errors.QueryCanceled):
         return Unavailable(
             "The question took too long to answer.",
@@ -84,7 +68,7 @@ def told(error: psycopg.Error) -> Exception:
     return error
 
 
-def stale(error: psycopg.Error) -> bool:
+def is_stale(error: psycopg.Error) -> bool:
     """Whether a statement may do on a new connection what it could not on an old one.
 
     The database was started anew, or a table has changed, since the connection was made.
@@ -129,95 +113,13 @@ def native(statement: str) -> tuple[bytes, tuple[str, ...]]:
     return _MARK.sub(number, statement).encode(), tuple(names)
 
 
-class _AsBytes(TextLoader):
-    """Text that is only passed on is not decoded."""
+def fetch_rows(url: sa.URL, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of one statement, on a connection that is closed then. Raises `Unavailable`.
 
-    def load(self, data: Any) -> bytes:
-        return bytes(data)
-
-
-class Reader:
-    """Asks in threads, each statement its own snapshot, at most `pool` at once.
-
-    No URL changes anything: its connections are read-only.
+    For what is read seldom; requests read through `store.read_pool`.
     """
-
-    def __init__(
-        self, url: sa.URL, *, statement_seconds: int = STATEMENT_SECONDS, pool: int = 8
-    ) -> None:
-        self._url = url
-        self._seconds = statement_seconds
-        self._places = threading.BoundedSemaphore(pool)
-        # the one used last is taken first: it is the warmest, and the others may be given up
-        self._idle: list[tuple[float, psycopg.Connection[Any]]] = []
-        self._open = True
-
-    def rows(self, statement: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Return all rows; what a statement gives as `varchar` comes as bytes.
-
-        Raises `Unavailable` where the database is not there or too slow.
-        """
-        return self._asked(Question(statement, parameters)).fetchall()
-
-    def follow(self, steps: Steps[T]) -> T:
-        """Answer all questions of `steps`; return what they end with. Raises as `rows`."""
-        try:
-            question = next(steps)
-            while True:
-                result = self._asked(question).pgresult
-                assert result is not None
-                question = steps.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # as `Steps` has it
-
-    def _asked(self, question: Question) -> psycopg.Cursor[Any]:
-        if not self._places.acquire(timeout=self._seconds):
-            raise told(psycopg.errors.QueryCanceled())
-        try:
-            try:
-                return self._tried(question)
-            except psycopg.Error as error:
-                if not stale(error):
-                    raise
-                self._forget()  # so it was for all of them
-                return self._tried(question)
-        except psycopg.Error as error:
-            raise told(error) from None
-        finally:
-            self._places.release()
-
-    def _tried(self, question: Question) -> psycopg.Cursor[Any]:
-        born, connection = self._taken()
-        try:
-            return connection.execute(
-                question.statement, question.parameters, binary=question.binary
-            )
-        finally:
-            if connection.info.transaction_status == TransactionStatus.IDLE and self._open:
-                self._idle.append((born, connection))
-            else:
-                connection.close()
-
-    def _taken(self) -> tuple[float, psycopg.Connection[Any]]:
-        while (found := self._popped()) is not None:
-            if time.monotonic() - found[0] < RECYCLE_SECONDS:
-                return found
-            found[1].close()
-        made = connect(self._url, self._seconds)
-        made.adapters.register_loader("varchar", _AsBytes)
-        return time.monotonic(), made
-
-    def _popped(self) -> tuple[float, psycopg.Connection[Any]] | None:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return None
-
-    def close(self) -> None:
-        """Close the connections, those in use when their questions are answered."""
-        self._open = False
-        self._forget()
-
-    def _forget(self) -> None:
-        while (found := self._popped()) is not None:
-            found[1].close()
+    try:
+        with connect(url) as connection:
+            return connection.execute(sql, parameters).fetchall()
+    except psycopg.Error as error:
+        raise as_public_error(error) from None

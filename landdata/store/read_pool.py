@@ -1,9 +1,9 @@
-"""Statements that only read, asked on an event loop: no thread waits for an answer.
+"""Read-only statements on an event loop: no thread waits for a response of the database.
 
 Threads that take turns at the interpreter cost more than most statements here, and leave it to
-chance who is next. So in each process one connection is asked all that is quick, without waiting
-for the answer before (libpq's pipeline mode), and answers in the order of asking; what may be long
-has connections of its own, one question at a time, and is given up when the client leaves.
+chance which is next. So each process sends all statements that have a generic plan on one
+connection, without waiting for the response before (libpq's pipeline mode); a statement that may be
+long runs alone on a connection of its own, and is cancelled with the task that waits for it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -24,135 +24,128 @@ from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
 from landdata.store.read_connections import (
-    RECYCLE_SECONDS,
     STATEMENT_SECONDS,
-    Question,
-    Steps,
-    T,
+    Statement,
+    as_public_error,
     connect,
+    is_stale,
     native,
-    stale,
-    told,
 )
 
-_USES = 3  # of a statement on a line, after which it is prepared
-_PREPARED = 100  # statements that a line remembers
-
-#: Ends when the client has gone.
-Leaving = Callable[[], Awaitable[Any]]
+RECYCLE_SECONDS = 1800.0
+_USES = 3  # of a statement on the shared connection, after which it is prepared
+_PREPARED = 100  # prepared statements that a connection keeps
 
 
-class Lines:
-    """Asks what `Steps` want to know, on connections that the event loop waits for.
+class ReadPool:
+    """Connections that only read: one that is shared, and up to `own` for one statement each.
 
-    Belongs to the loop in which it is first used. Raises as `ogc.reader.Reader` does.
+    It belongs to the event loop in which it is first used.
     """
 
     def __init__(
-        self, url: sa.URL, *, statement_seconds: int = STATEMENT_SECONDS, slow: int = 4
+        self, url: sa.URL, *, statement_seconds: int = STATEMENT_SECONDS, own: int = 4
     ) -> None:
         self._url = url
         self._seconds = statement_seconds
-        self._quick: _Line | None = None
-        self._opening = asyncio.Lock()
-        self._places = asyncio.Semaphore(slow)
-        self._idle: list[_Line] = []
+        self._shared: _Connection | None = None
+        self._connecting = asyncio.Lock()
+        self._places = asyncio.Semaphore(own)
+        self._idle: list[_Connection] = []
 
-    async def follow(self, steps: Steps[T], leaving: Leaving) -> T:
-        """Answer all questions of `steps`; return what they end with."""
-        left: asyncio.Future[Any] | None = None
-        try:
-            question = next(steps)
-            while True:
-                if question.has_generic_plan:
-                    result = await self._soon(question)
-                else:
-                    # one for all of them: to be asked again, a web server may say that he has
-                    left = left or asyncio.ensure_future(leaving())
-                    result = await self._apart(question, left)
-                question = steps.send(result)
-        except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]  # as `Steps` has it
-        except psycopg.Error as error:
-            raise told(error) from None
-        finally:
-            if left is not None:
-                left.cancel()
+    async def fetch(self, statement: Statement) -> PGresult:
+        """Return the rows of a statement, which is cancelled with the task that awaits them.
 
-    async def _soon(self, question: Question) -> PGresult:
-        """Ask what is quick."""
-        line = self._quick
-        if line is None or not line.good:
-            line = await self._opened()
+        Raises `Unavailable` where the database is not there or too slow, `BadRequest` for a value
+        out of the range of its type.
+        """
         try:
-            return await line.ask(question)
+            if statement.has_generic_plan:
+                return await self._pipelined(statement)
+            return await self._alone(statement)
         except psycopg.Error as error:
-            if not stale(error):
+            raise as_public_error(error) from None
+
+    async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement that has no generic plan, as Python values."""
+        result = await self.fetch(Statement(sql, parameters, has_generic_plan=False))
+        transformer = Transformer()
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+    async def _pipelined(self, statement: Statement) -> PGresult:
+        connection = self._shared
+        if connection is None or not connection.is_good:
+            connection = await self._reconnected()
+        try:
+            return await connection.send(statement)
+        except psycopg.Error as error:
+            if not is_stale(error):
                 raise
-            line.close()
-            return await (await self._opened()).ask(question)
+            connection.close()
+            return await (await self._reconnected()).send(statement)
 
-    async def _opened(self) -> _Line:
-        async with self._opening:
-            if self._quick is None or not self._quick.good:
-                if self._quick is not None:
-                    self._quick.retire()
-                self._quick = await self._connected(one_plan=True)
-        return self._quick
+    async def _reconnected(self) -> _Connection:
+        async with self._connecting:
+            if self._shared is None or not self._shared.is_good:
+                if self._shared is not None:
+                    self._shared.retire()
+                self._shared = await self._connected(one_plan=True)
+        return self._shared
 
-    async def _apart(self, question: Question, left: asyncio.Future[Any]) -> PGresult:
-        """Ask what may be long, until the client has left."""
+    async def _alone(self, statement: Statement) -> PGresult:
         try:
             await asyncio.wait_for(self._places.acquire(), self._seconds)
         except TimeoutError:
             raise psycopg.errors.QueryCanceled from None
         try:
             try:
-                return await self._alone(question, left)
+                return await self._on_own_connection(statement)
             except psycopg.Error as error:
-                if not stale(error):
+                if not is_stale(error):
                     raise
-                self._forget()  # so it was for all of them
-                return await self._alone(question, left)
+                self._close_idle()  # what made one stale made all of them so
+                return await self._on_own_connection(statement)
         finally:
             self._places.release()
 
-    async def _alone(self, question: Question, left: asyncio.Future[Any]) -> PGresult:
-        line = None
-        while self._idle and line is None:
+    async def _on_own_connection(self, statement: Statement) -> PGresult:
+        connection = None
+        while self._idle and connection is None:
             found = self._idle.pop()
-            if found.good:
-                line = found
+            if found.is_good:
+                connection = found
             else:
                 found.close()
-        if line is None:
-            line = await self._connected()
-        left.add_done_callback(line.cancel)
+        if connection is None:
+            connection = await self._connected()
+        is_cancelled = False
         try:
-            return await line.ask(question)
+            return await connection.send(statement)
+        except asyncio.CancelledError:
+            is_cancelled = True  # too late for this statement, it could hit the next one
+            await connection.cancel()
+            raise
         finally:
-            late = left.done()  # it is not asked any more: the next one could be given up instead
-            left.remove_done_callback(line.cancel)
-            if line.good and not (line.waiting or late):
-                self._idle.append(line)
+            if connection.is_good and not (connection.waiting or is_cancelled):
+                self._idle.append(connection)
             else:
-                line.close()
+                connection.close()
 
-    async def _connected(self, *, one_plan: bool = False) -> _Line:
+    async def _connected(self, *, one_plan: bool = False) -> _Connection:
         loop = asyncio.get_running_loop()
         connected = partial(connect, self._url, self._seconds, one_plan=one_plan)
-        made = await loop.run_in_executor(None, connected)
-        return _Line(made, loop, self._seconds)
+        return _Connection(await loop.run_in_executor(None, connected), loop, self._seconds)
 
-    def _forget(self) -> None:
+    def _close_idle(self) -> None:
         while self._idle:
             self._idle.pop().close()
 
     def close(self) -> None:
-        """Close all connections; whoever waits for an answer is told so."""
-        self._forget()
-        if self._quick is not None:
-            self._quick.close()
+        """Close all connections; statements that wait for a response fail."""
+        self._close_idle()
+        if self._shared is not None:
+            self._shared.close()
 
 
 _Key = tuple[bytes, tuple[int, ...]]  # a statement and the types of its parameters
@@ -160,15 +153,15 @@ _Key = tuple[bytes, tuple[int, ...]]  # a statement and the types of its paramet
 
 @dataclass(slots=True)
 class _Waiting:
-    """Who waits for an answer, until when, and what has to be prepared before."""
+    """A statement that waits for its response, until when, and what is prepared before it."""
 
     future: asyncio.Future[PGresult]
     until: float
     preparing: _Key | None
 
 
-class _Line:
-    """A connection in pipeline mode: answers come in the order of the questions."""
+class _Connection:
+    """A connection in pipeline mode: responses come in the order of the statements."""
 
     def __init__(
         self, connection: psycopg.Connection[Any], loop: asyncio.AbstractEventLoop, seconds: float
@@ -179,38 +172,38 @@ class _Line:
         self._loop = loop
         self._seconds = seconds
         self._born = time.monotonic()
-        #: Who waits for an answer; each question ends with a mark of its own.
+        #: Statements without a response yet; a sync message ends each.
         self.waiting: deque[_Waiting] = deque()
-        self._answer: PGresult | None = None
+        self._result: PGresult | None = None
         self._error: psycopg.Error | None = None
         self._watched = self._retired = self._closed = False
-        # how often a statement was met, or the name by which it is prepared
+        # how often a statement was met, or the name under which it is prepared
         self._known: OrderedDict[_Key, int | bytes] = OrderedDict()
-        self._made = 0
+        self._last_name = 0
         self._raw.nonblocking = 1
         self._raw.enter_pipeline_mode()
         self._descriptor = self._raw.socket
         loop.add_reader(self._descriptor, self._read)
 
     @property
-    def good(self) -> bool:
-        """Whether it may be asked more."""
+    def is_good(self) -> bool:
+        """Whether more statements may be sent on it."""
         return self._raw.status == ConnStatus.OK and time.monotonic() - self._born < RECYCLE_SECONDS
 
-    def ask(self, question: Question) -> asyncio.Future[PGresult]:
-        """Send a question; its answer comes to the future. Raises what psycopg would."""
-        text, names = native(question.statement)
+    def send(self, statement: Statement) -> asyncio.Future[PGresult]:
+        """Send a statement; the future is its response. Raises what psycopg would."""
+        text, names = native(statement.sql)
         transformer = self._transformer
         values = transformer.dump_sequence(
-            [question.parameters[name] for name in names], [PyFormat.AUTO] * len(names)
+            [statement.parameters[name] for name in names], [PyFormat.AUTO] * len(names)
         )
         types, formats = transformer.types or (), transformer.formats
         key = text, types
-        name, new = self._name(key) if question.has_generic_plan else (None, False)
+        name, new = self._name(key) if statement.has_generic_plan else (None, False)
         if name is None:
-            self._raw.send_query_params(text, values, types, formats, question.binary)
+            self._raw.send_query_params(text, values, types, formats, statement.binary)
         else:
-            self._raw.send_query_prepared(name, values, formats, question.binary)
+            self._raw.send_query_prepared(name, values, formats, statement.binary)
         self._raw.pipeline_sync()
         if self._raw.flush():
             self._loop.add_writer(self._descriptor, self._write)
@@ -222,22 +215,22 @@ class _Line:
             self._loop.call_later(1, self._watch)
         return future
 
-    def cancel(self, _: Any = None) -> None:
-        """Give up what is being answered."""
-        self._loop.run_in_executor(None, self._cancel)
+    async def cancel(self) -> None:
+        """Cancel the statement that runs."""
+        await self._loop.run_in_executor(None, self._cancel)
 
     def _cancel(self) -> None:
-        with suppress(psycopg.Error):  # it may have ended meanwhile
+        with suppress(psycopg.Error):  # the statement may have ended meanwhile
             self._connection.cancel_safe()
 
     def retire(self) -> None:
-        """Close it as soon as all are answered."""
+        """Close it after the last response."""
         self._retired = True
         if not self.waiting:
             self.close()
 
     def close(self) -> None:
-        """Close it; who waits for an answer is told so."""
+        """Close it; statements that wait for a response fail."""
         if not self._closed:
             self._closed = True
             # libpq may have closed the socket itself: another may bear its number before long
@@ -250,9 +243,9 @@ class _Line:
                 future.set_exception(psycopg.OperationalError("the connection is lost"))
 
     def _name(self, key: _Key) -> tuple[bytes | None, bool]:
-        """The name of a prepared statement, and whether it is only being prepared.
+        """The name of a prepared statement, and whether it is prepared only now.
 
-        None where it is not worth one yet.
+        None for a statement that was met too seldom.
         """
         found = self._known.get(key, 0)
         if isinstance(found, bytes):
@@ -260,8 +253,8 @@ class _Line:
             return found, False
         name: bytes | None = None
         if found + 1 == _USES:
-            self._made += 1
-            name = b"s%d" % self._made
+            self._last_name += 1
+            name = b"s%d" % self._last_name
             self._raw.send_prepare(name, *key)
         self._known[key] = found + 1 if name is None else name
         self._known.move_to_end(key)
@@ -286,40 +279,40 @@ class _Line:
             return
         while self.waiting and self._raw.status == ConnStatus.OK and not self._raw.is_busy():
             result = self._raw.get_result()
-            if result is None:  # the end of one of a question's statements
+            if result is None:  # the end of a PREPARE, or of the statement itself
                 continue
             if result.status == ExecStatus.TUPLES_OK:
-                self._answer = result
+                self._result = result
             elif result.status == ExecStatus.FATAL_ERROR:
                 self._error = psycopg.errors.error_from_result(result)
             elif result.status == ExecStatus.COMMAND_OK:
                 self.waiting[0].preparing = None  # that comes first, and is done
             elif result.status == ExecStatus.PIPELINE_SYNC:
-                self._answered()
+                self._respond()
         if self._raw.status == ConnStatus.BAD or (self._retired and not self.waiting):
             self.close()
 
-    def _answered(self) -> None:
+    def _respond(self) -> None:
         first = self.waiting.popleft()
-        answer, error = self._answer, self._error
-        self._answer = self._error = None
+        result, error = self._result, self._error
+        self._result = self._error = None
         if first.preparing is not None:
             self._known.pop(first.preparing, None)
         if first.future.done():
             return
-        if answer is not None and error is None:
-            first.future.set_result(answer)
+        if result is not None and error is None:
+            first.future.set_result(result)
         else:
-            first.future.set_exception(error or psycopg.InternalError("there is no answer"))
+            first.future.set_exception(error or psycopg.InternalError("there is no result"))
 
     def _watch(self) -> None:
-        """Have nobody wait longer than a statement may take."""
+        """Fail the statements that have waited longer than one may take."""
         now = time.monotonic()
-        for each in self.waiting:
-            if each.until > now:
+        for waiting in self.waiting:
+            if waiting.until > now:
                 break
-            if not each.future.done():
-                each.future.set_exception(psycopg.errors.QueryCanceled())
+            if not waiting.future.done():
+                waiting.future.set_exception(psycopg.errors.QueryCanceled())
         self._watched = bool(self.waiting)
         if self._watched:
             self._loop.call_later(1, self._watch)

@@ -149,9 +149,9 @@ def test_the_plain_page_is_read_and_others_are_rendered(settings, engine):
     plain = f"{ITEMS}?limit=3"
     other = "&crs=http://www.opengis.net/def/crs/EPSG/0/9212"
     with served.client(settings, engine) as client:
-        questions = served.questions(client)
+        questions = served.statements(client)
         for query in ("", "&datetime=../..", other, "&properties=area", "&skipGeometry=true"):
             client.get(plain + query)
-    asked = [each.statement for each in questions]
+    asked = [each.sql for each in questions]
     assert ["ST_AsGeoJSON" in each for each in asked] == [False, False, True, True, False]
     assert ["SELECT (feature)::" in each for each in asked] == [True, True, False, False, False]

@@ -257,19 +257,15 @@ def test_how_far_a_batch_is_can_be_asked_over_http(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
     number = submit(write(tmp_path / "Ông Ba.zip", rows(2)))
-    app = create_app(settings, engine)
-    try:
-        client = app.test_client()
-        answer = client.get(f"/surveys/{number}")
-        assert answer.status_code == 200
-        assert answer.headers["Cache-Control"] == "no-store"
-        assert answer.json == {
-            "id": number, "state": "received", "counts": None, "refused": None,
-            "progress": {"stage": "waiting", "share": 0.0, "rows": None, "seconds_left": None},
-        }  # fmt: skip
-        assert "Ba" not in answer.text
-        assert "surveyor" not in answer.text
-        assert client.get("/surveys/99").status_code == 404
-        assert client.post(f"/surveys/{number}").status_code == 405
-    finally:
-        app.blueprints["ogc"].service.close()
+    client = create_app(settings, engine).test_client()
+    answer = client.get(f"/surveys/{number}")
+    assert answer.status_code == 200
+    assert answer.headers["Cache-Control"] == "no-store"
+    assert answer.json == {
+        "id": number, "state": "received", "counts": None, "refused": None,
+        "progress": {"stage": "waiting", "share": 0.0, "rows": None, "seconds_left": None},
+    }  # fmt: skip
+    assert "Ba" not in answer.text
+    assert "surveyor" not in answer.text
+    assert client.get("/surveys/99").status_code == 404
+    assert client.post(f"/surveys/{number}").status_code == 405

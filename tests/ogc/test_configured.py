@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import threading
 import time
 import urllib.request
 from urllib.parse import quote
@@ -21,7 +22,6 @@ from landdata.features import extents, parameters, sql
 from landdata.features.exports import formats
 from landdata.reference.vn2000 import transformer
 from landdata.store import database
-from portal.app import create_app
 
 FILE = """
 [zones]
@@ -256,17 +256,12 @@ def test_a_worker_that_begins_later_serves_what_it_can(store, engine, tmp_path, 
     path = tmp_path / "x.toml"
     path.write_text("x = 3", "utf-8")
     settings = store.model_copy(update={"collections": path})
-    with caplog.at_level(logging.ERROR):
-        app = create_app(settings, engine, strict=False)
-    try:
+    with caplog.at_level(logging.ERROR), served.whole(settings, engine, strict=False) as client:
         assert "LANDDATA_COLLECTIONS" in caplog.text
-        client = app.test_client()
         told = client.get("/ogc/collections").json["collections"]
         assert [each["id"] for each in told] == ["parcels", "communes", "sheets"]
         path.write_text(FILE, "utf-8")
         assert client.get("/ogc/collections/zones/items").status_code == 200
-    finally:
-        app.extensions["ogc"].close()
 
 
 def test_no_row_is_told_in_the_place_of_another_reference_system(store, engine, tmp_path):
@@ -355,10 +350,14 @@ def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
             return found == 1
 
         connection.execute(hold)
+        slow = threading.Thread(target=client.get, args=["/ogc/collections/slow"])
+        slow.start()
+        assert is_asked_for()
         for place in ("", "/collections/parcels", "/collections/parcels/tiles/WebMercatorQuad"):
             assert client.get(f"/ogc{place}").status_code == 200
-        assert is_asked_for()
+        assert slow.is_alive()
         connection.execute(free)
+        slow.join()
         known = client.get("/ogc/collections").json["collections"]
         connection.execute(hold)
         again = client.get("/ogc/collections").json["collections"]
@@ -376,8 +375,7 @@ def test_a_file_that_is_not_there_is_told(store, tmp_path):
 
 
 def test_a_box_uses_the_index_of_the_table(client, store, engine):
-    service = client.application.blueprints["ogc"].service
-    of = service.offer["zones"]
+    of = client.collections()["zones"]
     box = ("bbox", "548150,1281000,548250,1281010"), ("bbox-crs", "EPSG:9212")
     statement, bound = sql.page_statement(parameters.read_query(of, box, 9212))
     with engine.connect() as connection:
@@ -393,7 +391,7 @@ def test_a_box_uses_the_index_of_the_table(client, store, engine):
                 cursor.execute('ALTER TABLE planning.zones ALTER "hình" SET NOT NULL')
                 connection.commit()
                 store.collections.write_text(FILE + "\n", "utf-8")
-                of = service.offer["zones"]
+                of = client.collections()["zones"]
                 statement, bound = sql.page_statement(parameters.read_query(of, box, 9212))
         cursor.execute('ALTER TABLE planning.zones ALTER "hình" DROP NOT NULL')
         connection.commit()

@@ -29,6 +29,7 @@ from landdata.features.exports import formats, reader, stream
 from landdata.features.exports.reader import ExportReader
 from landdata.reference.vn2000 import transformer
 from landdata.store import database
+from landdata.store.read_connections import fetch_rows
 
 EXPORT = "/ogc/collections/parcels/export"
 OWN = "http://www.opengis.net/def/crs/EPSG/0/9212"
@@ -336,11 +337,11 @@ def test_what_makes_no_sense_is_told(still, asked, status):
 
 @pytest.fixture
 def query(still):
-    return parameters.read_export_query(service(still).offer["parcels"], [], 9212)
+    return parameters.read_export_query(still.collections()["parcels"], [], 9212)
 
 
 def service(client):
-    return client.application.blueprints["ogc"].service
+    return client.service
 
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
@@ -413,7 +414,7 @@ def not_read(still, query, monkeypatch):
         of = begun(ExportReader(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
-        while service(still).reader.rows(reading, {}) != [(0,)]:
+        while fetch_rows(service(still).url, reading, {}) != [(0,)]:
             assert time.monotonic() < until
             time.sleep(0.05)
         return of.blocks()

@@ -24,7 +24,7 @@ from landdata.errors import Unavailable
 from landdata.features import crs
 from landdata.settings import Settings
 from landdata.store import database, parcels
-from landdata.store.read_connections import Reader
+from landdata.store.read_connections import fetch_rows
 from landdata.store.tables import READABLE
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -191,7 +191,7 @@ def test_a_commune_is_asked_for_as_of_a_date(client, engine):
     then = client.get(f"{base}/99901?datetime=2020-05-05").json
     assert (then["properties"]["name"], then["geometry"]) == ("Xã Cũ", None)
     every = client.get(f"{base}?datetime=../..&limit=1")
-    pages = list(follow(client, every.request.url))
+    pages = list(follow(client, str(every.url)))
     assert [f["properties"]["valid_from"] for page in pages for f in page["features"]] == [
         "2004-01-01",
         "2025-07-01",
@@ -303,7 +303,7 @@ def test_how_many_match_is_told_where_it_is_free_or_asked_for(still):
 
 def test_a_page_and_a_feature_cost_one_statement(settings, engine, made):
     with served.client(settings, engine) as client:
-        asked = served.questions(client)
+        asked = served.statements(client)
         client.get(f"{ITEMS}?limit=5")
         client.get(f"{ITEMS}/{made['1']}")
         assert len(asked) == 2
@@ -345,7 +345,7 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
     past = [f"&{box}{then}", then, f"&commune=99901&sheet=2&number=77{then}"]
     past += [f"&filter={each}{storage}{then}" for each in filters]
     with served.client(settings, engine) as client:
-        asked = served.questions(client)
+        asked = served.statements(client)
         for query in [*now, *past]:
             client.get(f"{ITEMS}?limit=10{query}")
         client.get(f"{ITEMS}/{made['1']}")
@@ -353,7 +353,7 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
     plans = []
     with engine.connect() as connection:
         for each in asked:
-            plan = connection.exec_driver_sql("EXPLAIN " + each.statement, each.parameters)
+            plan = connection.exec_driver_sql("EXPLAIN " + each.sql, each.parameters)
             plans.append("\n".join(row[0] for row in plan))
     assert "Seq Scan" not in "".join(plans)
     used = [re.findall(r"(?:using|Scan on) ((?:uq|ix)_parcel_\w+)", plan) for plan in plans]
@@ -383,7 +383,7 @@ def test_an_answer_is_kept_until_it_changes(client, engine, made):
         again = client.get(url, headers={"If-None-Match": tag})
         assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", tag)
         assert {"accept", "accept-encoding", "accept-language"} <= {
-            each.lower() for each in first.vary
+            each.lower() for each in first.headers["Vary"].split(", ")
         }
     url = f"{ITEMS}/{made['12']}"
     tag = client.get(url).headers["ETag"]
@@ -439,9 +439,9 @@ def test_the_form_is_agreed_upon(still, accept, media):
 
 
 def test_links_begin_with_the_address_that_was_asked(still):
-    told = still.get(f"{ITEMS}?limit=1", base_url="https://land.example:8443/app").json
+    told = still.get(f"{ITEMS}?limit=1", base_url="https://land.example:8443").json
     for link in told["links"]:
-        assert link["href"].startswith("https://land.example:8443/app/ogc/")
+        assert link["href"].startswith("https://land.example:8443/ogc/")
     told = still.get("/ogc", base_url="http://other.example").json
     assert {link["href"].split("/ogc")[0] for link in told["links"]} == {"http://other.example"}
 
@@ -463,8 +463,8 @@ def test_pages_for_people_load_nothing_from_afar(client, made, language):
         assert "<script>" not in page.text
         assert "style=" not in page.text
         for href in re.findall(r'href="(http://localhost/ogc[^"]*)"', page.text):
-            with client.get(href.replace("&amp;", "&")) as linked:
-                assert linked.status_code == 200, href
+            linked = client.get(href.replace("&amp;", "&"))
+            assert linked.status_code == 200, href
 
 
 def test_a_page_for_people_writes_values_as_text(client, engine, made):
@@ -586,9 +586,10 @@ def test_nothing_is_written_over_http(client, made):
 
 
 def test_the_readers_connection_can_write_nothing(client):
-    service = client.application.blueprints["ogc"].service
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
-        service.reader.rows("DELETE FROM communes RETURNING 1", {})
+        client.call(client.service.pool.rows, "DELETE FROM communes RETURNING 1", {})
+    with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
+        fetch_rows(client.service.url, "DELETE FROM communes RETURNING 1", {})
 
 
 def test_the_readers_role_sees_no_person(cluster, settings, engine, made):
@@ -596,8 +597,8 @@ def test_the_readers_role_sees_no_person(cluster, settings, engine, made):
     name = sa.make_url(settings.database_url).database
     reader = cluster.url(name, role=READER).render_as_string(hide_password=False)
     with served.client(settings.model_copy(update={"read_url": reader}), engine) as client:
-        service = client.application.blueprints["ogc"].service
-        assert service.reader.rows("SELECT current_user", {}) == [(READER,)]
+        rows = client.service.pool.rows
+        assert client.call(rows, "SELECT current_user", {}) == [(READER,)]
         for path in (
             "/ogc",
             "/ogc/collections",
@@ -614,7 +615,7 @@ def test_the_readers_role_sees_no_person(cluster, settings, engine, made):
         told = sa.inspect(engine).get_table_names()
         for table in set(told) - set(READABLE) - {"spatial_ref_sys"}:
             with pytest.raises(Unavailable, match="may not read") as caught:
-                service.reader.rows(f"SELECT * FROM {table}", {})
+                client.call(rows, f"SELECT * FROM {table}", {})
             assert caught.value.code == "not-readable"
         assert {"holders", "staged_parcels", "batches", "findings"} <= set(told) - set(READABLE)
     # nor could it write if it said that it may
@@ -631,22 +632,6 @@ def test_the_embedded_cluster_is_read_as_its_reader(cluster):
     assert database.url(own).username != READER
     named = own.model_copy(update={"read_url": "postgresql://r@replica/x"})
     assert database.reading_url(named).host == "replica"
-
-
-def test_a_question_that_takes_too_long_is_given_up(engine):
-    reader = Reader(engine.url, statement_seconds=1)
-    with pytest.raises(Unavailable) as caught:
-        reader.rows("SELECT pg_sleep(60)", {})
-    assert caught.value.code == "timeout"
-    assert reader.rows("SELECT 1", {}) == [(1,)]
-    reader.close()
-
-
-def test_a_question_is_the_work_of_one_process(engine):
-    """Many are asked at once; a plan that takes more processes would take them from the others."""
-    reader = Reader(engine.url)
-    assert reader.rows("SHOW max_parallel_workers_per_gather", {}) == [("0",)]
-    reader.close()
 
 
 def test_a_box_has_what_intersects_it_and_no_other(client, engine):
@@ -697,7 +682,7 @@ def test_a_box_has_what_intersects_it_and_no_other(client, engine):
     ],
 )
 def test_what_may_be_long_keeps_out_of_the_way(client, asked, quick):
-    made = served.questions(client)
+    made = served.statements(client)
     assert client.get(f"{ITEMS}?{asked}").status_code == 200
     assert made[0].has_generic_plan is quick
 

@@ -53,7 +53,7 @@ def test_all_parcels_and_those_of_a_sheet_are_counted_without_being_read(
     stored.official(engine, settings, write(tmp_path / "b.zip", rows), "99902")
     rows = [parcel(2, plot(2, 0, height=25)), parcel(9, plot(9, 0))]
     stored.official(engine, settings, write(tmp_path / "c.zip", rows))
-    asked = served.questions(client)
+    asked = served.statements(client)
     assert matched(client) == 9
     assert matched(client, "&count=exact") == 9
     assert matched(client, "&crs=[EPSG:9212]&sortby=-area&properties=number") == 9
@@ -63,7 +63,7 @@ def test_all_parcels_and_those_of_a_sheet_are_counted_without_being_read(
     assert matched(client, f"&datetime={began}") == 5
     assert matched(client, "&datetime=2020-01-01") == 0
     assert len(asked) == 8
-    assert not any("count(" in each.statement for each in asked)
+    assert not any("count(" in each.sql for each in asked)
     assert matched(client, "&commune=99901&number=9") == 1
     assert matched(client, f"&datetime={began}&commune=99901") is None
     assert matched(client, "&datetime=2020-01-01/..") is None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,11 +12,9 @@ from urllib.parse import urlsplit
 import pytest
 import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
-from support import stored
-from werkzeug.serving import make_server
+from support import served, stored
 
 from landdata.store import database
-from portal.app import create_app
 
 
 @pytest.fixture(scope="module")
@@ -44,15 +41,8 @@ def store(make_store, tmp_path_factory) -> Iterator[tuple[str, dict[str, uuid.UU
             "CREATE TABLE wells (id int PRIMARY KEY, geom geometry(Point, 9212));"
             "INSERT INTO wells VALUES (1, 'SRID=9212;POINT(548000 1281000)')"
         )
-    app = create_app(settings, engine)
-    server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}", made, engine
-    server.shutdown()
-    thread.join()
-    server.server_close()
-    app.blueprints["ogc"].service.close()
+    with served.server(settings) as address:
+        yield address.removesuffix("/ogc"), made, engine
     engine.dispose()
 
 

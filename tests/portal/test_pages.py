@@ -11,7 +11,7 @@ import shapely
 import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
-from support import stored
+from support import served, stored
 
 from landdata.reference import land_use
 from landdata.store import database
@@ -28,15 +28,20 @@ def made(engine: sa.Engine) -> dict[str, uuid.UUID]:
 
 
 @pytest.fixture
-def app(settings, engine) -> Iterator[Flask]:
-    app = create_app(settings, engine)
-    yield app
-    app.blueprints["ogc"].service.close()
+def app(settings, engine) -> Flask:
+    return create_app(settings, engine)
 
 
 @pytest.fixture
 def client(app) -> FlaskClient:
     return app.test_client()
+
+
+@pytest.fixture
+def whole(settings, engine, made) -> Iterator[served.Client]:
+    """A client of the portal and the OGC API."""
+    with served.whole(settings, engine) as client:
+        yield client
 
 
 class Config(HTMLParser):
@@ -51,7 +56,7 @@ class Config(HTMLParser):
         self.told |= json.loads(dict(attrs).get("data-config") or "{}")
 
 
-def test_the_map_page_names_the_extent_the_crs_and_what_colours_mean(client, made):
+def test_the_map_page_names_the_extent_the_crs_and_what_colours_mean(client, whole, made):
     answer = client.get("/", headers=PAGE)
     assert answer.status_code == 200
     told = Config(answer.text).told
@@ -61,7 +66,7 @@ def test_the_map_page_names_the_extent_the_crs_and_what_colours_mean(client, mad
     assert "-191.90441429" in told["crs"]["proj"]  # the pinned operation, not PROJ's choice
     assert told["crs"]["northFirst"] is False
     assert set(told["themes"]) <= set(land_use.CURRENT) | set(land_use.LEGACY)
-    assert client.get(told["items"]).status_code == 200
+    assert whole.get(told["items"]).status_code == 200
     assert "Xã Suối Mẫu" in answer.text
 
 
@@ -96,12 +101,12 @@ def test_as_of_shows_the_state_of_then_and_says_that_it_is_past(client, made):
     assert shapely.geometry.shape(told["geometry"]).area == 440.0
 
 
-def test_the_json_of_a_parcel_has_its_public_properties_and_every_state(client, made):
-    told = client.get(f"/parcels/{made['12']}", headers=PROGRAM).json
+def test_the_json_of_a_parcel_has_its_public_properties_and_every_state(whole, made):
+    told = whole.get(f"/parcels/{made['12']}", headers=PROGRAM).json
     assert told["commune_name"] == "Xã Suối Mẫu"
     assert told["crs"].endswith("/9212")
     assert [state["version"] for state in told["history"]] == [2, 1]
-    item = client.get(f"/ogc/collections/parcels/items/{made['12']}?f=json").json
+    item = whole.get(f"/ogc/collections/parcels/items/{made['12']}?f=json").json
     assert told["parcel"] == item["properties"]
 
 
@@ -181,18 +186,18 @@ def test_a_wrong_method_is_405_and_says_which_are_right(client):
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "X"])
 @pytest.mark.parametrize("path", ["", "/", "/collections", "/collections/parcels/items/x", "/no"])
-def test_a_method_of_nothing_is_405_of_ogc(client, path, method):
-    answer = client.open(f"/ogc{path}", method=method)
+def test_a_method_of_nothing_is_405_of_ogc(whole, path, method):
+    answer = whole.open(f"/ogc{path}", method=method)
     assert (answer.status_code, answer.mimetype) == (405, "application/json")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert answer.json["code"] == "MethodNotAllowed"
     assert answer.json["description"] == f"{method} is not for this address: it is read."
 
 
-def test_nothing_anywhere_names_a_holder(client, made):
+def test_nothing_anywhere_names_a_holder(whole, made):
     for address in ("/", f"/parcels/{made['12']}", "/ogc/collections/parcels/items?limit=100"):
         for headers in (PAGE, PROGRAM):
-            answer = client.get(address, headers=headers)
+            answer = whole.get(address, headers=headers)
             assert answer.status_code == 200
             assert "Chủ sử dụng" not in json.dumps(answer.text, ensure_ascii=False)
             assert "Thôn 1" not in answer.text  # an address, not public unless told
@@ -203,7 +208,6 @@ def test_an_address_is_shown_where_the_deployment_says_so(settings, engine, made
     client = app.test_client()
     assert "Thôn 1" in client.get(f"/parcels/{made['12']}", headers=PAGE).text
     assert client.get(f"/parcels/{made['12']}?f=json").json["parcel"]["address"] == "Thôn 1"
-    app.blueprints["ogc"].service.close()
 
 
 def test_a_code_has_one_theme_at_most():
@@ -250,10 +254,10 @@ def test_a_page_runs_no_script_of_its_own_and_loads_from_nowhere_else(client, ma
             assert found.startswith(("/", "#", "?")), found
 
 
-def test_other_systems_may_read_the_ogc_api_but_not_frame_or_read_the_pages(client, made):
-    answer = client.get("/ogc/collections/parcels/items", headers={"Origin": "http://other.test"})
+def test_other_systems_may_read_the_ogc_api_but_not_frame_or_read_the_pages(whole):
+    answer = whole.get("/ogc/collections/parcels/items", headers={"Origin": "http://other.test"})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert "Access-Control-Allow-Origin" not in client.get("/").headers
+    assert "Access-Control-Allow-Origin" not in whole.get("/").headers
 
 
 # -- health
@@ -319,7 +323,6 @@ def test_the_app_opens_the_store_itself_where_it_is_given_none(settings, monkeyp
     monkeypatch.setenv("LANDDATA_DATABASE_URL", settings.database_url)
     app = create_app()
     assert app.test_client().get("/readyz").status_code == 200
-    app.blueprints["ogc"].service.close()
     app.extensions["landdata"].engine.dispose()
 
 
@@ -330,5 +333,4 @@ def test_a_store_of_another_country_has_a_map_too(make_store):
     told = Config(app.test_client().get("/").text).told
     assert told["crs"]["code"] == "EPSG:3740"
     assert "+proj=utm" in told["crs"]["proj"]
-    app.blueprints["ogc"].service.close()
     engine.dispose()

@@ -1,7 +1,7 @@
-"""Exports that are sent while they are made, and the places for them.
+"""Exports that are sent while they are written, and the places for them.
 
-Text goes to the client as it comes, and the rest of it through a temporary file once he is slow, so
-that he holds no connection; a file that GDAL or Arrow writes is sent when it is whole.
+Text goes to the client as it comes, and through a temporary file once the client reads slowly, so
+that it holds no connection; a file that GDAL or Arrow writes is sent when it is whole.
 """
 
 from __future__ import annotations
@@ -81,6 +81,15 @@ class Export:
             self.close()
             raise
 
+    def finish(self) -> int:
+        """Wait until the file is whole; return its size in bytes. Raises as `begin`."""
+        with self._moved:
+            self._patience = 0.0
+            self._moved.wait_for(lambda: self._done)
+            if self._error is not None:
+                raise self._error
+            return self._size + sum(map(len, self._ahead))
+
     def blocks(self) -> Iterator[bytes]:
         """Yield the bytes of the file as they come."""
         try:
@@ -121,8 +130,9 @@ class Export:
         self.stop()
         if self._thread.ident is not None:
             self._thread.join()
-        if not self._ended:
-            self._ended = True
+        with self._moved:
+            was_ended, self._ended = self._ended, True
+        if not was_ended:
             self._folder.cleanup()
             _places.release()
 

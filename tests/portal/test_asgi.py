@@ -1,26 +1,22 @@
-"""`landdata serve` on a real port says what Flask says alone, on the short way and the long."""
+"""`landdata serve` on a real port: what the application says, and what no honest client sends."""
 
 from __future__ import annotations
 
 import gzip
 import http.client
 import json
-import queue
 import re
 import socket
-import threading
 import time
 from contextlib import closing
 from urllib.parse import parse_qsl, urlsplit
 
 import brotli
 import pytest
-import uvicorn
 from support import served, stored
 
 from landdata.store import database
-from portal import connection
-from portal.app import ALWAYS, create_app
+from ogc.app import SECURITY_HEADERS
 
 ITEMS = "/ogc/collections/parcels/items"
 BREAKS = """
@@ -36,7 +32,7 @@ VARYING = {"date", "server", "content-length", "transfer-encoding", "connection"
 
 @pytest.fixture(scope="module")
 def both(make_store, tmp_path_factory):
-    """A port on which it is served, Flask's client, and the keys of some parcels."""
+    """A port on which it is served, a client in this process, and the keys of some parcels."""
     file = tmp_path_factory.mktemp("served") / "collections.toml"
     file.write_text(COLLECTION)
     settings = make_store().model_copy(update={"collections": file})
@@ -46,20 +42,18 @@ def both(make_store, tmp_path_factory):
         connection.exec_driver_sql(BREAKS)
         keys = connection.exec_driver_sql("SELECT parcel_id::text FROM parcel_versions").scalars()
         some = [*keys][:2]
-    app = create_app(settings, engine)
-    with served.server(settings) as url:
+    with served.server(settings, "support.trial") as url, served.whole(settings, engine) as client:
         port = urlsplit(url).port
         # what was published in this second has no date yet
         while "last-modified" not in {name.lower() for name, _ in ask(port, ITEMS)[1]}:
             time.sleep(0.1)
-        yield port, app.test_client(use_cookies=False), some
-    app.extensions["ogc"].close()
+        yield port, client, some
     engine.dispose()
 
 
-def ask(port, path, method="GET", headers=None):
+def ask(port, path, method="GET", headers=None, body=None):
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as asking:
-        asking.request(method, path, headers=headers or {})
+        asking.request(method, path, body, headers or {})
         with asking.getresponse() as answer:
             return answer.status, answer.getheaders(), answer.read()
 
@@ -98,16 +92,14 @@ HEADERS = (
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=str)
-def test_both_ways_say_the_same(both, headers):
+def test_the_server_changes_no_response(both, headers):
     port, client, keys = both
     host = headers.get("Host", f"127.0.0.1:{port}")
     for path in (*PATHS, *(f"{ITEMS}/{key}" for key in (*keys, keys[0][:-1] + "x"))):
         for method in ("GET", "HEAD", "POST", "OPTIONS"):
-            made = client.open(
-                path, method=method, base_url=f"http://{host}", headers=headers, buffered=True
-            )
-            flask = told(made.status_code, [*made.headers], made.data)
-            assert told(*ask(port, path, method, headers)) == flask, (method, path)
+            made = client.open(path, method=method, base_url=f"http://{host}", headers=headers)
+            here = told(made.status_code, made.headers.multi_items(), made.data)
+            assert told(*ask(port, path, method, headers)) == here, (method, path)
 
 
 def test_what_is_held_is_not_sent_again(both):
@@ -124,7 +116,9 @@ def test_every_answer_carries_what_all_do(both):
     port, *_ = both
     for path in (f"{ITEMS}?limit=1", f"{ITEMS}?limit=x", "/", "/nothing", "/healthz"):
         headers = {name.lower(): value for name, value in ask(port, path)[1]}
-        assert {name.lower(): value for name, value in ALWAYS.items()}.items() <= headers.items()
+        assert {
+            name.lower(): value for name, value in SECURITY_HEADERS.items()
+        }.items() <= headers.items()
 
 
 def test_a_stream_that_breaks_off_is_no_whole_file(both):
@@ -163,6 +157,14 @@ def test_requests_in_one_go_are_answered_in_order(both):
     assert places == sorted(places)
 
 
+def test_a_body_reaches_a_view(both):
+    port, *_ = both
+    body = bytes(range(256)) * 8000  # 2 MB
+    assert ask(port, "/echo", "POST", body=body)[::2] == (200, body)
+    chunks = (body[n : n + 10_000] for n in range(0, len(body), 10_000))
+    assert ask(port, "/echo", "POST", body=chunks)[::2] == (200, body)  # sent in chunks
+
+
 INNER = b"GET /ogc/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
 
 
@@ -194,8 +196,8 @@ def test_a_body_that_is_long_or_never_comes_holds_nobody_up(both):
 @pytest.mark.parametrize(
     ("line", "status"),
     [
-        (b"GET /ogc/collections/\xff\xfe/items", 404),
-        (b"GET " + ITEMS.encode() + b"?label=\xff\xe1", 200),
+        (b"GET /ogc/collections/\xff\xfe/items", 400),
+        (b"GET " + ITEMS.encode() + b"?label=\xff\xe1", 400),
         (b"GET /ogc/collections/%ff%fe/items", 404),
         (b"GET /ogc/collections/parcels/items/%ff%fe", 404),
         (b"GET /ogc/collections/communes/items/%ed%a0%80", 404),
@@ -263,16 +265,14 @@ def test_an_address_may_be_as_long_as_is_told(both):
         assert statuses(sent(port, [f"GET {path}{longer}".encode()])) == [status]
 
 
-def test_the_head_of_a_request_has_bounds_and_a_sentence_for_what_is_none(both):
+def test_the_head_of_a_request_has_bounds(both):
     port, *_ = both
     line = [f"GET {ITEMS}?limit=1".encode()]
-    for size, status in ((200_000, 200), (400_000, 431)):
+    for size, status in ((200_000, 200), (600_000, 431)):
         header = b"X: " + b"a" * size + b"\r\n"
         assert statuses(sent(port, line, host=b"Host: x\r\n" + header)) == [status]
     for wrong in (b"GET", b"GET /ogc HTTP/x", b"\x16\x03\x01\x02\x00", b"G\xe9T /ogc"):
-        answer = sent(port, [wrong])
-        assert statuses(answer) == [400], wrong
-        assert answer.endswith(b"This is no request of HTTP/1.1.")
+        assert statuses(sent(port, [wrong])) == [400], wrong
 
 
 @pytest.mark.parametrize("trailer", [b"X: y\r\n" * 10_000, b"x" * 60_000], ids=["many", "long"])
@@ -293,8 +293,9 @@ def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(both):
     whole = ask(port, export.format("parcels"))[2]
     answer = sent(port, [f"GET {export.format('parcels')}".encode()], version=b"1.0")
     assert answer.partition(b"\r\n\r\n")[2] == whole
-    with pytest.raises(ConnectionResetError):
-        sent(port, [f"GET {export.format('breaking')}".encode()], version=b"1.0")
+    # it could not tell a file that breaks off from a whole one, which is why it waits for the whole
+    broken = sent(port, [f"GET {export.format('breaking')}".encode()], version=b"1.0")
+    assert statuses(broken) == [400]
 
 
 def test_headers_that_make_no_sense_are_passed_over_or_told(both):
@@ -348,82 +349,3 @@ def test_links_begin_with_the_address_of_the_settings(make_store):
         later = {"Prefer": "respond-async"}
         _, told_headers, _ = ask(port, "/ogc/collections/parcels/export?f=csv", headers=later)
         assert dict(told_headers)["location"].startswith(f"{url}/ogc/exports/")
-
-
-MUCH = 64 << 20  # bytes, more than the system holds for a connection
-_ended = queue.SimpleQueue()
-
-
-async def whatever(scope, receive, send):
-    """An application that says yes, or much."""
-    if scope["path"] == "/much":
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        for _ in range(2):
-            half = b"x" * (MUCH // 2)
-            await send({"type": "http.response.body", "body": half, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-        _ended.put(scope["http_version"])
-        return
-    head = {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"3")]}
-    await send(head)
-    await send({"type": "http.response.body", "body": b"yes"})
-
-
-@pytest.fixture
-def hurried(monkeypatch):
-    """A port at which a head has half a second to come, and an answer a second to be taken."""
-    monkeypatch.setattr(connection, "SECONDS", 0.5)
-    monkeypatch.setattr(connection, "TAKING", 1.0)
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(whatever, http=connection.Connection, lifespan="off", log_config=None)
-    serving = uvicorn.Server(config)
-    thread = threading.Thread(target=serving.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield listening.getsockname()[1]
-    serving.should_exit = True
-    thread.join()
-
-
-def drip(made):
-    for _ in range(300):
-        time.sleep(0.1)
-        made.sendall(b"x")
-
-
-def test_who_is_slow_with_a_head_is_hung_up_on_and_who_only_rests_is_not(hurried):
-    silent, slow, resting = (
-        socket.create_connection(("127.0.0.1", hurried), timeout=30) for _ in range(3)
-    )
-    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
-    with silent, slow, resting:
-        resting.sendall(whole)
-        assert resting.recv(1000).endswith(b"yes")
-        slow.sendall(whole[:-2] + b"X: ")
-        with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            drip(slow)
-        assert silent.recv(1000) == b""
-        resting.sendall(whole)
-        assert resting.recv(1000).endswith(b"yes")
-
-
-def read_off(made):
-    while made.recv(1 << 20):
-        pass
-
-
-@pytest.mark.parametrize("version", ["1.1", "1.0"])
-def test_who_takes_nothing_is_hung_up_on_and_who_takes_slowly_is_not(hurried, version):
-    """Else what is made for them would be held for as long as they like."""
-    idle, slow = (socket.create_connection(("127.0.0.1", hurried), timeout=30) for _ in range(2))
-    with idle, slow:
-        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
-        for one in (idle, slow):
-            one.sendall(f"GET /much HTTP/{version}\r\nConnection: close\r\n\r\n".encode())
-        taken = 0
-        while block := slow.recv(1 << 20):
-            taken += len(block)
-            time.sleep(0.005)
-        assert taken > MUCH
-        assert {_ended.get(timeout=30) for _ in range(2)} == {version}
-        with pytest.raises(ConnectionResetError):
-            read_off(idle)
