@@ -14,9 +14,10 @@ from werkzeug.exceptions import HTTPException
 import ogc.app
 import ogc.errors
 import ogc.negotiation
-from landdata.errors import LandDataError, Unavailable
+from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
+from landdata.store.errors import Phase, as_public_error
 from portal import parcels, surveys
 
 LANGUAGES = ("vi", "en")
@@ -115,11 +116,10 @@ def error_response(error: Exception) -> Response:
         headers = {k: v for k, v in error.get_headers() if k in ("Allow", "Retry-After")}
     elif isinstance(error, LandDataError):
         told, status = error, error.status
-    elif isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError):
-        told = Unavailable("The database does not answer.", hint="Try again later.")
-        status = told.status
     else:
-        told, status = ogc.errors.unforeseen(error), 500
+        public = as_public_error(error, Phase.READ)
+        told = public if isinstance(public, LandDataError) else ogc.errors.unforeseen(error)
+        status = told.status
     if status == 503:
         headers.setdefault("Retry-After", "5")
     if parcels.wants_json():

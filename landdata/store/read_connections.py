@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, TypeVar
 
 import psycopg
@@ -20,7 +20,7 @@ from psycopg.pq import TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.types.string import TextLoader
 
-from landdata.errors import BadRequest, Unavailable
+from landdata.store.errors import Phase, as_public_error
 
 #: How long a statement may take; no request runs for ever.
 STATEMENT_SECONDS = 30
@@ -51,37 +51,7 @@ class Question:
 Steps = Generator[Question, PGresult, T]
 
 
-def told(error: psycopg.Error) -> Exception:
-    """Return what went wrong with a statement as an error of ours, if it is no fault of ours."""
-    if isinstance(error, psycopg.errors.QueryCanceled):
-        return Unavailable(
-            "The question took too long to answer.",
-            hint="Ask for less: a smaller bbox, limit or offset, or without count=exact.",
-            code="timeout",
-        )
-    if isinstance(error, psycopg.errors.DataError):
-        # whatever slipped through our own checks was still the client's value
-        return BadRequest(
-            "A value of the query is out of the range of its property.",
-            hint="The collection's queryables name the types.",
-        )
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return Unavailable(
-            f"The role that reads may not read this: {error.diag.message_primary}.",
-            hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
-            code="not-readable",
-        )
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        return Unavailable(
-            f"What is to be read is not there: {error.diag.message_primary}.",
-            hint="Run `landdata migrate`, or mend the file of LANDDATA_COLLECTIONS.",
-            code="not-readable",
-        )
-    if isinstance(error, psycopg.OperationalError):
-        return Unavailable(
-            "The database does not answer.", hint="Try again later.", code="database-down"
-        )
-    return error
+told = partial(as_public_error, phase=Phase.READ)
 
 
 def stale(error: psycopg.Error) -> bool:

@@ -28,6 +28,7 @@ from landdata.features import collections, crs, custom_collections, parameters, 
 from landdata.features.collections import Collection, Property
 from landdata.features.query import Query
 from landdata.settings import Settings
+from landdata.store.errors import Phase, as_public_error
 
 _SECONDS = 900
 CHUNK = 1 << 20  # bytes
@@ -220,16 +221,8 @@ class ExportReader:
                     yield connection
                 finally:
                     self._running = None
-        except psycopg.errors.QueryCanceled:
-            raise Unavailable(
-                "The export took too long.", hint="Ask for less.", code="timeout"
-            ) from None
-        except psycopg.errors.DataError:
-            raise BadRequest("A value of the query is out of the range of its property.") from None
-        except psycopg.OperationalError:
-            raise Unavailable(
-                "The database does not answer.", hint="Try again later.", code="database-down"
-            ) from None
+        except psycopg.Error as error:
+            raise as_public_error(error, Phase.READ) from None
 
 
 def write(source: ExportReader, query: Query, name: str, target: Path) -> None:
