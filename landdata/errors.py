@@ -1,16 +1,15 @@
 """The one error tree.
 
-    LandDataError        500  exit 70   our fault, or the machine's
+    LandDataError        500  exit 70   a bug, or a failure of the system
     ├── BadSurvey        422  exit 2    a survey file that cannot be read, or is refused
     ├── BadRequest       400  exit 2    a parameter, option or setting that makes no sense
-    │   └── NotAcceptable 406 exit 2    an answer in a form that there is not
+    │   └── NotAcceptable 406 exit 2    a media type that is not available
     ├── Conflict         409  exit 2    the store's state does not allow it now
     ├── NotFound         404  exit 3    no such parcel, batch, commune or file
-    ├── NotAllowed       403  exit 4    you may not do this
-    └── Unavailable      503  exit 70   the database, a disk or a port is not there
+    └── Unavailable      503  exit 70   the database, a disk or a port is not available
 
-An error says in one sentence what, where and what to do. A file that cannot be read is an
-error; a bad parcel is never one: it is a `landdata.findings.Finding`.
+An error says in a sentence what is wrong and where, and in its hint what to do. A file that cannot
+be read is an error; a bad parcel is not: it is a `landdata.findings.Finding`.
 """
 
 from __future__ import annotations
@@ -56,7 +55,7 @@ class BadRequest(LandDataError):
 
 
 class NotAcceptable(BadRequest):
-    """An answer is asked for in a form that there is not."""
+    """None of the media types that the client accepts is available."""
 
     status = 406
     code = "not-acceptable"
@@ -78,35 +77,27 @@ class NotFound(LandDataError):
     code = "not-found"
 
 
-class NotAllowed(LandDataError):
-    """The caller may not do this."""
-
-    status = 403
-    exit_code = 4
-    code = "not-allowed"
-
-
 class Unavailable(LandDataError):
-    """Something that we stand on, a database, a disk or a port, is not there."""
+    """The database, a disk or a port is not available."""
 
     status = 503
     exit_code = 70
     code = "unavailable"
 
 
-def of_the_machine(error: OSError) -> Unavailable:
-    """Return the sentence for what the operating system refused: a full disk, a folder."""
-    what = f"{error.filename}: " if isinstance(error.filename, str) else ""
+def from_os_error(error: OSError) -> Unavailable:
+    """Translate an error of the operating system, such as a full disk."""
+    file = error.filename if isinstance(error.filename, str) else "a file"
     return Unavailable(
-        f"The machine does not let us go on: {what}{error.strerror or type(error).__name__}.",
-        hint="Free some room, or mend the permissions (`landdata doctor`), and try again;"
-        " what was not finished is not stored.",
+        f"Cannot read or write {file}: {error.strerror or type(error).__name__}.",
+        hint="Free some space, or correct the permissions (`landdata doctor`), and try again;"
+        " unfinished work is not stored.",
         code="machine",
     )
 
 
 def where(error: BaseException) -> str:
-    """Say where an error of ours broke out; not its message, which may hold a row's values."""
+    """Return where an error was raised, without its message, which may hold a row's values."""
     frames = traceback.extract_tb(error.__traceback__)
     places = " < ".join(f"{f.name} {f.filename}:{f.lineno}" for f in reversed(frames))
     return f"{type(error).__name__} at {places}"

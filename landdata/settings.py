@@ -47,7 +47,8 @@ class Settings(BaseSettings):
     read_url: Annotated[
         str | None,
         Field(
-            repr=False, description="PostgreSQL URL for readers (replicas); unset: as told below."
+            repr=False,
+            description="PostgreSQL URL for readers (replicas); unset: as described below.",
         ),
     ] = None
     host: Annotated[str, Field(description="Address that `serve` listens on.")] = "127.0.0.1"
@@ -65,10 +66,6 @@ class Settings(BaseSettings):
     language: Annotated[
         Literal["vi", "en"], Field(description="Language of sentences where none is asked for.")
     ] = "vi"
-    secret_key: Annotated[
-        str | None,
-        Field(repr=False, description="Key that signs sessions; unset: made new at each start."),
-    ] = None
     rules: Annotated[
         Path | None,
         Field(description="TOML file of limits, and of rules that are off (docs/topology.md)."),

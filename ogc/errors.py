@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
-import sqlalchemy as sa
-
-from landdata.errors import LandDataError, Unavailable, where
+from landdata.errors import LandDataError, where
 from landdata.features.media_types import JSON
+from landdata.store.errors import Phase
+from landdata.store.errors import as_public_error as database_error
 from ogc.responses import Response, dump
 
 READ = "GET, HEAD, OPTIONS"
@@ -47,8 +47,7 @@ def as_public_error(error: Exception, endpoint: str) -> PublicError:
     Nothing that was requested or stored is in either: that may be about a person.
     """
     headers = {"Cache-Control": "no-store"}
-    if isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError):
-        error = Unavailable("The database does not answer.", hint="Try again later.")
+    error = database_error(error, Phase.READ)
     if not isinstance(error, LandDataError):
         _LOG.error("at %s: %s", endpoint, where(error))
         error = LandDataError("Something went wrong here; it is written in the log.")

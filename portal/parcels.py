@@ -27,7 +27,7 @@ from landdata.reference import calendar, land_use
 from landdata.settings import Settings
 from landdata.store import database
 from landdata.store import parcels as store_parcels
-from landdata.store.parcels import ParcelState
+from landdata.store.parcels import ParcelVersion
 from landdata.store.tables import Commune
 from ogc.negotiation import PREFIX
 
@@ -199,7 +199,7 @@ def uses() -> dict[str, str]:
     return names | {code: known[g.language] for code, known in land_use.CURRENT.items()}
 
 
-def days(state: ParcelState) -> tuple[str, str | None]:
+def days(state: ParcelVersion) -> tuple[str, str | None]:
     """Write the first and last day of a state in Vietnam; with the hour where it is one day."""
     first = state.valid_from.astimezone(calendar.VIETNAM)
     last = state.valid_to.astimezone(calendar.VIETNAM) if state.valid_to else None
@@ -237,11 +237,11 @@ def _go(key: str) -> BaseResponse:
     return redirect(address_of("pages.parcel", id=found.id, **kept))
 
 
-def _public(state: ParcelState, settings: Settings) -> dict[str, Any]:
+def _public(state: ParcelVersion, settings: Settings) -> dict[str, Any]:
     return state.as_dict(publish_address=settings.publish_address)
 
 
-def _commune_name(session: Session, state: ParcelState) -> str | None:
+def _commune_name(session: Session, state: ParcelVersion) -> str | None:
     """Return the name that the code stood for at the state's beginning; a code is used again."""
     began = state.valid_from.astimezone(calendar.VIETNAM).date()
     name: str | None = session.scalar(

@@ -28,15 +28,15 @@ from landdata.store import publications
 from landdata.store.database import sql
 from landdata.store.tables import Batch
 
-# What of a state is known before it is official, as `accept_states` gives it.
-_STATE = (
+# The columns of a version that `accept_versions` returns.
+_COLUMNS = (
     "parcel_id", "version", "valid_from", "commune", "sheet", "number", "scale", "area",
     "legal_area", "measured_area", "land_use", "address", "label", "old_sheet", "old_number",
     "national_id", "surveyed_on", "geom", "batch_id", "batch_row", "feature",
 )  # fmt: skip
-_TOGETHER = 200  # states that are sent at once
-_AHEAD = 16  # blocks of them that are there before they are sent: neither session waits for long
-_TAKEN_IN = 0.8  # the share of an acceptance that is over when all states are in their table
+_BLOCK = 200  # versions that are sent at once
+_AHEAD = 16  # blocks that are read before they are sent: neither session waits for long
+_SHARE_OF_COPY = 0.8  # of an acceptance, when all versions are in their table
 
 
 def accept(
@@ -52,9 +52,9 @@ def accept(
     """Make the acceptable rows of a batch official, all in this transaction.
 
     The rules hold against the neighbours of now: the neighbourhood is locked first, and if anything
-    official has changed there since the check, the check is run again. `reviewed` says that a
-    person has seen the verdict: if it is then another, `Conflict` is raised and nothing
-    is accepted. Returns the summary, with `accepted`.
+    official has changed there since the check, the check is run again. `reviewed`: a person has
+    seen the verdict; if the new one differs, `Conflict` is raised and nothing is accepted. Returns
+    the summary, with `accepted`.
     """
     batch = lifecycle.get(session, number, lock=True)
     if batch.state == "accepted":
@@ -84,11 +84,11 @@ def accept(
         summary = lifecycle.summary_of(batch)
     # the clock after the locks: a version must not begin before the one that it follows
     now = session.scalars(sa.select(sa.func.clock_timestamp())).one()
-    before_ours = publications.last_version(session)
+    last_before = publications.last_version(session)
     precomputed = _make_official(session, batch, now, summary, progress)
-    session.execute(sql("accept_holders"), {"batch": number, "after": before_ours})
+    session.execute(sql("accept_holders"), {"batch": number, "after": last_before})
     publications.publish(
-        session, number, after=before_ours, valid_from=now, precomputed=precomputed
+        session, number, after=last_before, valid_from=now, precomputed=precomputed
     )
     summary["accepted"] = summary.pop("acceptable")
     summary["seconds"]["accept"] = round(time.monotonic() - started, 3)
@@ -105,45 +105,46 @@ def _make_official(
     summary: dict[str, Any],
     progress: Progress | None,
 ) -> publications.PrecomputedPublication | None:
-    """Put the states that the acceptable rows become in the place of those that they replace.
+    """Insert the versions that the acceptable rows become and close those that they replace.
 
-    A second session makes them, each with the text of its feature, while this one takes them in:
-    to make them costs as much as to index them. A third one meanwhile foresees what changes with
-    them, which is returned. What is official here none can change meanwhile. Both see what is
-    committed only, so of a check of this transaction states are made here first, and nothing is
-    precomputed.
+    Computing the versions, with the GeoJSON of their features, costs as much as indexing them, so
+    a second session computes them while this one inserts them, and a third one precomputes the
+    publication, which is returned. The locks keep what is official here unchanged meanwhile. Both
+    see only what is committed: where this transaction has run the check itself, it computes the
+    versions itself too, and returns null.
     """
     rows = summary["acceptable"]
     values = {"batch": batch.id, "commune": batch.commune, "now": now}
-    states = sql("accept_states").bindparams(**values)
-    columns = ", ".join(_STATE)
+    versions = sql("accept_versions").bindparams(**values)
+    columns = ", ".join(_COLUMNS)
     precomputed = None
-    with session.get_bind().engine.connect() as maker:
+    with session.get_bind().engine.connect() as second:
         checked = sa.select(Batch.checked_at).where(Batch.id == batch.id)
-        if maker.scalar(checked) == batch.checked_at:
+        if second.scalar(checked) == batch.checked_at:
             session.execute(sql("accept_close"), values)
-            # one process is kept busy by this session already
-            maker.execute(sa.text("SET LOCAL max_parallel_workers_per_gather = 0"))
-            query = states.compile(dialect=maker.dialect)
-            source, target = (each.connection.cursor() for each in (maker, session.connection()))
+            # this session keeps one processor busy already
+            second.execute(sa.text("SET LOCAL max_parallel_workers_per_gather = 0"))
+            query = versions.compile(dialect=second.dialect)
+            source = second.connection.cursor()
+            target = session.connection().connection.cursor()
             with (
                 ThreadPoolExecutor(1) as aside,
-                source.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", query.params) as made,
-                target.copy(f"COPY parcel_versions ({columns}) FROM STDIN (FORMAT binary)") as into,
-                closing(_ahead(_together(made))) as blocks,
+                source.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", query.params) as computed,
+                target.copy(f"COPY parcel_versions ({columns}) FROM STDIN (FORMAT binary)") as copy,
+                closing(_read_ahead(_in_blocks(computed))) as blocks,
             ):
                 changes = aside.submit(
-                    _precompute, maker.engine, batch.id, batch.commune, summary["around"]["sheets"]
+                    _precompute, second.engine, batch.id, batch.commune, summary["around"]["sheets"]
                 )
                 done = 0
                 for block in blocks:
-                    into.write(block)
-                    done += _TOGETHER
+                    copy.write(block)
+                    done += _BLOCK
                     if progress and done % 10_000 == 0:
-                        progress("accept", min(done / max(rows, 1), 1.0) * _TAKEN_IN)
+                        progress("accept", min(done / max(rows, 1), 1.0) * _SHARE_OF_COPY)
             count, precomputed = target.rowcount, changes.result()
         else:
-            table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {states.text}"
+            table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {versions.text}"
             session.execute(sa.text(table), values)
             session.execute(sql("accept_close"), values)
             insert_all = f"INSERT INTO parcel_versions ({columns}) SELECT {columns} FROM official"  # noqa: S608  # ours
@@ -168,17 +169,17 @@ def _precompute(
         return publications.precompute(connection, number, commune=commune, sheets=sheets)
 
 
-def _together(rows: Iterable[Buffer]) -> Iterator[bytes]:
-    """Yield rows as blocks of many: a call for each would cost more than the row."""
-    each = iter(rows)
-    while block := b"".join(islice(each, _TOGETHER)):
+def _in_blocks(rows: Iterable[Buffer]) -> Iterator[bytes]:
+    """Yield rows as blocks of `_BLOCK`: a call for each would cost more than the row."""
+    remaining = iter(rows)
+    while block := b"".join(islice(remaining, _BLOCK)):
         yield block
 
 
-def _ahead(blocks: Iterator[bytes]) -> Generator[bytes]:
-    """Yield blocks while a thread gets the next ones: so who makes them need not wait either."""
-    with ThreadPoolExecutor(1) as getter:
-        coming = deque(getter.submit(next, blocks, b"") for _ in range(_AHEAD))
-        while block := coming.popleft().result():
-            coming.append(getter.submit(next, blocks, b""))
+def _read_ahead(blocks: Iterator[bytes]) -> Generator[bytes]:
+    """Yield blocks while a thread reads the next ones, so that their source need not wait."""
+    with ThreadPoolExecutor(1) as reader:
+        pending = deque(reader.submit(next, blocks, b"") for _ in range(_AHEAD))
+        while block := pending.popleft().result():
+            pending.append(reader.submit(next, blocks, b""))
             yield block

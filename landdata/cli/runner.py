@@ -20,7 +20,7 @@ from typing import NoReturn
 
 import click
 
-from landdata.errors import BadRequest, BadSurvey, LandDataError, of_the_machine, where
+from landdata.errors import BadRequest, BadSurvey, LandDataError, from_os_error, where
 from landdata.settings import Settings
 
 
@@ -47,20 +47,18 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         sys.stderr.close()  # whoever read our output has left: nothing to tell
         sys.exit(0)
     except OSError as error:
-        _say(of_the_machine(error), as_json)
+        _say(from_os_error(error), as_json)
     except Exception as error:
-        _say(_of_the_database(error) or _ours(error), as_json)
+        _say(_public(error), as_json)
 
 
-def _of_the_database(error: Exception) -> LandDataError | None:
-    if "psycopg" not in sys.modules:
-        return None
-    from landdata.store.database import broken_off
+def _public(error: Exception) -> LandDataError:
+    if "psycopg" in sys.modules:
+        from landdata.store.errors import as_public_error
 
-    return broken_off(error)
-
-
-def _ours(error: Exception) -> LandDataError:
+        error = as_public_error(error)
+    if isinstance(error, LandDataError):
+        return error
     return LandDataError(
         f"This is our fault: {type(error).__name__}.", hint=f"Please report it: {where(error)}"
     )

@@ -8,7 +8,6 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-import psycopg
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
@@ -18,6 +17,7 @@ from landdata.embedded.cluster import READER, Cluster
 from landdata.errors import Conflict, Unavailable
 from landdata.settings import Settings
 from landdata.store import locks
+from landdata.store.errors import Phase, as_public_error
 from landdata.store.tables import READABLE
 
 # A client that is killed gives up its locks within seconds, also amid a long statement.
@@ -71,7 +71,7 @@ def engine(settings: Settings) -> sa.Engine:
             _agree(connection, settings)
     except sa.exc.OperationalError as error:
         made.dispose()
-        raise _unavailable(error) from None
+        raise as_public_error(error, Phase.CONNECT) from None
     except BaseException:
         made.dispose()
         raise
@@ -127,16 +127,8 @@ def migrate(settings: Settings, revision: str = "head") -> None:
             if revision == "head":
                 _agree(connection, settings)
                 _let_read(connection)
-    except sa.exc.OperationalError as error:
-        raise _unavailable(error) from None
-    except sa.exc.ProgrammingError as error:
-        if not isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
-            raise
-        raise Unavailable(
-            f"The database's role may not do what a store needs: {_said(error.orig)}.",
-            hint="docs/operating.md says what has to be there, and how an administrator makes it.",
-            code="no-rights",
-        ) from None
+    except sa.exc.DBAPIError as error:
+        raise as_public_error(error, Phase.MIGRATE) from None
     finally:
         made.dispose()
 
@@ -172,33 +164,3 @@ def _agree(connection: sa.Connection, settings: Settings) -> None:
             hint=f"Set LANDDATA_SRID={srid}, or name another database or LANDDATA_HOME.",
             code="other-srid",
         )
-
-
-def broken_off(error: Exception) -> Unavailable | None:
-    """Return the sentence for a database that went away, or can do no more, amid its work.
-
-    Null for any other error: what a statement did wrong is no fault of the database's.
-    """
-    cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-    if not isinstance(cause, psycopg.OperationalError | psycopg.InterfaceError):
-        return None
-    return Unavailable(
-        f"The database broke off: {_said(cause)}.",
-        hint="See that it runs (`landdata doctor`), and try again; what was not finished is not"
-        " stored.",
-        code="database-broke-off",
-    )
-
-
-def _unavailable(error: sa.exc.OperationalError) -> Unavailable:
-    return Unavailable(
-        f"The database can't be reached: {_said(error.orig)}.",
-        hint="Start it (`landdata up`), or correct LANDDATA_DATABASE_URL.",
-        code="database-down",
-    )
-
-
-def _said(error: BaseException | None) -> str:
-    """Return what the database says first; what follows may quote a row."""
-    lines = str(error or "").strip().splitlines() or ["no answer"]
-    return lines[0].rstrip(".")

@@ -18,12 +18,12 @@ from sqlalchemy.orm import Session
 
 from landdata.errors import Conflict, NotFound
 from landdata.reference import parcel_keys
-from landdata.store.tables import ParcelVersion
+from landdata.store.tables import ParcelVersionRow as Row
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ParcelState:
-    """A parcel as it stands, or stood, over [valid_from, valid_to); areas in m².
+class ParcelVersion:
+    """A parcel over [valid_from, valid_to), which has no end for the current version; areas in m².
 
     `area` is as surveyed, `legal_area` that of the certificate, `measured_area` that of the
     polygon in the zone of the survey. `geometry` is a MultiPolygon in the storage CRS.
@@ -78,44 +78,42 @@ class ParcelState:
         }
 
 
-def get(session: Session, id: uuid.UUID, as_of: dt.datetime | None = None) -> ParcelState:  # noqa: A002  # as the property is called
+def get(session: Session, id: uuid.UUID, as_of: dt.datetime | None = None) -> ParcelVersion:  # noqa: A002  # as the property is called
     """Return the parcel of this UUID, as it is or as of a time. Raises `NotFound`."""
-    found = _states(session, ParcelVersion.parcel_id == id, _at(as_of))
-    if not found:
-        known = session.scalar(
-            sa.select(ParcelVersion.id).where(ParcelVersion.parcel_id == id).limit(1)
-        )
-        if known is None:
+    versions = _versions(session, Row.parcel_id == id, _at(as_of))
+    if not versions:
+        at_any_time = session.scalar(sa.select(Row.id).where(Row.parcel_id == id).limit(1))
+        if at_any_time is None:
             raise NotFound(f"There is no parcel {id}.", code="no-parcel")
         raise NotFound(
             f"Parcel {id} did not exist {_when(as_of)}.",
             hint="Ask for its history, or as of another time.",
             code="no-parcel-then",
         )
-    return found[0]
+    return versions[0]
 
 
 def find(
     session: Session, commune: str, sheet: str, number: str, as_of: dt.datetime | None = None
-) -> ParcelState:
+) -> ParcelVersion:
     """Return the parcel that bears this number, as it is or as of a time.
 
     Raises `NotFound`, with a hint where another time would have found it, and `Conflict` where
     the number was borne by several parcels at that time.
     """
     numbered = (
-        ParcelVersion.commune == commune,
-        ParcelVersion.sheet == sheet,
-        ParcelVersion.number == number,
+        Row.commune == commune,
+        Row.sheet == sheet,
+        Row.number == number,
     )
     key = f"{commune}/{sheet}/{number}"
-    found = _states(session, *numbered, _at(as_of))
-    if found:
-        return _only(found, key)
+    versions = _versions(session, *numbered, _at(as_of))
+    if versions:
+        return _only(versions, key)
     last = session.execute(
-        sa.select(ParcelVersion.parcel_id, ParcelVersion.valid_from, ParcelVersion.valid_to)
+        sa.select(Row.parcel_id, Row.valid_from, Row.valid_to)
         .where(*numbered)
-        .order_by(ParcelVersion.valid_from.desc())
+        .order_by(Row.valid_from.desc())
         .limit(1)
     ).first()
     hint = "Check commune, sheet and number; commune codes have five digits."
@@ -125,7 +123,7 @@ def find(
     raise NotFound(f"There is no parcel {key} {_when(as_of)}.", hint=hint, code="no-parcel")
 
 
-def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> ParcelState:
+def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> ParcelVersion:
     """Return the parcel that a person means: UUID, national id or `commune/sheet/number`.
 
     Raises `BadRequest` for a key of no such form, else as `get` and `find`.
@@ -137,67 +135,65 @@ def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> Par
             return get(session, id_, as_of)
         case national_id:
             pass
-    found = _states(session, ParcelVersion.national_id == national_id, _at(as_of))
-    if not found:
+    versions = _versions(session, Row.national_id == national_id, _at(as_of))
+    if not versions:
         raise NotFound(
             f"There is no parcel with the national identifier {national_id} {_when(as_of)}.",
             code="no-parcel",
         )
-    return _only(found, national_id)
+    return _only(versions, national_id)
 
 
-def history(session: Session, id: uuid.UUID) -> list[ParcelState]:  # noqa: A002  # as the property is called
-    """Return all states of the parcel, the newest first. Raises `NotFound`."""
-    found = _states(session, ParcelVersion.parcel_id == id)
-    if not found:
+def history(session: Session, id: uuid.UUID) -> list[ParcelVersion]:  # noqa: A002  # as the property is called
+    """Return all versions of the parcel, the newest first. Raises `NotFound`."""
+    versions = _versions(session, Row.parcel_id == id)
+    if not versions:
         raise NotFound(f"There is no parcel {id}.", code="no-parcel")
-    return found
+    return versions
 
 
 def extent(session: Session) -> tuple[float, float, float, float] | None:
     """Return (min E, min N, max E, max N) of all current parcels, storage CRS; null if none."""
-    box = sa.func.ST_Extent(ParcelVersion.geom)
+    box = sa.func.ST_Extent(Row.geom)
     row = session.execute(
         sa.select(
             sa.func.ST_XMin(box), sa.func.ST_YMin(box), sa.func.ST_XMax(box), sa.func.ST_YMax(box)
-        ).where(ParcelVersion.valid_to.is_(None))
+        ).where(Row.valid_to.is_(None))
     ).one()
     return None if row[0] is None else (row[0], row[1], row[2], row[3])
 
 
 _COLUMNS = (
-    ParcelVersion.parcel_id.label("id"),
-    ParcelVersion.national_id,
-    ParcelVersion.commune,
-    ParcelVersion.sheet,
-    ParcelVersion.number,
-    ParcelVersion.scale,
-    ParcelVersion.area,
-    ParcelVersion.legal_area,
-    ParcelVersion.measured_area,
-    ParcelVersion.land_use,
-    ParcelVersion.address,
-    ParcelVersion.label,
-    ParcelVersion.old_sheet,
-    ParcelVersion.old_number,
-    ParcelVersion.surveyed_on,
-    ParcelVersion.valid_from,
-    ParcelVersion.valid_to,
-    ParcelVersion.version,
-    ParcelVersion.batch_id.label("batch"),
-    ParcelVersion.batch_row,
-    sa.func.ST_AsBinary(ParcelVersion.geom, type_=sa.LargeBinary).label("geometry"),
+    Row.parcel_id.label("id"),
+    Row.national_id,
+    Row.commune,
+    Row.sheet,
+    Row.number,
+    Row.scale,
+    Row.area,
+    Row.legal_area,
+    Row.measured_area,
+    Row.land_use,
+    Row.address,
+    Row.label,
+    Row.old_sheet,
+    Row.old_number,
+    Row.surveyed_on,
+    Row.valid_from,
+    Row.valid_to,
+    Row.version,
+    Row.batch_id.label("batch"),
+    Row.batch_row,
+    sa.func.ST_AsBinary(Row.geom, type_=sa.LargeBinary).label("geometry"),
 )
 
 
-def _states(session: Session, *conditions: sa.ColumnElement[bool]) -> list[ParcelState]:
+def _versions(session: Session, *conditions: sa.ColumnElement[bool]) -> list[ParcelVersion]:
     rows = session.execute(
-        sa.select(*_COLUMNS)
-        .where(*conditions)
-        .order_by(ParcelVersion.valid_from.desc(), ParcelVersion.version.desc())
+        sa.select(*_COLUMNS).where(*conditions).order_by(Row.valid_from.desc(), Row.version.desc())
     )
     return [
-        ParcelState(
+        ParcelVersion(
             **{
                 **row,
                 "land_use": _land_use(row["land_use"]),
@@ -209,28 +205,31 @@ def _states(session: Session, *conditions: sa.ColumnElement[bool]) -> list[Parce
 
 
 def _at(as_of: dt.datetime | None) -> sa.ColumnElement[bool]:
-    """Say which states hold at a time; "now" in the words of the partial indexes."""
+    """Return the condition for the versions that hold at a time.
+
+    For now it is the condition of the partial indexes.
+    """
     if as_of is None:
-        return ParcelVersion.valid_to.is_(None)
+        return Row.valid_to.is_(None)
     return sa.or_(
-        sa.and_(ParcelVersion.valid_to.is_(None), ParcelVersion.valid_from <= as_of),
+        sa.and_(Row.valid_to.is_(None), Row.valid_from <= as_of),
         sa.and_(
-            ParcelVersion.valid_to.is_not(None),
-            ParcelVersion.valid_from <= as_of,
-            ParcelVersion.valid_to > as_of,
+            Row.valid_to.is_not(None),
+            Row.valid_from <= as_of,
+            Row.valid_to > as_of,
         ),
     )
 
 
-def _only(found: list[ParcelState], key: str) -> ParcelState:
-    if len(found) > 1:
-        ids = ", ".join(str(state.id) for state in found)
+def _only(versions: list[ParcelVersion], key: str) -> ParcelVersion:
+    if len(versions) > 1:
+        ids = ", ".join(str(version.id) for version in versions)
         raise Conflict(
-            f"{key} is ambiguous: {len(found)} parcels bear it.",
+            f"{key} is ambiguous: {len(versions)} parcels bear it.",
             hint=f"Ask by UUID: {ids}.",
             code="ambiguous-parcel",
         )
-    return found[0]
+    return versions[0]
 
 
 def _land_use(value: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import sqlalchemy as sa
 
-from landdata.errors import BadRequest, Unavailable
+from landdata.store.errors import Phase, as_public_error
 
 #: How long a statement may take; no request runs for ever.
 STATEMENT_SECONDS = 30
@@ -33,39 +33,6 @@ class Statement:
     parameters: Mapping[str, Any]
     has_generic_plan: bool = True
     binary: bool = False
-
-
-def as_public_error(error: psycopg.Error) -> Exception:
-    """Translate a database error; return bugs unchanged."""
-    if isinstance(error, psycopg.errors.QueryCanceled):
-        return Unavailable(
-            "The question took too long to answer.",
-            hint="Ask for less: a smaller bbox, limit or offset, or without count=exact.",
-            code="timeout",
-        )
-    if isinstance(error, psycopg.errors.DataError):
-        # whatever slipped through our own checks was still the client's value
-        return BadRequest(
-            "A value of the query is out of the range of its property.",
-            hint="The collection's queryables name the types.",
-        )
-    if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return Unavailable(
-            f"The role that reads may not read this: {error.diag.message_primary}.",
-            hint="Run `landdata migrate`; docs/operating.md tells what a reader needs.",
-            code="not-readable",
-        )
-    if isinstance(error, psycopg.errors.UndefinedTable | psycopg.errors.UndefinedColumn):
-        return Unavailable(
-            f"What is to be read is not there: {error.diag.message_primary}.",
-            hint="Run `landdata migrate`, or mend the file of LANDDATA_COLLECTIONS.",
-            code="not-readable",
-        )
-    if isinstance(error, psycopg.OperationalError):
-        return Unavailable(
-            "The database does not answer.", hint="Try again later.", code="database-down"
-        )
-    return error
 
 
 def is_stale(error: psycopg.Error) -> bool:
@@ -122,4 +89,4 @@ def fetch_rows(url: sa.URL, sql: str, parameters: Mapping[str, Any]) -> list[tup
         with connect(url) as connection:
             return connection.execute(sql, parameters).fetchall()
     except psycopg.Error as error:
-        raise as_public_error(error) from None
+        raise as_public_error(error, Phase.READ) from None

@@ -23,10 +23,10 @@ from psycopg.adapt import PyFormat, Transformer
 from psycopg.pq import ConnStatus, ExecStatus
 from psycopg.pq.abc import PGresult
 
+from landdata.store.errors import Phase, as_public_error
 from landdata.store.read_connections import (
     STATEMENT_SECONDS,
     Statement,
-    as_public_error,
     connect,
     is_stale,
     native,
@@ -64,7 +64,7 @@ class ReadPool:
                 return await self._pipelined(statement)
             return await self._alone(statement)
         except psycopg.Error as error:
-            raise as_public_error(error) from None
+            raise as_public_error(error, Phase.READ) from None
 
     async def rows(self, sql: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows of a statement that has no generic plan, as Python values."""

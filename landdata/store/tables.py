@@ -1,11 +1,10 @@
 """The tables of the store.
 
-A commune, batch or parcel is found by its key; every state of a parcel is a row of
-`parcel_versions` with its time range, never overwritten. Names follow ISO 19152 (LADM) where
-it has one. Rows that come by the million carry no foreign key: nothing they name is ever
-deleted, one statement writes both sides, and the check of each would cost a third of an import.
-Geometry is in the deployment's storage CRS (`Settings.srid`); `migrations/env.py` gives the
-columns its number.
+A commune, batch or parcel has a key; every version of a parcel is a row of `parcel_versions` with
+its time range, never overwritten. Names follow ISO 19152 (LADM) where it has one. Tables of
+millions of rows have no foreign keys: nothing they refer to is ever deleted, one statement writes
+both sides, and checking each row would take a third of an import. Geometry is in the deployment's
+storage CRS (`Settings.srid`); `migrations/env.py` gives the columns its number.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, ExcludeConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-#: What the reader's role may read; no table is in it that names a person.
+#: Tables that the reader's role may read; none of them names a person.
 READABLE = (
     "changed_cells",
     "communes",
@@ -45,11 +44,11 @@ READABLE = (
     "sheets",
 )
 
-SRID = 9212  # what the models say; a deployment's own stands in `deployment` and its columns
+SRID = 9212  # of the models; a deployment's own is in `deployment` and in its columns
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that a migration can name it as well."""
+    """The base of all tables: every constraint has a name, by which migrations refer to it."""
 
     metadata = MetaData(
         naming_convention={
@@ -70,7 +69,7 @@ class Base(DeclarativeBase):
 
 
 class Deployment(Base):
-    """One row: what can't change once there is data."""
+    """One row: settings that can't change once there is data."""
 
     __tablename__ = "deployment"
     __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
@@ -80,7 +79,7 @@ class Deployment(Base):
 
 
 class Commune(Base):
-    """An administrative unit over a time: codes are used again, so a code needs a date."""
+    """An administrative unit over [valid_from, valid_to); a code is reused, so it needs a date."""
 
     __tablename__ = "communes"
     __table_args__ = (
@@ -103,7 +102,7 @@ class Commune(Base):
 
 
 class CommuneRecoding(Base):
-    """Which commune became, or became part of, which other one on a day."""
+    """A commune that became another one, or part of it, on a day."""
 
     __tablename__ = "commune_recodings"
 
@@ -114,7 +113,7 @@ class CommuneRecoding(Base):
 
 
 class Batch(Base):
-    """A survey file on its way, and what became of it.
+    """A survey file from its receipt to the decision on it.
 
     `state`: received, checking, checked; then accepted, rejected, withdrawn by the surveyor, or
     superseded by a batch that `corrects` it; or refused, with the sentence that says why. The
@@ -128,7 +127,7 @@ class Batch(Base):
             "uq_batches_same_file",
             "sha256",
             "commune",
-            text("md5(options::text)"),  # a profile may be longer than what an index takes
+            text("md5(options::text)"),  # a profile may be longer than an index entry
             unique=True,
             postgresql_where=text("state NOT IN ('withdrawn', 'superseded')"),
         ),
@@ -138,7 +137,7 @@ class Batch(Base):
             " 'withdrawn', 'superseded')",
             name="state",
         ),
-        # an earlier one: so that two are always locked in one order, and no circle is made
+        # an earlier one, so that two batches are always locked in the same order
         CheckConstraint("corrects < id", name="corrects_earlier"),
     )
 
@@ -160,9 +159,9 @@ class Batch(Base):
 
 
 class BatchProgress(Base):
-    """How far the check of a batch is; written beside the check, whose own rows none sees yet.
+    """The progress of a batch's check, committed apart from it: its own rows are not visible yet.
 
-    `job_id` is its job in the queue, null once that is over; `share` of the whole, 0 to 1.
+    `job_id` is its job in the queue, null once that has ended; `share` of the whole, 0 to 1.
     """
 
     __tablename__ = "batch_progress"
@@ -179,10 +178,10 @@ class BatchProgress(Base):
 
 
 class StagedParcel(Base):
-    """A row of a batch as it was read and judged, before anything is official.
+    """A row of a batch as it was read and validated, before anything is official.
 
-    `status`: 0 acceptable, 1 rejected, 2 duplicate (`landdata.topology`). `id` is the key that
-    the parcel gets if it is new. Owners are personal data: no reader's role sees this table.
+    `status`: 0 acceptable, 1 rejected, 2 duplicate (`landdata.topology`). `id` becomes the key of
+    a new parcel. Owners are personal data: the reader's role can't read this table.
     """
 
     __tablename__ = "staged_parcels"
@@ -209,10 +208,10 @@ class StagedParcel(Base):
 
 
 class SurveyPoint(Base):
-    """A point that was measured, each once for a batch, and the rows that it bounds.
+    """A measured point, once for a batch, and the rows that it bounds.
 
-    `north` and `east` are as the file has them, in the CRS `srid`, and `geom` the same in the
-    storage CRS (LADM: point, of a spatial source). `line` is the first line of the file with it.
+    `north` and `east` are as in the file, in the CRS `srid`; `geom` is the point in the storage
+    CRS (LADM: point, of a spatial source). `line` is the first line of the file with it.
     """
 
     __tablename__ = "survey_points"
@@ -243,19 +242,19 @@ class StoredFinding(Base):
     finding: Mapped[dict[str, Any]] = mapped_column(comment="under the public JSON keys")
 
 
-class ParcelVersion(Base):
-    """A state of a parcel over [valid_from, valid_to); the current one has no end.
+class ParcelVersionRow(Base):
+    """A version of a parcel over [valid_from, valid_to); the current one has no end.
 
-    `parcel_id` is the parcel's identity (LADM: spatial unit); its first state has `version` 1.
-    `area` is as surveyed, `legal_area` as on the certificate, `measured_area` that of the
-    polygon in the source's own zone: none is ever computed anew, m². `owner`s are elsewhere.
-    `feature` is the state as the OGC API gives it, without the address.
+    `parcel_id` is the parcel's identity (LADM: spatial unit); its first version is 1. In m²:
+    `area` as surveyed, `legal_area` as on the certificate, `measured_area` of the polygon in the
+    source's own zone; none is computed anew. Holders are in a table of their own. `feature` is
+    the GeoJSON that the OGC API returns, without the address.
     """
 
     __tablename__ = "parcel_versions"
     __table_args__ = (
         CheckConstraint("valid_to > valid_from", name="valid"),
-        # a parcel has one state of today, and of the past each version once
+        # a parcel has one current version, and each past version once
         Index(
             "uq_parcel_versions_current",
             "parcel_id",
@@ -277,7 +276,7 @@ class ParcelVersion(Base):
             unique=True,
             postgresql_where=text("valid_to IS NULL"),
         ),
-        # through the states of any time in the order of the key or number, past all others
+        # the versions of any one time in the order of the key or number, skipping all others
         Index(
             "ix_parcel_versions_as_of",
             "parcel_id",
@@ -297,8 +296,8 @@ class ParcelVersion(Base):
             "national_id",
             postgresql_where=text("national_id IS NOT NULL"),
         ),
-        # one index for today and one for the past, so that years of history don't slow today;
-        # that of the past knows times too, so that of many states only the one of a day is read
+        # one index for current versions, which history does not slow, and one for past versions,
+        # with times, so that of many versions only the one of a day is read
         Index(
             "ix_parcel_versions_geom_current",
             "geom",
@@ -342,10 +341,10 @@ class ParcelVersion(Base):
 
 
 class Holder(Base):
-    """Who holds a parcel's state, as the survey wrote it (LADM: party). Personal data.
+    """Who holds a parcel's version, as written in the survey (LADM: party). Personal data.
 
-    A table of its own, so that the reader's role never has it and the table with the geometry
-    needs no row policy (one turns `geom && bbox` into a sequential scan).
+    A table of its own, so that the reader's role can't read it and the table with the geometry
+    needs no row policy, which would turn `geom && bbox` into a sequential scan.
     """
 
     __tablename__ = "holders"
@@ -358,10 +357,10 @@ class Holder(Base):
 class Publication(Base):
     """What became official in one transaction; numbered in the order of the commits.
 
-    Its new states are those rows of `parcel_versions` from `first_version` to `last_version`
-    that name its batch; `retired` are states that ended without one that follows. From
-    `valid_from` on, until that of the next, there are so many `parcels`. `stamp`: the whole
-    second, since 1970, of the last publication that tells of that time or of one before.
+    Its new versions are the rows of `parcel_versions` from `first_version` to `last_version` with
+    its batch; `retired` are versions that ended without a successor. `parcels` counts those there
+    are from `valid_from` until that of the next. `stamp`: the whole second, since 1970, of the
+    last publication that affects that time or an earlier one.
     """
 
     __tablename__ = "publications"
@@ -379,10 +378,10 @@ class Publication(Base):
 
 
 class Webhook(Base):
-    """An address that is told of every publication, in order, and how far that is.
+    """A URL to which every publication is delivered, in order, and how far that has got.
 
-    `delivered` is the last publication that is done with; `attempts` failed for the next one,
-    which is not tried before `next_at`. `secret` signs; no reader's role sees this table.
+    `delivered` is the last delivered publication; `attempts` failed for the next one, which is not
+    tried before `next_at`. `secret` signs; the reader's role can't read this table.
     """
 
     __tablename__ = "webhooks"
@@ -399,7 +398,7 @@ class Webhook(Base):
 
 
 class DeadLetter(Base):
-    """A publication that a webhook could not be told of; `again`: it is to be tried once more."""
+    """A publication that could not be delivered to a webhook; `again`: it is to be retried."""
 
     __tablename__ = "dead_letters"
 
@@ -413,11 +412,11 @@ class DeadLetter(Base):
 
 
 class ChangedCell(Base):
-    """When parcels of a cell of the ground changed last: what is drawn of it is as old.
+    """The last change of the parcels in a cell of the map, and so the age of its tiles.
 
-    `stamp` is that of the publication. Cells of level 0 are 256 m wide, those of each next level
-    twice as wide; (0, 0) begins at the origin of the storage CRS. The one cell of level -1 stands
-    for all communes, and counts how often they changed.
+    `stamp` is that of the publication. Cells of level 0 are 256 m wide, those of the next level
+    twice as wide; (0, 0) begins at the origin of the storage CRS. The only cell of level -1 stands
+    for all communes and counts how often they changed.
     """
 
     __tablename__ = "changed_cells"
@@ -429,7 +428,7 @@ class ChangedCell(Base):
 
 
 class Sheet(Base):
-    """A map sheet of a commune as its current parcels make it: their number and convex hull."""
+    """A map sheet of a commune: the number and convex hull of its current parcels."""
 
     __tablename__ = "sheets"
     __table_args__ = (

@@ -25,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from landdata.errors import BadRequest, BadSurvey, LandDataError, of_the_machine
+from landdata.errors import BadRequest, BadSurvey, LandDataError, from_os_error
 from landdata.findings import Finding
 from landdata.settings import Settings
 from landdata.survey import formats
@@ -454,7 +454,7 @@ def _judge_end(code: int, late: bool, said: bytes, dataset: Dataset, settings: S
             code="too-slow",
         )
     if _DISK_FULL in said:
-        raise of_the_machine(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+        raise from_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     if any(word in said for word in _OUT_OF_MEMORY):
         raise BadSurvey(
             f"Reading {dataset.layer} took more memory than is allowed.",

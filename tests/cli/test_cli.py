@@ -511,14 +511,17 @@ def test_a_disk_that_is_full_is_one_sentence(tmp_path: Path) -> None:
     command = f"ulimit -f 1; exec {landdata} check {path} --commune 99901"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert done.returncode == 70
-    assert done.stderr.startswith("landdata: The machine does not let us go on: ")
+    assert done.stderr.startswith("landdata: Cannot read or write ")
     assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize(
     ("does", "said"),
     [
-        ("PERFORM pg_terminate_backend(pg_backend_pid());", "The database broke off: "),
+        (
+            "PERFORM pg_terminate_backend(pg_backend_pid());",
+            "The connection to the database was lost: ",
+        ),
         ("RAISE '%%', NEW.owner;", "This is our fault: RaiseException. Please"),
     ],
 )

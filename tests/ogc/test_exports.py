@@ -219,7 +219,7 @@ def test_what_fails_before_its_first_row_is_refused_not_broken_off(settings, eng
         connection.execute(sa.text("ALTER TABLE parcel_versions RENAME COLUMN label TO gone"))
     with served.client(settings, engine) as client:
         answer = client.get(EXPORT, query_string={"f": name, "properties": "label"})
-        assert (answer.status_code, answer.mimetype) == (500, "application/json")
+        assert (answer.status_code, answer.mimetype) == (503, "application/json")
 
 
 def test_nothing_is_a_list_without_features(still):

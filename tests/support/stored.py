@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from landdata.batches import acceptance, checking
 from landdata.settings import Settings
 from landdata.store import communes, database, publications
-from landdata.store.tables import Batch, Commune, Holder, ParcelVersion
+from landdata.store.tables import Batch, Commune, Holder, ParcelVersionRow
 
 FIRST = dt.datetime(2025, 7, 1, 1, 0, tzinfo=dt.UTC)
 SECOND = dt.datetime(2026, 3, 1, 1, 0, tzinfo=dt.UTC)
@@ -98,7 +98,7 @@ def parcel(
     holder = values.pop("holder", None)
     with database.session(engine) as session:
         key = of or uuid.uuid4()
-        state = ParcelVersion(parcel_id=key, batch_id=batch_id, geom=geom, **values)
+        state = ParcelVersionRow(parcel_id=key, batch_id=batch_id, geom=geom, **values)
         session.add(state)
         session.flush()
         if holder:

@@ -258,9 +258,9 @@ def test_the_doctor_tells_of_the_confinement(monkeypatch):
 
 
 def test_the_child_knows_nothing_of_our_settings(tmp_path, monkeypatch):
-    monkeypatch.setenv("LANDDATA_SECRET_KEY", "secret")
+    monkeypatch.setenv("LANDDATA_DATABASE_URL", "secret")
     assert "secret" not in reader._environment(tmp_path, "").values()
-    assert os.environ["LANDDATA_SECRET_KEY"] == "secret"
+    assert os.environ["LANDDATA_DATABASE_URL"] == "secret"
 
 
 # -- real files

@@ -10,9 +10,10 @@ from typing import Any, Protocol, cast
 import psycopg
 import sqlalchemy as sa
 
-from landdata.errors import BadRequest, Unavailable
+from landdata.errors import Unavailable
 from landdata.features import sql
 from landdata.features.query import Query
+from landdata.store.errors import Phase, as_public_error
 
 CHUNK = 1 << 20  # bytes
 _FLUSH_SECONDS = 0.5  # after which less than a chunk is written too
@@ -106,13 +107,5 @@ class ExportReader:
                     yield connection
                 finally:
                     self._running = None
-        except psycopg.errors.QueryCanceled:
-            raise Unavailable(
-                "The export took too long.", hint="Ask for less.", code="timeout"
-            ) from None
-        except psycopg.errors.DataError:
-            raise BadRequest("A value of the query is out of the range of its property.") from None
-        except psycopg.OperationalError:
-            raise Unavailable(
-                "The database does not answer.", hint="Try again later.", code="database-down"
-            ) from None
+        except psycopg.Error as error:
+            raise as_public_error(error, Phase.READ) from None

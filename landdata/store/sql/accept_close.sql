@@ -1,4 +1,4 @@
--- The official states that a batch's acceptable rows replace end now.
+-- End the official versions that a batch's acceptable rows replace.
 UPDATE parcel_versions AS v
 SET valid_to = :now
 FROM staged_parcels AS s

@@ -1,4 +1,4 @@
--- The holders of the states that a batch brought, in their own table.
+-- Store the holders of the versions that a batch brought, in a table of their own.
 INSERT INTO holders (version_id, name, kind)
 SELECT v.id, s.owner, s.owner_type
 FROM staged_parcels AS s

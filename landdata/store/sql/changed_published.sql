@@ -1,4 +1,4 @@
--- The states that begin or end with a publication.
+-- The versions that begin or end with a publication.
 SELECT commune, sheet, geom
 FROM parcel_versions
 WHERE id BETWEEN :first AND :last AND batch_id = :batch

@@ -1,4 +1,4 @@
--- The states that will begin or end when a batch is accepted.
+-- The versions that will begin or end when a batch is accepted.
 SELECT CAST(:commune AS text) AS commune, sheet, geom
 FROM staged_parcels
 WHERE batch_id = :batch AND status = 0

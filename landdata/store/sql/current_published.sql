@@ -1,6 +1,6 @@
--- The current states of the sheets on which something changed; of one that has none, one of nulls.
+-- The current versions of the sheets on which something changed; of one that has none, one of nulls.
 SELECT t.commune, t.sheet, v.geom
-FROM (SELECT DISTINCT commune, sheet FROM published_ground) AS t
+FROM (SELECT DISTINCT commune, sheet FROM published_boxes) AS t
   LEFT JOIN LATERAL (
     SELECT geom
     FROM parcel_versions

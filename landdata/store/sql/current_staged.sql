@@ -1,4 +1,4 @@
--- The current states of a batch's sheets, as they will be when it is accepted.
+-- The current versions of a batch's sheets, as they will be when it is accepted.
 SELECT CAST(:commune AS text) AS commune, sheet, geom
 FROM staged_parcels
 WHERE batch_id = :batch AND status = 0

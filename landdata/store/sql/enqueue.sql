@@ -1,4 +1,4 @@
--- A batch's check into the queue; its job's number. One at a time waits, and one is done.
+-- Enqueue the check of a batch; returns the job's number. One waits and one runs at a time.
 SELECT unnest(procrastinate_defer_jobs_v1(ARRAY[
   ROW(
     :queue, :task, 0, 'batch ' || :batch, 'batch ' || :batch,

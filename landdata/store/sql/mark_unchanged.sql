@@ -1,4 +1,4 @@
--- Acceptable rows that repeat the official state to the letter become duplicates.
+-- Mark as duplicates the acceptable rows that repeat the official version exactly.
 UPDATE staged_parcels AS s
 SET status = 2
 FROM parcel_versions AS v

@@ -1,4 +1,4 @@
--- The numbers of the official states in boxes.
+-- The numbers of the official versions in boxes.
 SELECT n.id
 FROM unnest(
     CAST(:xmin AS float8[]), CAST(:ymin AS float8[]),

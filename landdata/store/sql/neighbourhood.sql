@@ -1,4 +1,4 @@
--- What is official around a batch, as one value: the same value, the same neighbours.
+-- A fingerprint of the official versions around a batch: equal for equal neighbours.
 SELECT md5(coalesce(string_agg(v.id::text, ',' ORDER BY v.id), ''))
 FROM (
     SELECT id FROM near

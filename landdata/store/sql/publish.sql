@@ -1,5 +1,5 @@
--- The next publication: the lock has been had, so the number is the next also for others, and so
--- is the stamp. One that holds from later on but was published before counts what this one brings.
+-- The next publication. The caller holds the lock, so its number and stamp are the next for everyone.
+-- A publication that holds from later on but was published before counts what this one brings.
 WITH next AS (
   SELECT
     coalesce(max(number), 0) + 1 AS number,

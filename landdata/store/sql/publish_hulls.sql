@@ -1,5 +1,5 @@
--- The sheets as states make them.
+-- The number of parcels and the hull of each sheet.
 SELECT
   commune, sheet, count(geom)::integer AS parcels, ST_ConvexHull(ST_Collect(geom)) AS hull
-FROM states
+FROM versions
 GROUP BY commune, sheet

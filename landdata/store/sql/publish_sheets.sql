@@ -1,5 +1,5 @@
--- The sheets on which something changed, as their parcels make them now; one without a parcel is
--- none. Gives by how many parcels there are more: a statement sees `sheets` as it was before it.
+-- Replace the sheets on which something changed; a sheet without a parcel is deleted.
+-- Returns by how many parcels there are more: a statement sees `sheets` as it was before it.
 WITH kept AS (
   INSERT INTO sheets (id, commune, sheet, parcels, geom)
   SELECT concat_ws('-', commune, sheet), commune, sheet, parcels, hull

@@ -1,4 +1,4 @@
--- The rows that are not acceptable, of rows that were staged before the verdict was known.
+-- Mark the rows that are not acceptable; all were staged before the verdict.
 UPDATE staged_parcels AS s
 SET status = v.status
 FROM unnest(CAST(:rows AS bigint[]), CAST(:verdicts AS smallint[])) AS v (row, status)

@@ -1,4 +1,4 @@
--- The survey points of a batch, and the parcels of its rows that each bounds.
+-- The survey points of a batch, each with the parcels that it bounds.
 SELECT
   p.line, p.name, p.north, p.east, p.srid, p.rows, ST_X(p.geom) AS x, ST_Y(p.geom) AS y,
   (

@@ -1,4 +1,5 @@
--- What a webhook is to be told next, if it is time and no other tells it: dead letters first.
+-- The next publication to deliver to a webhook, if it is due and no other process delivers it; dead
+-- letters first.
 SELECT
   n.publication, n.dead, p.published_at, cardinality(p.retired) AS retired,
   s.created, s.changed

@@ -1,4 +1,4 @@
--- The webhooks, how many publications each still has to be told, and its dead letters.
+-- The webhooks, with the numbers of undelivered publications and of dead letters.
 SELECT
   w.id, w.url, w.added_at, w.delivered, w.delivered_at, w.attempts, w.failure, w.next_at,
   (SELECT count(*) FROM publications AS p WHERE p.number > w.delivered) AS waiting,

@@ -1,4 +1,4 @@
--- The webhooks that have to be told something now.
+-- The webhooks with something to deliver now.
 SELECT w.id
 FROM webhooks AS w
 WHERE (w.next_at IS NULL OR w.next_at <= clock_timestamp())

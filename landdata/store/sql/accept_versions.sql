@@ -1,4 +1,4 @@
--- The states that a batch's acceptable rows become, as they will be, in the order of the survey.
+-- The versions that a batch's acceptable rows become, as they will be, in the order of the survey.
 SELECT
   n.parcel_id, n.version, n.valid_from, n.commune, s.sheet, s.number, s.scale, s.area, s.legal_area,
   s.measured_area, s.land_use, s.address, s.label, s.old_sheet, s.old_number, s.national_id,
