@@ -68,7 +68,7 @@ def main() -> int:
         proposals += len(found.proposals)
         after = topology.check(replace(given, geometry=shapes), commune="99901")
         first, then = (Counter(f.rule for f in run.findings) for run in (before, after))
-        may = Counter({rule: n for rule, n in first.items() if rule in repair.MENDS})
+        may = Counter({rule: n for rule, n in first.items() if rule in repair.REPAIRABLE})
         told += may
         mended += may - then
         new += sum((then - first).values())

@@ -63,15 +63,15 @@ def _rule(rule: Rule) -> str:
 
 
 def _tolerance(told: Tolerance) -> str:
-    unit = QUANTITIES[told.of]
+    unit = QUANTITIES[told.quantity]
     span = f"in force from {told.valid_from or 'ever'} to {told.valid_to or 'now'}"
-    written = f"### `{told.of}`: {told.source}\n\n{span.capitalize()}. {told.note or ''}\n\n"
-    if told.of == "point":
+    written = f"### `{told.quantity}`: {told.source}\n\n{span.capitalize()}. {told.note or ''}\n\n"
+    if told.quantity == "point":
         written += "| scale | may be off, m |\n|---|---|\n"
         for scale, table in sorted(told.scales.items()):
             written += f"| 1:{scale} | {table.base:g} |\n"
     else:
-        of = {"area": "m² of area", "edge": "m of length"}[told.of]
+        of = {"area": "m² of area", "edge": "m of length"}[told.quantity]
         any_ = next(iter(told.scales.values()))
         step = any_.step
         each = f"{'whole ' * any_.whole}{step:g} {of[:2].strip()}"

@@ -1,13 +1,13 @@
-"""A Survey and its neighbours become Findings. Pure: arrays in, arrays out.
+"""A survey and its neighbours become findings. Pure: arrays in, arrays out.
 
-Each room's docstring defines its rules: `record` and `lengths` (what a parcel says of itself),
-`shape` (one parcel alone), `coverage` (a parcel and its neighbours), `border` (a parcel and its
-commune); `rules` holds the limits, and `seam` names the polygons of a coverage.
+The modules define their rules: `record` and `lengths` (what a parcel states of itself), `shape`
+(one parcel alone), `coverage` (a parcel and its neighbours), `commune_boundary` (a parcel and its
+commune). `rules` holds the limits; `edge_matching` maps polygons to rows and parcels.
 
-What is official already takes part in the coverage rules, except the state that a row
-replaces. A rejected row replaces nothing, so its official state stays and the other rows must
-fit it too; `check` goes on until nothing changes. Hence what holds afterwards: the acceptable
-rows, with all official parcels that they do not replace, do not overlap beyond rounding.
+Official parcels take part in the coverage rules, except the version that a row replaces. A
+rejected row replaces nothing, so its official version stays and the other rows must fit it too;
+`check` repeats until nothing changes. Afterwards, the acceptable rows and all official parcels
+that they do not replace do not overlap beyond rounding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from landdata.topology import (
 )
 from landdata.topology.edge_matching import Neighbours
 from landdata.topology.rules import Limits
-from landdata.topology.tolerances import Ground
+from landdata.topology.tolerances import ToleranceContext
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -50,24 +50,24 @@ REJECTED = 1
 #: The row repeats an earlier one.
 DUPLICATE = 2
 
-Progress = Callable[[str, float], None]  # stage, and which share of it is done
+Progress = Callable[[str, float], None]  # stage, and the share of it that is done
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The verdict on each of a survey's n rows.
+    """The result for a survey's n rows.
 
-    `findings` are the survey's own, with their parcels filled in, and those of the rules; their
-    order is by rule, row and place. `replaces` and `unchanged` index the neighbours.
+    `findings` are the survey's own, with their parcels filled in, and those of the rules, sorted
+    by rule, row and place. `replaces` and `unchanged` index the neighbours.
     """
 
     findings: list[Finding]
     status: NDArray[np.int8]  # (n,) ACCEPTABLE, REJECTED or DUPLICATE
-    parcels: NDArray[np.object_]  # (n,) keys, None where there is no usable number
-    unchanged: NDArray[np.int64]  # (n,) neighbour of the same key and the same shape, or -1
+    parcels: NDArray[np.object_]  # (n,) keys, null without a usable number
+    unchanged: NDArray[np.int64]  # (n,) neighbour of the same key and shape, or -1
     replaces: NDArray[np.int64]  # (n,) neighbour of the same key, or -1
     seconds: dict[str, float]  # by stage
-    idle: frozenset[str] = frozenset()  # rules that are off or had nothing to go by
+    idle: frozenset[str] = frozenset()  # rules that are off or lack their data
 
 
 def check(
@@ -81,16 +81,17 @@ def check(
     from_wgs84: record.FromWgs84 | None = None,
     progress: Progress | None = None,
 ) -> Checked:
-    """Run all rules over a survey, and over its seam with what is official around it.
+    """Return the result of all rules for a survey and the official parcels around it.
 
-    `commune` is the batch's; where it is None, what each row states makes its key. `boundary`
-    is the commune's, in the storage CRS, and `from_wgs84` turns longitudes and latitudes into
-    that; without them no parcel is held to its commune's border, no identifier to its cell.
-    A parcel is held to the limits in force on the day of its survey, and where that is not
-    stated, to those in force `today`.
+    `commune` is the batch's; if null, the commune that a row states is part of its key.
+    `boundary` is the commune's, in the storage CRS, and `from_wgs84` transforms longitudes and
+    latitudes into that; without them, parcels are not checked against the border, nor
+    identifiers against their cells. The limits in force on the day of a parcel's survey apply,
+    or `today` if the survey states no day.
     """
-    asked, ground = limits or Limits(), Ground.of(survey, today or datetime.date.today())
-    limits = asked.widest()
+    configured = limits or Limits()
+    context = ToleranceContext.from_survey(survey, today or datetime.date.today())
+    limits = configured.widest()
     tell = progress or (lambda stage, share: None)
     seconds: dict[str, float] = {}
     started = time.perf_counter()
@@ -100,68 +101,65 @@ def check(
         now = time.perf_counter()
         seconds[stage], started = seconds.get(stage, 0.0) + now - started, now
 
-    official = edge_matching.Official.of(neighbours)
+    official = edge_matching.Official.from_neighbours(neighbours)
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
-    found, repeats = record.check(survey, parcels, commune, limits, ground, from_wgs84)
-    findings += found + lengths.check(survey, parcels, limits, ground)
+    record_findings, repeats = record.check(survey, parcels, commune, limits, context, from_wgs84)
+    findings += record_findings + lengths.check(survey, parcels, limits, context)
     lap("record")
-    tell("record", 1 / 1)
+    tell("record", 1.0)
 
-    found, usable = shape.usable(survey.rows, parcels, survey.geometry, limits)
-    findings += found + _missing(survey, parcels, findings)
+    unusable, usable = shape.usable(survey.rows, parcels, survey.geometry, limits)
+    findings += unusable + _missing(survey, parcels, findings)
     lap("shape")
-    tell("shape", 1 / 1)
+    tell("shape", 1.0)
 
     findings += commune_boundary.check(survey, parcels, usable, boundary, commune or "?", limits)
-    replaces = official.of_keys(parcels)
+    replaces = official.find(parcels)
     within = np.flatnonzero(usable & ~repeats)
-    # In the first round each usable row counts as replacing its official state.
+    # In the first round every usable row counts as replacing its official version.
     stays = np.ones(len(official.geometry), dtype=np.bool_)
     stays[replaces[within][replaces[within] >= 0]] = False
     around = np.flatnonzero(stays & official.usable)
-    # By key, so that findings do not depend on the order in which the neighbours came.
+    # By key, so that findings do not depend on the order of the neighbours.
     around = around[np.argsort(official.parcels[around], kind="stable")]
-    who = edge_matching.Who(survey, parcels, official, np.concatenate([within, -1 - around]))
-    findings += _alone_and_together(who, usable, neighbours, limits, tell)
+    places = np.concatenate([within, -1 - around])
+    polygons = edge_matching.PolygonIndex(survey, parcels, official, places)
+    findings += _shapes_and_coverage(polygons, usable, neighbours, limits, tell)
     lap("coverage")
 
-    # Official states come back when the rows that were to replace them are rejected.
-    back = np.empty(0, dtype=np.int64)
+    candidates = np.flatnonzero(~stays & official.usable)
     while True:
+        # Official versions come back when the rows that were to replace them are rejected.
         status = _status(survey, findings, repeats)
-        returned = ~stays & official.usable
-        returned[replaces[(status == ACCEPTABLE) & (replaces >= 0)]] = False
-        fresh = np.setdiff1d(np.flatnonzero(returned), back)
-        if not len(fresh):
+        returned = np.setdiff1d(candidates, replaces[status == ACCEPTABLE])
+        if not len(returned):
             break
-        back = np.union1d(back, fresh)
+        candidates = np.setdiff1d(candidates, returned)
         left = np.flatnonzero((status == ACCEPTABLE) & usable)
-        overlaps = coverage.between(survey.geometry[left], official.geometry[fresh], limits)
-        who = edge_matching.Who(survey, parcels, official, np.concatenate([left, -1 - fresh]))
-        findings += [edge_matching.overlap(each, who, limits) for each in overlaps]
+        findings += _overlaps_with(returned, left, polygons, limits)
 
     unchanged = _unchanged(survey, official, replaces, usable)
     findings += _replaced(
         survey, parcels, official, replaces, (status == ACCEPTABLE) & (unchanged < 0)
     )
-    held = _held(findings, survey, asked, ground)
-    findings = sorted((each for each in held if each.rule not in limits.off), key=_order)
+    findings = _within_own_limits(findings, survey, configured, context)
+    findings = sorted((f for f in findings if f.rule not in limits.off), key=_order)
     lap("official")
     return Checked(
         findings, status, parcels, unchanged, replaces, seconds,
-        asked.off | _nothing_to_go_by(survey, neighbours, boundary, from_wgs84),
+        configured.off | _without_data(survey, neighbours, boundary, from_wgs84),
     )  # fmt: skip
 
 
-def _nothing_to_go_by(
+def _without_data(
     survey: Survey,
     neighbours: Neighbours | None,
     boundary: BaseGeometry | None,
     from_wgs84: record.FromWgs84 | None,
 ) -> frozenset[str]:
-    """Return the rules that nothing could be held to: it is not stated, or not known."""
-    needs = {
+    """Return the rules whose data the survey does not state or the caller did not pass."""
+    available = {
         "outside-commune": boundary is not None,
         "across-communes": boundary is not None,
         "identifier-outside": from_wgs84 is not None,
@@ -174,41 +172,54 @@ def _nothing_to_go_by(
         "national_id": ("identifier-ill-formed", "identifier-outside"),
         "land_use": ("unknown-land-use",),
     }
-    for name, held in stated.items():
+    for name, names in stated.items():
         column = survey.attributes[name]
         if column.null_count == len(column):
-            needs |= dict.fromkeys(held, False)
-    return frozenset(rule for rule, there in needs.items() if not there)
+            available |= dict.fromkeys(names, False)
+    return frozenset(rule for rule, is_available in available.items() if not is_available)
 
 
-def _alone_and_together(
-    who: edge_matching.Who,
+def _shapes_and_coverage(
+    polygons: edge_matching.PolygonIndex,
     usable: NDArray[np.bool_],
     neighbours: Neighbours | None,
     limits: Limits,
     tell: Progress,
 ) -> list[Finding]:
-    """Tell what is odd in each usable row, and in the coverage of `who`.
+    """Return the findings on the shape of usable rows, and on the coverage of `polygons`.
 
-    At once, because the coverage alone leaves half of two processors idle.
+    Both run at once: the coverage alone leaves half of two processors idle.
     """
-    survey, alone = who.survey, np.flatnonzero(usable)
-    own, around = who.index[who.index >= 0], -1 - who.index[who.index < 0]
-    polygons = np.concatenate([survey.geometry[own], who.official.geometry[around]])
-    with ThreadPoolExecutor(1) as beside:
-        odd = beside.submit(
-            shape.odd, survey.rows[alone], who.parcels[alone], survey.geometry[alone], limits
+    survey, rows = polygons.survey, np.flatnonzero(usable)
+    own, around = polygons.place[polygons.place >= 0], -1 - polygons.place[polygons.place < 0]
+    geometry = np.concatenate([survey.geometry[own], polygons.official.geometry[around]])
+    with ThreadPoolExecutor(1) as pool:
+        shapes = pool.submit(
+            shape.check, survey.rows[rows], polygons.parcels[rows], survey.geometry[rows], limits
         )
-        defects = coverage.find(polygons, limits, own=len(own), progress=tell)
-        defects = edge_matching.seen(defects, who, neighbours, limits)
-        return odd.result() + edge_matching.findings(defects, who, limits)
+        defects = coverage.find(geometry, limits, own=len(own), progress=tell)
+        defects = edge_matching.drop_unseen(defects, polygons, neighbours, limits)
+        return shapes.result() + edge_matching.findings(defects, polygons, limits)
+
+
+def _overlaps_with(
+    returned: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    polygons: edge_matching.PolygonIndex,
+    limits: Limits,
+) -> list[Finding]:
+    """Return the overlaps of some rows with official parcels that come back, both by index."""
+    survey, official = polygons.survey, polygons.official
+    overlaps = coverage.between(survey.geometry[rows], official.geometry[returned], limits)
+    polygons = replace(polygons, place=np.concatenate([rows, -1 - returned]))
+    return [edge_matching.overlap(overlap, polygons, limits) for overlap in overlaps]
 
 
 def _missing(
     survey: Survey, parcels: NDArray[np.object_], findings: list[Finding]
 ) -> list[Finding]:
-    """Tell of rows without a shape, where whoever read the file has not."""
-    told = {each.row for each in findings if each.rule == "missing-geometry"}
+    """Return `missing-geometry` for rows without a shape that have no such finding yet."""
+    reported = {finding.row for finding in findings if finding.rule == "missing-geometry"}
     void = shapely.is_missing(survey.geometry) | shapely.is_empty(survey.geometry)
     return [
         Finding(
@@ -218,50 +229,52 @@ def _missing(
             detail={"why": "trống", "why_en": "empty"},
         )
         for at in np.flatnonzero(void).tolist()
-        if int(survey.rows[at]) not in told
+        if int(survey.rows[at]) not in reported
     ]
 
 
-def _held(findings: list[Finding], survey: Survey, limits: Limits, ground: Ground) -> list[Finding]:
-    """Hold each finding to the limit of its own parcels' scale, use and day.
+def _within_own_limits(
+    findings: list[Finding], survey: Survey, limits: Limits, context: ToleranceContext
+) -> list[Finding]:
+    """Return the findings that are defects by the limits of their own parcels.
 
-    Where two rows have one, the one that tells more counts.
+    Of the limits of two rows, the one that reports more applies.
     """
-    names = {case.limit for case in limits.cases} | set(limits.said)
+    names = {case.limit for case in limits.cases} | set(limits.sources)
     if not names:
         return findings
     index = {int(row): at for at, row in enumerate(survey.rows.tolist())}
-    values = {name: limits.of(name, ground) for name in names if name in rules.DEPENDENT}
-    held = []
-    for each in findings:
-        name = RULES[each.rule].limit
-        rows = [index[row] for row in (each.row, each.other_row) if row in index]
-        if name not in values or not rows or each.measured is None:
-            own = limits.said.get(name or "")
-            held.append(replace(each, source=own) if own else each)
+    values = {name: limits.values(name, context) for name in names if name in rules.DEPENDENT}
+    kept = []
+    for finding in findings:
+        name = RULES[finding.rule].limit
+        rows = [index[row] for row in (finding.row, finding.other_row) if row in index]
+        if name not in values or not rows or finding.measured is None:
+            own = limits.sources.get(name or "")
+            kept.append(replace(finding, source=own) if own else finding)
             continue
         value, sources = values[name]
         above = rules.DEPENDENT[name]
         at = (min if above else max)(rows, key=lambda row: value[row])
         limit = float(value[at])
-        beyond = each.measured > limit if above else each.measured < limit
-        if each.rule == "unmatched-vertex":  # the limit is within
-            beyond = each.measured <= limit
-        if each.rule == "sliver" and shapely.area(survey.geometry[at]) < limits.sliver_area:
+        beyond = finding.measured > limit if above else finding.measured < limit
+        if finding.rule == "unmatched-vertex":  # a defect up to and including its limit
+            beyond = finding.measured <= limit
+        if finding.rule == "sliver" and shapely.area(survey.geometry[at]) < limits.sliver_area:
             beyond = True
         if beyond:
             source = next(text for which, text in sources if which[at])
-            held.append(replace(each, limit=limit, source=source or each.source))
-    return held
+            kept.append(replace(finding, limit=limit, source=source or finding.source))
+    return kept
 
 
 def _with_parcels(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
-    """Return the survey's own findings with the keys that the reader of the file lacked."""
-    asked = {each.row for each in survey.findings}
-    key = {row: parcels[at] for at, row in enumerate(survey.rows.tolist()) if row in asked}
+    """Return the survey's own findings with parcel keys, which the reader does not know."""
+    rows = {finding.row for finding in survey.findings}
+    key = {row: parcels[at] for at, row in enumerate(survey.rows.tolist()) if row in rows}
     return [
-        replace(each, parcel=key.get(each.row)) if each.parcel is None else each
-        for each in survey.findings
+        replace(finding, parcel=key.get(finding.row)) if finding.parcel is None else finding
+        for finding in survey.findings
     ]
 
 
@@ -271,7 +284,7 @@ def _unchanged(
     replaces: NDArray[np.int64],
     usable: NDArray[np.bool_],
 ) -> NDArray[np.int64]:
-    """Return for each row the official parcel of the same key and shape, or -1."""
+    """Return for each row (n,) the official parcel of the same key and shape, or -1."""
     unchanged = np.full(len(replaces), -1, dtype=np.int64)
     same = np.flatnonzero((replaces >= 0) & usable)
     one = shapely.normalize(survey.geometry[same])
@@ -288,7 +301,7 @@ def _replaced(
     replaces: NDArray[np.int64],
     which: NDArray[np.bool_],
 ) -> list[Finding]:
-    """Tell which rows give an official parcel another shape, and the change of area (m²)."""
+    """Return a finding for each row that replaces an official parcel, with the change of area."""
     return [
         Finding(
             rule="replaces-official",
@@ -313,9 +326,9 @@ def _status(
 ) -> NDArray[np.int8]:
     named = {
         row
-        for each in findings
-        if each.severity == "error"
-        for row in (each.row, each.other_row)
+        for finding in findings
+        if finding.severity == "error"
+        for row in (finding.row, finding.other_row)
         if row is not None
     }
     status = np.where(np.isin(survey.rows, list(named)), REJECTED, ACCEPTABLE).astype(np.int8)
@@ -327,7 +340,7 @@ _PLACE_OF_RULE = {rule: place for place, rule in enumerate(RULES)}
 
 
 def _order(finding: Finding) -> tuple[object, ...]:
-    """Sort by rule as in the catalogue, then row, other row and place."""
+    """Return the sort key: rule as in the catalogue, then row, other row and place."""
     return (
         _PLACE_OF_RULE[finding.rule],
         finding.row is None,

@@ -1,4 +1,4 @@
-"""Rules on the commune that a parcel is of: whether it lies in it.
+"""Rules on a parcel and its commune: whether it lies inside.
 
 `outside-commune`: no part of the parcel lies in the commune. `across-communes`: a part lies
 outside, further than `Limits.border` beyond the border; borders are drawn at small scales.
@@ -20,7 +20,7 @@ from landdata.topology.shape import inside
 if TYPE_CHECKING:
     from landdata.survey import Survey
 
-#: m²; what cutting at a border that is only touched leaves of a parcel by rounding.
+#: m²; the rounding error of cutting a parcel at a border that it only touches.
 _NOTHING = 0.0005
 
 
@@ -32,23 +32,23 @@ def check(
     commune: str,
     limits: Limits,
 ) -> list[Finding]:
-    """Return the findings on the (n,) `usable` rows; none where the boundary is not known.
+    """Return the findings on the (n,) `usable` rows; none without a boundary.
 
     `boundary` is in the storage CRS, `commune` its code.
     """
     if boundary is None:
         return []
-    room = shapely.buffer(boundary, limits.border)
-    shapely.prepare(room)
+    tolerated = shapely.buffer(boundary, limits.border)
+    shapely.prepare(tolerated)
     out = np.flatnonzero(usable)
-    out = out[~shapely.covers(room, survey.geometry[out])]
+    out = out[~shapely.covers(tolerated, survey.geometry[out])]
     shapes = survey.geometry[out]
-    away = shapely.distance(shapes, boundary)
-    apart = shapely.difference(shapes, boundary)
+    distances = shapely.distance(shapes, boundary)
+    outside = shapely.difference(shapes, boundary)
     findings = []
-    for at, far, part in zip(out.tolist(), away.tolist(), apart, strict=True):
-        inside_it = shapely.area(survey.geometry[at]) - shapely.area(part)
-        wholly = far > 0 or inside_it < _NOTHING
+    for at, far, part in zip(out.tolist(), distances.tolist(), outside, strict=True):
+        inside_area = shapely.area(survey.geometry[at]) - shapely.area(part)
+        wholly = far > 0 or inside_area < _NOTHING
         findings.append(
             Finding(
                 rule="outside-commune" if wholly else "across-communes",

@@ -1,7 +1,7 @@
-"""The polygons of a coverage: rows of a survey, and what is official around them.
+"""Matching a survey's polygons with the official ones around them, and the findings on both.
 
-`Official` knows which of the neighbours are fit for the coverage rules, `Who` names each polygon,
-and what `coverage` found of them by index becomes findings, which name rows and parcels.
+`Official` says which neighbours the coverage rules can use, `PolygonIndex` maps the polygons of a
+coverage to rows and parcels, and `findings` turns its defects, by index, into findings.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ class Neighbours:
 
     parcels: NDArray[np.object_]  # (m,) keys commune/sheet/number
     geometry: NDArray[np.object_]  # (m,)
-    seen: BaseGeometry | None = None  # where they are all that there are; everywhere if None
+    seen: BaseGeometry | None = None  # the area in which they are complete; null: everywhere
 
 
 @dataclass(frozen=True, slots=True)
 class Official:
-    """The neighbours, and which of them are fit for the coverage rules."""
+    """The neighbours, and which of them the coverage rules can use."""
 
     parcels: NDArray[np.object_]
     geometry: NDArray[np.object_]
     usable: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, neighbours: Neighbours | None) -> Official:
-        """Take them from what was fetched; none, where nothing was."""
+    def from_neighbours(cls, neighbours: Neighbours | None) -> Official:
+        """Return the official parcels among the neighbours; without neighbours, none."""
         if neighbours is None:
-            none = np.empty(0, dtype=object)
-            return cls(none, none, np.empty(0, dtype=np.bool_))
+            empty = np.empty(0, dtype=object)
+            return cls(empty, empty, np.empty(0, dtype=np.bool_))
         geometry = neighbours.geometry
         usable = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
         usable &= shapely.is_valid(geometry)
         return cls(neighbours.parcels, geometry, usable)
 
-    def of_keys(self, parcels: NDArray[np.object_]) -> NDArray[np.int64]:
-        """Return the index of each key among the official parcels, or -1."""
+    def find(self, parcels: NDArray[np.object_]) -> NDArray[np.int64]:
+        """Return the index of each key (n,) among the official parcels, or -1."""
         if not len(self.parcels):
             return np.full(len(parcels), -1, dtype=np.int64)
         index = pc.index_in(
@@ -68,148 +68,158 @@ class Official:
 
 
 @dataclass(frozen=True, slots=True)
-class Who:
-    """Names the polygons of a coverage: rows (index ≥ 0) and official parcels (-1 - index)."""
+class PolygonIndex:
+    """Maps polygons of a coverage to rows (`place` ≥ 0) and official parcels (-1 - `place`)."""
 
     survey: Survey
     parcels: NDArray[np.object_]
     official: Official
-    index: NDArray[np.int64]
+    place: NDArray[np.int64]
 
     def row(self, polygon: int) -> int | None:
-        """Return the row; null for an official parcel."""
-        at = int(self.index[polygon])
+        """Return the row of a polygon; null for an official parcel."""
+        at = int(self.place[polygon])
         return int(self.survey.rows[at]) if at >= 0 else None
 
     def shape(self, polygon: int) -> BaseGeometry:
-        """Return the polygon itself."""
-        at = int(self.index[polygon])
+        """Return the geometry of a polygon."""
+        at = int(self.place[polygon])
         shape: BaseGeometry = (
             self.survey.geometry[at] if at >= 0 else self.official.geometry[-1 - at]
         )
         return shape
 
     def parcel(self, polygon: int) -> str | None:
-        """Return the key; null where a row has none."""
-        at = int(self.index[polygon])
+        """Return the parcel key of a polygon; null for a row without one."""
+        at = int(self.place[polygon])
         key: str | None = self.parcels[at] if at >= 0 else self.official.parcels[-1 - at]
         return key
 
 
-def seen(
-    defects: coverage.Defects, who: Who, neighbours: Neighbours | None, limits: Limits
+def drop_unseen(
+    defects: coverage.Defects, polygons: PolygonIndex, neighbours: Neighbours | None, limits: Limits
 ) -> coverage.Defects:
-    """Drop islands and enclosed areas where an official parcel that was not given may lie."""
+    """Return the defects without islands and enclosed areas that reach beyond `neighbours.seen`.
+
+    An official parcel that was not fetched may lie there.
+    """
     if neighbours is None or neighbours.seen is None:
         return defects
-    ground = neighbours.seen
-    shapely.prepare(ground)
-    islands = np.array([who.shape(each) for each in defects.islands], dtype=object)
-    around = shapely.box(*(shapely.bounds(islands) + np.array([-1, -1, 1, 1]) * limits.island).T)
-    regions = np.array([each.region for each in defects.enclosed], dtype=object)
+    seen = neighbours.seen
+    shapely.prepare(seen)
+    islands = np.array([polygons.shape(polygon) for polygon in defects.islands], dtype=object)
+    windows = shapely.box(*(shapely.bounds(islands) + np.array([-1, -1, 1, 1]) * limits.island).T)
+    regions = np.array([area.region for area in defects.enclosed], dtype=object)
     return replace(
         defects,
-        islands=[defects.islands[k] for k in np.flatnonzero(shapely.covers(ground, around))],
-        enclosed=[defects.enclosed[k] for k in np.flatnonzero(shapely.covers(ground, regions))],
+        islands=[defects.islands[k] for k in np.flatnonzero(shapely.covers(seen, windows))],
+        enclosed=[defects.enclosed[k] for k in np.flatnonzero(shapely.covers(seen, regions))],
     )
 
 
-def findings(defects: coverage.Defects, who: Who, limits: Limits) -> list[Finding]:
-    """Return the findings on all that `coverage` found."""
-    found = [overlap(each, who, limits) for each in defects.overlaps]
-    found += [
-        Finding(
-            rule="island",
-            row=who.row(each),
-            parcel=who.parcel(each),
-            limit=limits.island,
-            point=inside(who.shape(each)),
-        )
-        for each in defects.islands
+def findings(defects: coverage.Defects, polygons: PolygonIndex, limits: Limits) -> list[Finding]:
+    """Return the findings on the defects of a coverage."""
+    own = int(np.count_nonzero(polygons.place >= 0))
+    return [
+        *(overlap(defect, polygons, limits) for defect in defects.overlaps),
+        *(_island(polygon, polygons, limits) for polygon in defects.islands),
+        *(_gap(gap, polygons, limits, own) for gap in defects.gaps),
+        *(_unparcelled(area, polygons, own) for area in defects.enclosed),
+        *(_unmatched(vertex, polygons, limits, own) for vertex in defects.unmatched),
     ]
-    own = int(np.count_nonzero(who.index >= 0))
-    for gap in defects.gaps:
-        first, other = _first_two(gap.parcels, own)
-        found.append(
-            Finding(
-                rule="gap",
-                row=who.row(first),
-                other_row=who.row(other),
-                parcel=who.parcel(first),
-                other_parcel=who.parcel(other),
-                measured=round(gap.width, 4),
-                limit=limits.gap,
-                point=inside(gap.region),
-                geometry=gap.region,
-                detail={"area": f"{gap.area:.3g}" if gap.area < 1 else f"{gap.area:.2f}"},
-            )
-        )
-    found += [
-        Finding(
-            rule="unparcelled-area",
-            row=who.row(first),
-            other_row=None if other == first else who.row(other),
-            parcel=who.parcel(first),
-            other_parcel=None if other == first else who.parcel(other),
-            measured=round(each.area, 2),
-            point=inside(each.region),
-            geometry=each.region,
-        )
-        for each in defects.enclosed
-        for first, other in [_first_two(each.parcels, own)]
-    ]
-    found += [
-        Finding(
-            rule="unmatched-vertex",
-            row=who.row(first),
-            other_row=who.row(other),
-            parcel=who.parcel(first),
-            other_parcel=who.parcel(other),
-            measured=round(each.distance, 4),
-            limit=limits.snap,
-            point=each.point,
-            geometry=shapely.Point(each.point),
-        )
-        for each in defects.unmatched
-        # A finding is a row's; where the vertex is an official parcel's, the row comes first.
-        for first, other in [
-            (each.parcel, each.other) if each.parcel < own else (each.other, each.parcel)
-        ]
-    ]
-    return found
 
 
-def overlap(one: coverage.Overlap, who: Who, limits: Limits) -> Finding:
-    """Return the finding on an overlap, by the rule that says what it is."""
-    first, second = one.first, one.second
+def _island(polygon: int, polygons: PolygonIndex, limits: Limits) -> Finding:
+    return Finding(
+        rule="island",
+        row=polygons.row(polygon),
+        parcel=polygons.parcel(polygon),
+        limit=limits.island,
+        point=inside(polygons.shape(polygon)),
+    )
+
+
+def _gap(gap: coverage.Gap, polygons: PolygonIndex, limits: Limits, own: int) -> Finding:
+    first, other = _first_two(gap.parcels, own)
+    return Finding(
+        rule="gap",
+        row=polygons.row(first),
+        other_row=polygons.row(other),
+        parcel=polygons.parcel(first),
+        other_parcel=polygons.parcel(other),
+        measured=round(gap.width, 4),
+        limit=limits.gap,
+        point=inside(gap.region),
+        geometry=gap.region,
+        detail={"area": f"{gap.area:.3g}" if gap.area < 1 else f"{gap.area:.2f}"},
+    )
+
+
+def _unparcelled(area: coverage.Enclosed, polygons: PolygonIndex, own: int) -> Finding:
+    first, other = _first_two(area.parcels, own)
+    return Finding(
+        rule="unparcelled-area",
+        row=polygons.row(first),
+        other_row=None if other == first else polygons.row(other),
+        parcel=polygons.parcel(first),
+        other_parcel=None if other == first else polygons.parcel(other),
+        measured=round(area.area, 2),
+        point=inside(area.region),
+        geometry=area.region,
+    )
+
+
+def _unmatched(
+    vertex: coverage.Unmatched, polygons: PolygonIndex, limits: Limits, own: int
+) -> Finding:
+    # A finding belongs to a row: if the vertex is an official parcel's, the row comes first.
+    first, other = vertex.parcel, vertex.other
+    if first >= own:
+        first, other = other, first
+    return Finding(
+        rule="unmatched-vertex",
+        row=polygons.row(first),
+        other_row=polygons.row(other),
+        parcel=polygons.parcel(first),
+        other_parcel=polygons.parcel(other),
+        measured=round(vertex.distance, 4),
+        limit=limits.snap,
+        point=vertex.point,
+        geometry=shapely.Point(vertex.point),
+    )
+
+
+def overlap(defect: coverage.Overlap, polygons: PolygonIndex, limits: Limits) -> Finding:
+    """Return the finding on an overlap: duplicate, near duplicate, containment or overlap."""
+    first, second = defect.first, defect.second
     rule = "overlap"
-    if one.equal:
+    if defect.equal:
         rule = "duplicate-geometry"
-    elif one.share >= limits.same:
+    elif defect.share >= limits.same:
         rule = "near-duplicate"
-    elif one.inner is not None:
+    elif defect.inner is not None:
         rule = "containment"
-        if one.inner == second:
+        if defect.inner == second:
             first, second = second, first
     if rule != "containment":
-        rows = who.row(first), who.row(second)
+        rows = polygons.row(first), polygons.row(second)
         if rows[0] is not None and rows[1] is not None and rows[1] < rows[0]:
             first, second = second, first
     return Finding(
         rule=rule,
-        row=who.row(first),
-        other_row=who.row(second),
-        parcel=who.parcel(first),
-        other_parcel=who.parcel(second),
-        measured=round(one.area, 4),
-        limit=0.0,  # m²; what is thinner than the rounding limit never gets here
-        point=inside(one.region),
-        geometry=one.region,
-        detail={"width": f"{one.width:.3f}", "share": f"{100 * one.share:.1f}"},
+        row=polygons.row(first),
+        other_row=polygons.row(second),
+        parcel=polygons.parcel(first),
+        other_parcel=polygons.parcel(second),
+        measured=round(defect.area, 4),
+        limit=0.0,  # m²; overlaps within the rounding limit are no defects
+        point=inside(defect.region),
+        geometry=defect.region,
+        detail={"width": f"{defect.width:.3f}", "share": f"{100 * defect.share:.1f}"},
     )
 
 
 def _first_two(parcels: tuple[int, ...], own: int) -> tuple[int, int]:
-    """Return the row that has most of a border, and of all others the one that has most."""
-    first = next(each for each in parcels if each < own)
-    return first, next((each for each in parcels if each != first), first)
+    """Return the row with the longest border, and of all others the one with the longest."""
+    first = next(parcel for parcel in parcels if parcel < own)
+    return first, next((parcel for parcel in parcels if parcel != first), first)

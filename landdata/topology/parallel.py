@@ -1,9 +1,8 @@
-"""Work that is the same for each part of some arrays, on all processors at once.
+"""The same work on each part of some arrays, on all processors.
 
-In threads and not in processes: numpy and GEOS let go of the interpreter's lock while they count,
-and threads share the arrays, where processes would each need a copy. Nothing is cut at the edge of
-a part, so parts need no margin around them: an edge is looked for among all edges, and a box among
-all boxes. What comes out is in the order of the parts, whichever of them ends first.
+Threads, not processes: numpy and GEOS release the interpreter's lock while they compute, and
+threads share the arrays, of which processes would need copies. Parts need no margins, because a
+part is searched for among all edges or boxes. Results are in the order of the parts.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from typing import TypeVar
 P = TypeVar("P")
 R = TypeVar("R")
 
-#: At most eight: each thread needs room for what it works on.
+#: At most eight: each thread needs memory for its part.
 THREADS = min(len(os.sched_getaffinity(0)), 8)
 
 
 def spread(work: Callable[[P], R], parts: Iterable[P]) -> list[R]:
-    """Return what `work` makes of each part, in their order."""
+    """Return the results of `work` for the parts, in their order."""
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(work, parts))

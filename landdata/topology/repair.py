@@ -1,17 +1,16 @@
-"""Proposals: how a survey's near misses might be mended. Nothing is ever applied here.
+"""Proposed repairs of a survey's near misses; a proposal changes nothing by itself.
 
-Each mend is local and follows what is there already:
+Repairs are local and follow existing boundaries:
 
-*repeated point*: taken out. *Overlap* and *gap* no wider than the accuracy of a boundary point
-at the map scale: one of the two parcels, the row rather than what is official, and of two rows
-the larger, gives way or grows along the other's boundary, so that both have its vertices.
-*Unmatched vertex*: it moves to the other's vertex where one is as near as that, in all rows that
-have it; otherwise the other gets the vertex too.
+*repeated point*: removed. *Overlap* and *gap* no wider than the accuracy of a boundary point at
+the map scale: one of the two parcels (a row rather than an official parcel, and the larger of two
+rows) shrinks or grows to the other's boundary, so that both have its vertices. *Unmatched
+vertex*: it moves, in all rows that have it, to a vertex of the other parcel that is as near as
+that; otherwise the other parcel gets the vertex too.
 
-No vertex moves further than a boundary point of the parcel's map scale and use may be off
-(`landdata.topology.tolerances`), and nothing official moves. All rules then run over the result:
-what makes any finding that was not there before is taken back, with all that hangs together with
-it.
+No vertex moves further than the accuracy of a boundary point at the parcel's map scale and land
+use (`landdata.topology.tolerances`), and no official parcel changes. All rules then run over the
+result: a repair that causes a new finding is reverted, with all repairs linked to it.
 """
 
 from __future__ import annotations
@@ -30,21 +29,35 @@ from shapely.geometry.base import BaseGeometry
 from landdata.findings import Finding
 from landdata.topology import coverage, tolerances
 from landdata.topology.rules import Limits
-from landdata.topology.tolerances import Ground
+from landdata.topology.tolerances import ToleranceContext
+from landdata.topology.vertex_edits import (
+    has_vertex,
+    insert_vertex,
+    is_sound,
+    keep_vertices,
+    move_vertex,
+    nearest_vertex,
+    on_grid,
+    remove_straight_vertices,
+    remove_vertex,
+    shift,
+    without_crumbs,
+)
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
     from landdata.topology import Checked, Neighbours
 
-#: The rules whose findings a proposal may mend.
-MENDS = frozenset({"repeated-point", "overlap", "gap", "unmatched-vertex"})
+#: The rules whose findings a proposal may repair.
+REPAIRABLE = frozenset({"repeated-point", "overlap", "gap", "unmatched-vertex"})
 
 Check = Callable[["Survey"], "Checked"]
+_ROUNDS = 6
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """Another shape for a row's parcel: `shift` is how far its boundary moves at most, in m."""
+    """Another shape for a row's parcel; `shift` is the largest movement of its boundary."""
 
     row: int
     parcel: str | None
@@ -67,7 +80,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """Proposals by row, and what they would do: findings mended and left, by rule."""
+    """Proposals, and the numbers of findings by rule that they repair and leave."""
 
     proposals: list[Proposal]
     mended: dict[str, int]
@@ -78,7 +91,7 @@ class Proposals:
         return {
             "mended": self.mended,
             "left": self.left,
-            "proposals": [each.as_dict() for each in self.proposals],
+            "proposals": [proposal.as_dict() for proposal in self.proposals],
         }
 
 
@@ -91,43 +104,36 @@ def propose(
     limits: Limits | None = None,
     today: datetime.date | None = None,
 ) -> Proposals:
-    """Propose mends for what `checked` found; `check` runs all rules over a survey again.
+    """Return repairs for the findings of `checked`; `check` runs all rules over a survey.
 
-    It must do so with the same neighbours and limits. The survey itself stays as it is. A
-    parcel whose survey states no day is held to what is in force `today`.
+    It must use the same neighbours and limits. The survey itself does not change. The limits in
+    force `today` apply to a parcel whose survey states no day.
     """
-    around = _seam(survey, checked, neighbours)
-    ground = Ground.of(survey, today or datetime.date.today())
-    nothing = np.zeros(len(survey))
-    limit, _ = tolerances.limits("point", nothing, ground, (limits or Limits()).tolerances)
+    official = _named_official(survey, checked, neighbours)
+    context = ToleranceContext.from_survey(survey, today or datetime.date.today())
+    zeros = np.zeros(len(survey))
+    limit, _ = tolerances.limits("point", zeros, context, (limits or Limits()).tolerances)
     at = {int(row): place for place, row in enumerate(survey.rows)}
-    before = _counted(checked.findings)
+    before = _keys(checked.findings)
     barred: set[int] = set()
-    rounds = 6
     shapes, result = survey.geometry, checked
-    for turn in range(rounds):
-        # At the end, what still does not work goes as a whole.
-        work = _Work(survey, limit, barred, around)
-        mended = checked
-        for step in range(4):
-            work.mend([each for each in mended.findings if each.rule in MENDS], at)
-            if not work.moved and step:
-                break
-            work.moved = False
-            mended = check(replace(survey, geometry=work.shapes.copy()))
-        shapes, result = work.shapes, mended
+    for turn in range(_ROUNDS):
+        draft = _Draft(survey, limit, barred, official)
+        result = _repair(draft, checked, check, at)
+        shapes = draft.shapes
         bad = {
             at[row]
-            for each in result.findings
-            if _key(each) not in before
-            for row in (each.row, each.other_row)
+            for finding in result.findings
+            if _key(finding) not in before
+            for row in (finding.row, finding.other_row)
             if row is not None
         }
-        bad |= {k for k, far in work.shifts().items() if far > limit[k] + 1e-9}
-        bad &= work.together(bad)
+        bad |= {k for k, moved in draft.shifts().items() if moved > limit[k] + 1e-9}
+        bad &= draft.linked(bad)
         if not bad:
             break
-        barred |= work.together(bad) if turn < rounds - 2 else set(work.changed())
+        # In the end, all that still does not work is given up at once.
+        barred |= draft.linked(bad) if turn < _ROUNDS - 2 else set(draft.changed())
     else:
         shapes, result = survey.geometry, checked
     changed = [k for k in range(len(shapes)) if shapes[k] is not survey.geometry[k]]
@@ -137,23 +143,36 @@ def propose(
             checked.parcels[k],
             shapes[k],
             float(shapely.area(shapes[k]) - shapely.area(survey.geometry[k])),
-            _shift(survey.geometry[k], shapes[k]),
+            shift(survey.geometry[k], shapes[k]),
             float(limit[k]),
         )
         for k in changed
     ]
-    told, left = (
-        Counter(each.rule for each in run.findings if each.rule in MENDS)
+    found, left = (
+        Counter(finding.rule for finding in run.findings if finding.rule in REPAIRABLE)
         for run in (checked, result)
     )
-    return Proposals(proposals, dict(sorted((told - left).items())), dict(sorted(left.items())))
+    return Proposals(proposals, dict(sorted((found - left).items())), dict(sorted(left.items())))
 
 
-def _seam(survey: Survey, checked: Checked, neighbours: Neighbours | None) -> list[BaseGeometry]:
+def _repair(draft: _Draft, checked: Checked, check: Check, at: dict[int, int]) -> Checked:
+    """Repair the draft's findings until nothing moves; return the result of all rules for it."""
+    for step in range(4):
+        draft.repair([f for f in checked.findings if f.rule in REPAIRABLE], at)
+        if not draft.moved and step:
+            break
+        draft.moved = False
+        checked = check(replace(draft.survey, geometry=draft.shapes.copy()))
+    return checked
+
+
+def _named_official(
+    survey: Survey, checked: Checked, neighbours: Neighbours | None
+) -> list[BaseGeometry]:
     """Return the official parcels that findings name."""
     if neighbours is None:
         return []
-    named = {each.other_parcel for each in checked.findings if each.other_row is None}
+    named = {f.other_parcel for f in checked.findings if f.other_row is None}
     return [
         shape
         for key, shape in zip(neighbours.parcels, neighbours.geometry, strict=True)
@@ -162,24 +181,24 @@ def _seam(survey: Survey, checked: Checked, neighbours: Neighbours | None) -> li
 
 
 def _key(finding: Finding) -> tuple[Any, ...]:
-    """Return what makes a finding the same before and after: its rule and parcels."""
+    """Return what identifies a finding before and after a repair: its rule and parcels."""
     return (finding.rule, frozenset((finding.row, finding.other_row)), finding.other_parcel or "")
 
 
-def _counted(findings: list[Finding]) -> set[tuple[Any, ...]]:
-    """Return the findings, whichever of two parcels comes first."""
+def _keys(findings: list[Finding]) -> set[tuple[Any, ...]]:
+    """Return the keys of findings, with either of two parcels first."""
     keys = set()
-    for each in findings:
-        pair = frozenset((each.row, each.other_row))
+    for finding in findings:
+        pair = frozenset((finding.row, finding.other_row))
         keys |= {
-            (each.rule, pair, each.other_parcel or ""),
-            (each.rule, pair, each.parcel or ""),
+            (finding.rule, pair, finding.other_parcel or ""),
+            (finding.rule, pair, finding.parcel or ""),
         }
     return keys
 
 
-class _Work:
-    """Shapes on their way: what was changed, and with which others it hangs together."""
+class _Draft:
+    """The shapes of a survey under repair, and which changes are linked."""
 
     def __init__(
         self,
@@ -201,254 +220,120 @@ class _Work:
         return [k for k, shape in enumerate(self.shapes) if shape is not self.survey.geometry[k]]
 
     def shifts(self) -> dict[int, float]:
-        return {k: _shift(self.survey.geometry[k], self.shapes[k]) for k in self.changed()}
+        return {k: shift(self.survey.geometry[k], self.shapes[k]) for k in self.changed()}
 
-    def together(self, some: set[int]) -> set[int]:
-        """Return the changed parcels that were changed along with some others, step by step."""
-        found, more = set(some), True
+    def linked(self, parcels: set[int]) -> set[int]:
+        """Return the changed parcels whose changes are linked, directly or not, to `parcels`."""
+        linked, more = set(parcels), True
         while more:
             more = False
             for link in self.links:
-                if link & found and not link <= found:
-                    found |= link
+                if link & linked and not link <= linked:
+                    linked |= link
                     more = True
-        return found & set(self.changed())
+        return linked & set(self.changed())
 
-    def put(self, k: int, shape: BaseGeometry | None, *along: int) -> bool:
-        """Take a new shape for a parcel, if it is one; `along` are the others concerned."""
-        if shape is None or k in self.barred or not _sound(shape):
+    def put(self, k: int, shape: BaseGeometry | None, *others: int) -> bool:
+        """Set the new shape of a parcel, if it is sound, and link it to `others`."""
+        if shape is None or k in self.barred or not is_sound(shape):
             return False
         self.shapes[k] = shape
-        self.links.append({k, *along})
+        self.links.append({k, *others})
         self.moved = True
         return True
 
-    def mend(self, findings: list[Finding], at: dict[int, int]) -> None:
-        """Try a mend for each finding: shapes first, then the vertices along them."""
+    def repair(self, findings: list[Finding], at: dict[int, int]) -> None:
+        """Try to repair the findings: shapes first, then unmatched vertices."""
         self.tree = shapely.STRtree(self.shapes)
-        for each in findings:
-            one = at.get(-1 if each.row is None else each.row)
-            two = at.get(-1 if each.other_row is None else each.other_row)
-            if each.rule == "repeated-point" and one is not None:
+        for finding in findings:
+            one = at.get(-1 if finding.row is None else finding.row)
+            two = at.get(-1 if finding.other_row is None else finding.other_row)
+            if finding.rule == "repeated-point" and one is not None:
                 self.put(one, shapely.remove_repeated_points(self.shapes[one]))
-            elif each.rule in ("overlap", "gap") and each.geometry is not None:
-                self._along(each, one, two)
-        misses = [each for each in findings if each.rule == "unmatched-vertex"]
-        if misses:
+            elif finding.rule in ("overlap", "gap") and finding.geometry is not None:
+                self._follow_boundary(finding, one, two)
+        unmatched = [finding for finding in findings if finding.rule == "unmatched-vertex"]
+        if unmatched:
             self.tree = shapely.STRtree(self.shapes)
-            for each in misses:
-                self._vertex(each, at)
+            for finding in unmatched:
+                self._match_vertex(finding, at)
 
-    def _along(self, finding: Finding, one: int | None, two: int | None) -> None:
-        """Shut a gap, or take an overlap away: one of two follows the other's boundary."""
+    def _follow_boundary(self, finding: Finding, one: int | None, two: int | None) -> None:
+        """Close a gap or remove an overlap: one of two parcels follows the other's boundary."""
         region = finding.geometry
         assert region is not None
-        mine = [k for k in dict.fromkeys((one, two)) if k is not None and k not in self.barred]
-        mine.sort(key=lambda k: (-shapely.area(self.shapes[k]), k))
-        wide = float(coverage.width(np.array([region]))[0])
+        rows = [k for k in dict.fromkeys((one, two)) if k is not None and k not in self.barred]
+        rows.sort(key=lambda k: (-shapely.area(self.shapes[k]), k))
+        width = float(coverage.width(np.array([region]))[0])
         assert self.tree is not None
         beside = self.tree.query(region, predicate="dwithin", distance=0.002).tolist()
         if finding.rule == "gap":
-            # Without the feet of the door that shut it, which are nobody's vertices.
-            region = _only(region, [*(self.shapes[k] for k in beside), *self.official])
-        for k in mine:
-            if wide > self.limit[k]:
+            # Without the ends of the line that closed the gap, which are no parcel's vertices.
+            region = keep_vertices(region, [*(self.shapes[k] for k in beside), *self.official])
+        for k in rows:
+            if width > self.limit[k]:
                 continue
             change = shapely.union if finding.rule == "gap" else shapely.difference
-            # A hair more, lest noding leaves a hair.
+            # A fine grid, so that noding leaves no sliver.
             shape = change(self.shapes[k], region, grid_size=1e-6)
             if finding.rule == "overlap":
-                shape = _largest(shape)
-            shape = _on_grid(shape)
-            shape = _without_needless(shape, self.shapes[k], region)
-            # Its own old corner beside the other's, which nobody else has.
+                shape = without_crumbs(shape)
+            shape = on_grid(shape)
+            shape = remove_straight_vertices(shape, self.shapes[k], region)
+            # Remove its own old corner beside the other's, which no other parcel has.
             around = [self.shapes[j] for j in beside if j != k] + self.official
             for point in np.unique(shapely.get_coordinates(region), axis=0):
-                if _has(shape, point) and not any(_has(other, point) for other in around):
-                    less = _without(shape, point)
-                    if less is not None and _shift(shape, less) <= self.limit[k]:
-                        shape = less
+                if has_vertex(shape, point) and not any(
+                    has_vertex(other, point) for other in around
+                ):
+                    reduced = remove_vertex(shape, point)
+                    if reduced is not None and shift(shape, reduced) <= self.limit[k]:
+                        shape = reduced
             others = [other for other in (one, two) if other is not None and other != k]
             if self.put(k, shape, *others):
                 return
 
-    def _vertex(self, finding: Finding, at: dict[int, int]) -> None:
+    def _match_vertex(self, finding: Finding, at: dict[int, int]) -> None:
         """Give an unmatched vertex its counterpart."""
         assert finding.point is not None
         assert self.tree is not None
         point = np.array(finding.point)
         rows = [finding.row, finding.other_row]
         pair = [at[row] for row in rows if row is not None]
-        having = [k for k in pair if _has(self.shapes[k], point)]
+        having = [k for k in pair if has_vertex(self.shapes[k], point)]
         lacking = [k for k in pair if k not in having]
         if not having and not lacking:
             return
-        if not having and not any(_has(shape, point) for shape in self.official):
-            return  # gone with another mend
+        if not having and not any(has_vertex(shape, point) for shape in self.official):
+            return  # another repair removed it
         if not lacking:
-            # The other one is official: ours must come to it, or do without the vertex.
+            # The other parcel is official: the row may only drop the vertex.
             for k in having:
-                shape = _without(self.shapes[k], point)
-                if shape is not None and _shift(self.shapes[k], shape) <= self.limit[k]:
+                shape = remove_vertex(self.shapes[k], point)
+                if shape is not None and shift(self.shapes[k], shape) <= self.limit[k]:
                     self.put(k, shape)
             return
         other = lacking[0]
         reach = float(min(self.limit[k] for k in pair))
-        vertex = _nearest_vertex(self.shapes[other], point)
-        near = np.hypot(*(vertex - point))
-        # Where the other's nearest vertex is as lonely, the two are one that was measured twice.
-        lonely = having and not any(_has(self.shapes[k], vertex) for k in having)
-        if 0 < near <= reach and lonely:
+        vertex = nearest_vertex(self.shapes[other], point)
+        distance = np.hypot(*(vertex - point))
+        # If the other's nearest vertex is unmatched too, both are one point, measured twice.
+        unmatched = having and not any(has_vertex(self.shapes[k], vertex) for k in having)
+        if 0 < distance <= reach and unmatched:
             sharing = [
                 int(k)
                 for k in self.tree.query(shapely.Point(point), predicate="dwithin", distance=0.001)
-                if self.survey.geometry[int(k)] is not None and _has(self.shapes[int(k)], point)
+                if self.survey.geometry[int(k)] is not None
+                and has_vertex(self.shapes[int(k)], point)
             ]
             if not set(sharing) & self.barred and len(having) == len(
                 [k for k in sharing if k in having]
             ):
-                moved = {k: _moved(self.shapes[k], point, vertex) for k in sharing}
-                if all(_sound(shape) for shape in moved.values()):
+                moved = {k: move_vertex(self.shapes[k], point, vertex) for k in sharing}
+                if all(is_sound(shape) for shape in moved.values()):
                     for k, shape in moved.items():
                         self.put(k, shape, *sharing, other)
                     return
-        far = shapely.distance(shapely.Point(point), shapely.boundary(self.shapes[other]))
-        if far <= reach:
-            self.put(other, _with(self.shapes[other], point), *having)
-
-
-# -- one shape
-
-
-def _sound(shape: BaseGeometry) -> bool:
-    return bool(
-        shape.geom_type in ("Polygon", "MultiPolygon")
-        and not shapely.is_empty(shape)
-        and shapely.is_valid(shape)
-    )
-
-
-def _shift(one: BaseGeometry, two: BaseGeometry) -> float:
-    """Return how far (m) any vertex of one boundary is from the other boundary, at most."""
-    far = 0.0
-    for a, b in ((one, two), (two, one)):
-        points = shapely.points(shapely.get_coordinates(a))
-        far = max(far, float(shapely.distance(points, shapely.boundary(b)).max()))
-    return far
-
-
-def _rings(
-    shape: BaseGeometry, change: Callable[[NDArray[np.float64]], Any]
-) -> BaseGeometry | None:
-    """Return the shape with each closed ring's coordinates changed; None where one is gone."""
-    parts = []
-    for part in shapely.get_parts(shape):
-        rings = [change(shapely.get_coordinates(r)) for r in (part.exterior, *part.interiors)]
-        if any(len(ring) < 4 for ring in rings):
-            return None
-        parts.append(shapely.Polygon(rings[0], rings[1:]))
-    return parts[0] if len(parts) == 1 else shapely.multipolygons(parts)
-
-
-def _on_grid(shape: BaseGeometry) -> BaseGeometry:
-    rounded: BaseGeometry = shapely.set_coordinates(
-        shapely.transform(shape, lambda xy: xy),
-        np.rint(shapely.get_coordinates(shape) * 1000) / 1000,
-    )
-    return shapely.remove_repeated_points(rounded)
-
-
-def _largest(shape: BaseGeometry) -> BaseGeometry:
-    """Drop crumbs that a difference leaves."""
-    parts = shapely.get_parts(shape)
-    parts = parts[shapely.area(parts) > 1e-4] if len(parts) > 1 else parts
-    if len(parts) == 0:
-        return shape
-    if len(parts) == 1:
-        only: BaseGeometry = parts[0]
-        return only
-    return shapely.MultiPolygon(list(parts))
-
-
-def _has(shape: BaseGeometry, point: NDArray[np.float64]) -> bool:
-    return bool((np.abs(shapely.get_coordinates(shape) - point).max(axis=1) < 1e-4).any())
-
-
-def _nearest_vertex(shape: BaseGeometry, point: NDArray[np.float64]) -> NDArray[np.float64]:
-    xy = shapely.get_coordinates(shape)
-    nearest: NDArray[np.float64] = xy[np.hypot(*(xy - point).T).argmin()]
-    return nearest
-
-
-def _moved(
-    shape: BaseGeometry, point: NDArray[np.float64], to: NDArray[np.float64]
-) -> BaseGeometry:
-    def change(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        xy = xy.copy()
-        xy[np.abs(xy - point).max(axis=1) < 1e-4] = to
-        return xy
-
-    moved = _rings(shape, change)
-    assert moved is not None
-    return moved
-
-
-def _without(shape: BaseGeometry, point: NDArray[np.float64]) -> BaseGeometry | None:
-    def change(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        open_ = xy[:-1]
-        open_ = open_[np.abs(open_ - point).max(axis=1) >= 1e-4]
-        return np.concatenate([open_, open_[:1]])
-
-    return _rings(shape, change)
-
-
-def _with(shape: BaseGeometry, point: NDArray[np.float64]) -> BaseGeometry | None:
-    """Put a vertex into the edge that is nearest to it."""
-    best: list[float] = [np.inf]
-    for part in shapely.get_parts(shape):
-        for ring in (part.exterior, *part.interiors):
-            best.append(float(_to_edges(shapely.get_coordinates(ring), point).min()))
-    least, done = min(best), False
-
-    def change(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        nonlocal done
-        far = _to_edges(xy, point)
-        k = int(far.argmin())
-        if done or far[k] > least:
-            return xy
-        done = True
-        return np.insert(xy, k + 1, point, axis=0)
-
-    return _rings(shape, change)
-
-
-def _to_edges(xy: NDArray[np.float64], point: NDArray[np.float64]) -> NDArray[np.float64]:
-    way, off = np.diff(xy, axis=0), point - xy[:-1]
-    long = np.maximum((way**2).sum(axis=1), 1e-18)
-    along = np.clip((way * off).sum(axis=1) / long, 0, 1)
-    far: NDArray[np.float64] = np.hypot(*(off - along[:, None] * way).T)
-    return far
-
-
-def _only(region: BaseGeometry, shapes: list[BaseGeometry]) -> BaseGeometry:
-    """Return the region without vertices that are none of the shapes'; itself if too few stay."""
-
-    def change(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        kept = np.array([point for point in xy[:-1] if any(_has(s, point) for s in shapes)])
-        return np.concatenate([kept, kept[:1]]) if len(kept) else kept
-
-    less = _rings(region, change)
-    return less if less is not None and _sound(less) else region
-
-
-def _without_needless(shape: BaseGeometry, was: BaseGeometry, region: BaseGeometry) -> BaseGeometry:
-    """Take out what an overlay put on a straight line: no vertex of the parcel or the region."""
-    known = np.concatenate([shapely.get_coordinates(was), shapely.get_coordinates(region)])
-    tree = shapely.STRtree(np.asarray(shapely.points(known)))
-    xy = shapely.get_coordinates(shape)
-    lone = np.ones(len(xy), dtype=np.bool_)
-    lone[tree.query(shapely.points(xy), predicate="dwithin", distance=0.0015)[0]] = False
-    for point in np.unique(xy[lone], axis=0):
-        less = _without(shape, point)
-        shape = less if less is not None else shape
-    return shape
+        distance = shapely.distance(shapely.Point(point), shapely.boundary(self.shapes[other]))
+        if distance <= reach:
+            self.put(other, insert_vertex(self.shapes[other], point), *having)

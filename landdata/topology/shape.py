@@ -1,23 +1,23 @@
 """Rules on the shape of one parcel alone.
 
-`invalid-ring`: the polygon is not valid in the sense of OGC Simple Features (a ring crosses or
-touches itself, a hole lies outside its shell …), checked at stored precision, so also where
-the crossing came about only by rounding to the grid. The finding's point is where. An invalid
-parcel is rejected and takes no part in the coverage rules, because what it covers is not known.
+`invalid-ring`: the polygon is not valid by OGC Simple Features (a ring crosses or touches itself,
+a hole lies outside its shell …) at stored precision, so also if only rounding to the grid made it
+invalid. The finding's point is the place. An invalid parcel is rejected and takes no part in the
+coverage rules, because what it covers is not defined.
 
-`out-of-zone`: further than `Limits.far` from the middle of the survey (the median of its
-parcels' boxes), so no parcel of it. Rejected, and no part of the coverage either.
+`out-of-zone`: further than `Limits.far` from the middle of the survey (the median of the centres
+of its parcels' boxes). Rejected, and not part of the coverage either.
 
-Of valid parcels alone:
+Of valid parcels only:
 
 `multipart`: more than one part. `touching-hole`: a hole has a point in common with its shell.
-`repeated-point`: a vertex equals the one before it; one finding for each.
-`spike`: two sides, not counting repeated points, that enclose less than `Limits.spike`, inwards
-or outwards; one finding for each vertex.
-`short-edge`: an edge that is not of length zero and shorter than `Limits.edge`; one for each.
+`repeated-point`: a vertex equals the previous one; one finding per vertex.
+`spike`: two sides, not counting repeated points, enclose less than `Limits.spike`, inwards or
+outwards; one finding per vertex.
+`short-edge`: an edge is longer than zero and shorter than `Limits.edge`; one finding per edge.
 `sliver`: the largest circle that fits is narrower than `Limits.sliver`, or the area is below
-`Limits.sliver_area`. `dense-vertices`: more than fifty vertices, and more than
-`Limits.density` to the metre of boundary.
+`Limits.sliver_area`. `dense-vertices`: more than fifty vertices, and more than `Limits.density`
+per metre of boundary.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from landdata.topology.rules import Limits
 
 _PLACE = re.compile(r"^(?P<why>.*?)\s*\[(?P<x>\S+) (?P<y>\S+?)(?: \S+)?\]$")
 
-#: GEOS's reasons in the reader's language; what is not listed is shown as GEOS says it.
+#: GEOS's reasons in Vietnamese; others are shown in GEOS's words.
 _REASONS = {
     "Self-intersection": "tự cắt",
     "Ring Self-intersection": "vòng tự chạm",
@@ -50,13 +50,12 @@ _REASONS = {
     "Invalid Coordinate": "tọa độ không hợp lệ",
     "Ring is not closed": "vòng không khép kín",
 }
-
-
-_CHUNK = 20_000
+_CHUNK = 20_000  # polygons
+_MANY = 50  # vertices; fewer are never too dense
 
 
 def _valid(geometry: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Tell which shapes are valid."""
+    """Return which shapes (n,) are valid."""
     parts = [geometry[k : k + _CHUNK] for k in range(0, len(geometry), _CHUNK)]
     return np.concatenate([np.empty(0, dtype=np.bool_), *spread(shapely.is_valid, parts)])
 
@@ -67,22 +66,23 @@ def usable(
     geometry: NDArray[np.object_],
     limits: Limits,
 ) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return why geometries are no usable polygons, and which of the (n,) are.
+    """Return the findings on unusable polygons, and which of the (n,) are usable.
 
-    A missing geometry is not usable; what was wrong with it is told by whoever read the file.
+    A missing geometry is not usable; the reader of the file has the finding on it.
     """
     present = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
     fit = present & _valid(geometry)
     findings = []
     for at in np.flatnonzero(present & ~fit):
-        told = _PLACE.match(shapely.is_valid_reason(geometry[at]))
-        why = told["why"] if told else shapely.is_valid_reason(geometry[at])
+        reason = shapely.is_valid_reason(geometry[at])
+        match = _PLACE.match(reason)
+        why = match["why"] if match else reason
         findings.append(
             Finding(
                 rule="invalid-ring",
                 row=int(rows[at]),
                 parcel=parcels[at],
-                point=(float(told["x"]), float(told["y"])) if told else None,
+                point=(float(match["x"]), float(match["y"])) if match else None,
                 geometry=geometry[at],
                 detail={"why": _REASONS.get(why, why), "why_en": why.lower()},
             )
@@ -107,30 +107,27 @@ def usable(
     return findings, fit
 
 
-def odd(
+def check(
     rows: NDArray[np.int64],
     parcels: NDArray[np.object_],
     geometry: NDArray[np.object_],
     limits: Limits,
 ) -> list[Finding]:
-    """Return the findings on what is odd in (n,) usable polygons."""
+    """Return the findings on the shapes of (n,) usable polygons."""
     findings = []
     for start in range(0, len(geometry), _CHUNK):
         part = np.arange(start, min(start + _CHUNK, len(geometry)))
         findings += [
-            Finding(row=int(rows[at]), parcel=parcels[at], **told)
-            for at, told in _told(part, geometry[part], limits)
+            Finding(row=int(rows[at]), parcel=parcels[at], **values)
+            for at, values in _odd_shapes(part, geometry[part], limits)
         ]
     return findings
 
 
-_MANY = 50  # vertices; fewer are never too dense
-
-
-def _told(
+def _odd_shapes(
     at: NDArray[np.int64], shapes: NDArray[np.object_], limits: Limits
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield (index, fields of a finding) of what is odd in valid polygons."""
+    """Yield (index, fields of a finding) for the defects of valid polygons."""
     yield from _odd_vertices(at, shapes, limits)
     count = shapely.get_num_geometries(shapes)
     for k in np.flatnonzero(count > 1).tolist():
@@ -172,14 +169,14 @@ def _told(
             },
         )
     holed = np.flatnonzero(coverage.holed(shapes))
-    polygons, of = shapely.get_parts(shapes[holed], return_index=True)
+    polygons, owner = shapely.get_parts(shapes[holed], return_index=True)
     rings, ring_of = shapely.get_rings(polygons, return_index=True)
     inner = np.flatnonzero(np.diff(ring_of, prepend=-1) == 0)
     shells = shapely.get_exterior_ring(polygons[ring_of[inner]])
     for k in inner[shapely.intersects(rings[inner], shells)].tolist():
         place = shapely.intersection(rings[k], shapely.get_exterior_ring(polygons[ring_of[k]]))
         yield (
-            at[holed[of[ring_of[k]]]],
+            at[holed[owner[ring_of[k]]]],
             {
                 "rule": "touching-hole",
                 "point": tuple(shapely.get_coordinates(place)[0].tolist()),
@@ -191,19 +188,21 @@ def _told(
 def _odd_vertices(
     at: NDArray[np.int64], shapes: NDArray[np.object_], limits: Limits
 ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yield the repeated points, short edges and spikes."""
+    """Yield repeated points, short edges and spikes."""
     size, owner, _ = coverage.rings(shapes)
     xy = shapely.get_coordinates(shapes)
     way = np.diff(xy, axis=0)
     is_edge = np.ones(len(way), dtype=np.bool_)
     is_edge[np.cumsum(size)[:-1] - 1] = False  # from one ring's end to the next one's start
     squared = np.einsum("ij,ij->i", way, way)
-    # On the grid, what is shorter than half a millimetre is nothing.
-    nothing = squared < 0.0005**2
+    # On the 1 mm grid, less than half a millimetre is zero.
+    is_repeated = squared < 0.0005**2
     ring = np.repeat(np.arange(len(size)), size)[:-1]
-    for k in np.flatnonzero(is_edge & nothing).tolist():
+    for k in np.flatnonzero(is_edge & is_repeated).tolist():
         yield at[owner[ring[k]]], {"rule": "repeated-point", "point": _at(xy[k])}
-    for k in np.flatnonzero(is_edge & ~nothing & (squared < (limits.edge - 1e-6) ** 2)).tolist():
+    for k in np.flatnonzero(
+        is_edge & ~is_repeated & (squared < (limits.edge - 1e-6) ** 2)
+    ).tolist():
         yield (
             at[owner[ring[k]]],
             {
@@ -213,13 +212,13 @@ def _odd_vertices(
                 "point": _at((xy[k] + xy[k + 1]) / 2),
             },
         )
-    edge = np.flatnonzero(is_edge & ~nothing)
+    edge = np.flatnonzero(is_edge & ~is_repeated)
     ring, way, squared = ring[edge], way[edge], squared[edge]
     first = np.flatnonzero(np.diff(ring, prepend=-1))
     last = np.append(first[1:], len(ring)) - 1
     before = np.arange(-1, len(ring) - 1)
     before[first] = last
-    # Towards the vertex and away from it: they enclose little where they are nearly opposite.
+    # The directions to and from the vertex: nearly opposite ones enclose a small angle.
     dot = np.einsum("ij,ij->i", way, way[before])
     flat = dot < 0
     least = np.cos(np.radians(limits.spike)) ** 2
@@ -242,6 +241,6 @@ def _at(xy: NDArray[np.float64]) -> tuple[float, float]:
 
 
 def inside(shape: shapely.Geometry) -> tuple[float, float]:
-    """Return a point in a shape, by which to find it."""
+    """Return a point inside a shape, to find it on a map."""
     point = shapely.point_on_surface(shape)
     return (round(shapely.get_x(point), 4), round(shapely.get_y(point), 4))

@@ -1,8 +1,8 @@
 """Tolerances: by how much two measurements may differ, by map scale, land use and day.
 
-They are data, `landdata/reference/data/tolerances.json`; a deployment may put its own before them.
-A parcel is held to what was in force on the day of its survey, and where that is not stated, to
-what is in force on the day of the check. Before the first table that is known, that one counts.
+They are data, `landdata/reference/data/tolerances.json`; a deployment's own take precedence. The
+tolerance in force on the day of a parcel's survey applies, or on the day of the check where the
+survey states none; before the earliest tolerance in the data, that one applies.
 """
 
 from __future__ import annotations
@@ -34,21 +34,21 @@ Bools = NDArray[np.bool_]
 Quantity = Literal["area", "edge", "point"]
 QUANTITIES: dict[Quantity, str] = {"area": "m²", "edge": "m", "point": "m"}
 
-#: A parcel whose map scale is not told is held to the area and edge tolerance of this one.
+#: Without a map scale, the area and edge tolerance of this scale applies.
 FALLBACK_SCALE = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
-    """By what limits depend, of n parcels."""
+class ToleranceContext:
+    """What the limits depend on: map scale, survey day and land use of n parcels."""
 
-    scale: Ints  # (n,) denominators, 0 where the scale is not told
+    scale: Ints  # (n,) denominators, 0 where none is stated
     day: NDArray[np.datetime64]  # (n,), or (1,) where all have the same
     uses: pa.DictionaryArray  # (n,) JSON as in `SCHEMA`
 
     @classmethod
-    def of(cls, survey: Survey, today: datetime.date) -> Ground:
-        """Take from a survey what it states; where it states no day, `today`."""
+    def from_survey(cls, survey: Survey, today: datetime.date) -> ToleranceContext:
+        """Return the context of a survey's rows; `today` for a row without a survey day."""
         table = survey.attributes
         scale = table["scale"].combine_chunks().fill_null(0).to_numpy().astype(np.int64)
         day = np.array([today], dtype="datetime64[D]")
@@ -57,13 +57,13 @@ class Ground:
             day = surveyed.fill_null(today).to_numpy(zero_copy_only=False).astype("datetime64[D]")
         return cls(scale, day, table["land_use"].combine_chunks().dictionary_encode())
 
-    def take(self, index: Ints) -> Ground:
-        """Return the ground of some parcels, any of them as often as it is asked for."""
+    def take(self, index: Ints) -> ToleranceContext:
+        """Return the context of the parcels at `index` (k,), which may repeat."""
         day = self.day if len(self.day) == 1 else self.day[index]
-        return Ground(self.scale[index], day, self.uses.take(pa.array(index)))
+        return ToleranceContext(self.scale[index], day, self.uses.take(pa.array(index)))
 
     def between(self, first: datetime.date | None, last: datetime.date | None) -> Bools:
-        """Tell which parcels are judged by a day of this span, both days included."""
+        """Return which (n,) parcels have their day from `first` to `last`, both included."""
         inside: Bools = np.ones(len(self.day), dtype=np.bool_)
         if first is not None:
             inside &= self.day >= np.datetime64(first)
@@ -71,12 +71,12 @@ class Ground:
             inside &= self.day <= np.datetime64(last)
         return np.broadcast_to(inside, len(self.scale)) if len(inside) == 1 else inside
 
-    def only(self, codes: frozenset[str]) -> Bools:
-        """Tell which parcels have uses, and none but of these codes and groups (`NNP` …)."""
+    def uses_only(self, codes: frozenset[str]) -> Bools:
+        """Return which (n,) parcels have uses, all of these codes and groups (`NNP` …)."""
         fits = []
         for text in self.uses.dictionary.to_pylist():
-            found = [use["code"] for use in json.loads(text)]
-            fits.append(bool(found) and all({c, land_use.group(c)} & codes for c in found))
+            uses = [use["code"] for use in json.loads(text)]
+            fits.append(bool(uses) and all({use, land_use.group(use)} & codes for use in uses))
         index = pc.fill_null(self.uses.indices, len(fits)).to_numpy(zero_copy_only=False)
         result: Bools = np.array([*fits, False], dtype=np.bool_)[index]
         return result
@@ -84,35 +84,35 @@ class Ground:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A tolerance at one map scale: `base`, and so much more for each unit in each band."""
+    """A tolerance at one map scale: `base`, plus a rate per unit of the value in each band."""
 
     base: float
-    bands: tuple[tuple[float, float], ...] = ()  # (up to, per unit); the first adds nothing
-    whole: bool = False  # each band counts whole steps alone
+    bands: tuple[tuple[float, float], ...] = ()  # (upper end, rate per unit), rising
+    whole: bool = False  # only whole steps of a band count
     step: float = 1.0
 
     def at(self, values: Floats) -> Floats:
-        """Return the tolerance of each of the (k,) values."""
+        """Return the tolerances (k,) of the values (k,)."""
         if not self.bands:
             return np.full(len(values), self.base)
-        low = np.array([0.0, *(up for up, _ in self.bands[:-1])])
-        per = np.array([more for _, more in self.bands])
+        low = np.array([0.0, *(upper for upper, _ in self.bands[:-1])])
+        rates = np.array([rate for _, rate in self.bands])
         if self.whole:
             wide = np.diff(low, append=np.inf)
             inside = np.clip(values[:, None] - low, 0, wide)
-            # A hair, lest 12 metres count as eleven whole ones.
+            # 1e-6, so that 12 m are not rounded down to eleven whole metres.
             steps = np.floor(inside / self.step + 1e-6)
-            stepped: Floats = self.base + (steps * self.step * per).sum(axis=1)
+            stepped: Floats = self.base + (steps * self.step * rates).sum(axis=1)
             return stepped
         far = 1e9
         x = np.append(low, far)
-        y = self.base + np.concatenate([[0.0], np.cumsum(np.diff(x) * per)])
+        y = self.base + np.concatenate([[0.0], np.cumsum(np.diff(x) * rates)])
         return np.asarray(np.interp(values, x, y), dtype=np.float64)
 
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """What all figures of some scales are multiplied by for some uses of the land."""
+    """A multiplier of the tolerances at some scales for some land uses."""
 
     by: float
     scales: frozenset[int]
@@ -121,9 +121,9 @@ class Factor:
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """What one text of law allows, from its first day to its last (`None`: not yet told)."""
+    """What one legal text allows from its first day to its last (null: open)."""
 
-    of: Quantity
+    quantity: Quantity
     source: str
     scales: Mapping[int, Table]
     factors: tuple[Factor, ...] = ()
@@ -132,80 +132,82 @@ class Tolerance:
     note: str | None = None
 
     @classmethod
-    def read(cls, given: Mapping[str, Any]) -> Tolerance:
-        """Read one of the `tolerances` of the data, or of a deployment.
+    def read(cls, data: Mapping[str, Any]) -> Tolerance:
+        """Parse one entry of `tolerances.json` or of a deployment's `[[tolerances]]`.
 
-        Raises `ValueError`, with the reason, where it is not of that form.
+        Raises `ValueError` with the reason for an entry of another form.
         """
-        known = {"of", "unit", "source", "note", "from", "to", "per", "whole", "scales", "factors"}
-        for name in given:
-            if name not in known:
-                raise ValueError(f"{name!r} is no part of a tolerance; {sorted(known)} are")
-        of = given.get("of")
-        if of not in QUANTITIES:
-            raise ValueError(f"'of' is {of!r} and must be one of {', '.join(QUANTITIES)}")
-        if given.get("unit", QUANTITIES[of]) != QUANTITIES[of]:
-            raise ValueError(f"the unit of {of} is {QUANTITIES[of]}")
-        if not isinstance(given.get("source"), str):
-            raise ValueError(f"the tolerance of {of} has no 'source'")
-        step = float(given.get("per", 1))
+        keys = {"of", "unit", "source", "note", "from", "to", "per", "whole", "scales", "factors"}
+        for name in data:
+            if name not in keys:
+                raise ValueError(f"{name!r} is not a key of a tolerance; {sorted(keys)} are")
+        quantity = data.get("of")
+        if quantity not in QUANTITIES:
+            raise ValueError(f"'of' is {quantity!r} and must be one of {', '.join(QUANTITIES)}")
+        if data.get("unit", QUANTITIES[quantity]) != QUANTITIES[quantity]:
+            raise ValueError(f"the unit of {quantity} is {QUANTITIES[quantity]}")
+        if not isinstance(data.get("source"), str):
+            raise ValueError(f"the tolerance of {quantity} has no 'source'")
+        step = float(data.get("per", 1))
         try:
             scales = {
-                int(scale): _table(table, step, bool(given.get("whole", False)))
-                for scale, table in given["scales"].items()
+                int(scale): _table(table, step, bool(data.get("whole", False)))
+                for scale, table in data["scales"].items()
             }
             factors = tuple(
                 Factor(
-                    float(each["by"]), frozenset(map(int, each["scales"])), codes(each["land_use"])
+                    float(factor["by"]),
+                    frozenset(map(int, factor["scales"])),
+                    codes(factor["land_use"]),
                 )
-                for each in given.get("factors", ())
+                for factor in data.get("factors", ())
             )
         except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise ValueError(f"the tolerance of {of} lacks or misstates {error}") from None
+            raise ValueError(f"the tolerance of {quantity} lacks or misstates {error}") from None
         if not scales:
-            raise ValueError(f"the tolerance of {of} names no scale")
-        first, last = day(given.get("from")), day(given.get("to"))
-        return cls(of, given["source"], scales, factors, first, last, given.get("note"))
+            raise ValueError(f"the tolerance of {quantity} names no scale")
+        first, last = day(data.get("from")), day(data.get("to"))
+        return cls(quantity, data["source"], scales, factors, first, last, data.get("note"))
 
-    def limit(self, values: Floats, ground: Ground) -> Floats:
-        """Return what is allowed for each of the n values.
+    def limit(self, values: Floats, context: ToleranceContext) -> Floats:
+        """Return the tolerances (n,) of the values (n,).
 
-        Where the scale is not told or lies between two tables, an area or an edge gets what
-        allows more, that of `FALLBACK_SCALE` or of the smaller scale. A point gets what allows
-        less, that of the largest scale or of the larger one: nothing moves further than is sure.
+        For a scale that is missing or between two tables, areas and edges get the wider
+        tolerance (of `FALLBACK_SCALE`, or of the smaller scale), points the narrower one (of the
+        largest scale, or of the larger one), so that no repair moves a point too far.
         """
         scales = np.array(sorted(self.scales))
-        if self.of == "point":
-            at = np.searchsorted(scales, np.maximum(ground.scale, scales[0]), side="right") - 1
+        if self.quantity == "point":
+            at = np.searchsorted(scales, np.maximum(context.scale, scales[0]), side="right") - 1
         else:
-            asked = np.where(ground.scale > 0, ground.scale, FALLBACK_SCALE)
-            at = np.minimum(np.searchsorted(scales, asked), len(scales) - 1)
-        table = scales[at]
+            scale = np.where(context.scale > 0, context.scale, FALLBACK_SCALE)
+            at = np.minimum(np.searchsorted(scales, scale), len(scales) - 1)
+        used = scales[at]
         limit = np.full(len(values), np.nan)
-        for each in np.unique(table):
-            chosen = table == each
-            limit[chosen] = self.scales[int(each)].at(values[chosen])
+        for scale in np.unique(used):
+            chosen = used == scale
+            limit[chosen] = self.scales[int(scale)].at(values[chosen])
         for factor in self.factors:
-            apply = np.isin(table, list(factor.scales))
+            apply = np.isin(used, list(factor.scales))
             if apply.any():
-                limit[apply & ground.only(factor.land_use)] *= factor.by
+                limit[apply & context.uses_only(factor.land_use)] *= factor.by
         return limit
 
 
-def _table(given: Any, step: float, whole: bool) -> Table:
+def _table(data: Any, step: float, whole: bool) -> Table:
     bands = tuple(
-        (np.inf if up is None else float(up), float(more) / step)
-        for up, more in given.get("bands", ())
+        (np.inf if upper is None else float(upper), float(rate) / step)
+        for upper, rate in data.get("bands", ())
     )
     if bands and bands[-1][0] != np.inf:
         bands = (*bands, (np.inf, bands[-1][1]))
     if any(a[0] >= b[0] for a, b in itertools.pairwise(bands)):
         raise ValueError("the bands of a tolerance must rise")
-    return Table(float(given["base"]), bands, whole, step)
+    return Table(float(data["base"]), bands, whole, step)
 
 
 def day(value: Any) -> datetime.date | None:
-    """Read a day of validity, a date or its ISO text; `ValueError` for anything else."""
+    """Parse a day of validity, a date or ISO text; raises `ValueError` for anything else."""
     if value is None or (
         isinstance(value, datetime.date) and not isinstance(value, datetime.datetime)
     ):
@@ -215,50 +217,50 @@ def day(value: Any) -> datetime.date | None:
     raise ValueError(f"{value!r} is no day; write 2025-01-15")
 
 
-def codes(given: Sequence[str]) -> frozenset[str]:
-    """Read codes and groups of land use; `ValueError` where one is not known."""
-    if isinstance(given, str):
-        given = [given]
-    for code in given:
+def codes(texts: Sequence[str]) -> frozenset[str]:
+    """Parse land-use codes and groups; raises `ValueError` for one that is not listed."""
+    if isinstance(texts, str):
+        texts = [texts]
+    for code in texts:
         if land_use.status(code).kind == "unknown":
-            raise ValueError(f"{code!r} is no code or group of land use")
-    return frozenset(given)
+            raise ValueError(f"{code!r} is not a code or group of land use")
+    return frozenset(texts)
 
 
 @cache
 def shipped() -> tuple[Tolerance, ...]:
-    """Return the tolerances that the package carries."""
+    """Return the tolerances that come with the package."""
     text = (files("landdata.reference") / "data" / "tolerances.json").read_text(encoding="utf-8")
-    return tuple(Tolerance.read(each) for each in json.loads(text)["tolerances"])
+    return tuple(Tolerance.read(entry) for entry in json.loads(text)["tolerances"])
 
 
 def limits(
-    of: Quantity, values: Floats, ground: Ground, tolerances: Sequence[Tolerance]
+    quantity: Quantity, values: Floats, context: ToleranceContext, tolerances: Sequence[Tolerance]
 ) -> tuple[Floats, list[tuple[Bools, str]]]:
-    """Return what is allowed for each of n values, and the source for each part of them.
+    """Return the tolerances (n,) of the values (n,), and `(which, source)` pairs that cover them.
 
-    `tolerances` that come first take precedence over later ones that are in force as well.
+    Of several `tolerances` in force, the first in the sequence applies.
     """
     limit = np.full(len(values), np.nan)
     sources = []
-    for tolerance, which in _in_force(of, ground, tolerances):
+    for tolerance, which in _in_force(quantity, context, tolerances):
         if which.any():
             at = np.flatnonzero(which)
             whole = len(at) == len(values)
-            limit[at] = tolerance.limit(values[at], ground if whole else ground.take(at))
+            limit[at] = tolerance.limit(values[at], context if whole else context.take(at))
             sources.append((which, tolerance.source))
     return limit, sources
 
 
 def _in_force(
-    of: Quantity, ground: Ground, tolerances: Sequence[Tolerance]
+    quantity: Quantity, context: ToleranceContext, tolerances: Sequence[Tolerance]
 ) -> Iterator[tuple[Tolerance, Bools]]:
-    """Yield the tolerances of a quantity, each with the parcels that it holds for."""
-    mine = [each for each in tolerances if each.of == of]
-    left = np.ones(len(ground.scale), dtype=np.bool_)
-    for each in mine:
-        held = left & ground.between(each.valid_from, each.valid_to)
-        left &= ~held
-        yield each, held
-    # No text of law is known for that day: the first one that is.
-    yield min(mine, key=lambda each: each.valid_from or datetime.date.min), left
+    """Yield the tolerances of a quantity, each with the parcels (n,) to which it applies."""
+    candidates = [tolerance for tolerance in tolerances if tolerance.quantity == quantity]
+    left = np.ones(len(context.scale), dtype=np.bool_)
+    for tolerance in candidates:
+        applies = left & context.between(tolerance.valid_from, tolerance.valid_to)
+        left &= ~applies
+        yield tolerance, applies
+    # For a day before the first legal text in the data, that one applies.
+    yield min(candidates, key=lambda text: text.valid_from or datetime.date.min), left

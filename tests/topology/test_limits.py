@@ -15,7 +15,7 @@ from topology.test_check import cell, rules_told, survey
 from landdata import topology
 from landdata.errors import BadRequest
 from landdata.topology import Limits, repair, tolerances
-from landdata.topology.tolerances import Ground
+from landdata.topology.tolerances import ToleranceContext
 
 TODAY = datetime.date(2026, 3, 1)
 
@@ -24,13 +24,13 @@ def uses(*codes: str) -> str:
     return json.dumps([{"code": code, "area": None} for code in codes])
 
 
-def ground(scales, *land_use, days=None) -> Ground:
+def ground(scales, *land_use, days=None) -> ToleranceContext:
     n = len(scales)
     columns = {"land_use": list(land_use)} if land_use else {}
     if days:
         columns["surveyed_on"] = days
     given = survey([cell(20 * k) for k in range(n)], scale=[s or None for s in scales], **columns)
-    return Ground.of(given, TODAY)
+    return ToleranceContext.from_survey(given, TODAY)
 
 
 def allowed(of, values, on) -> list[float]:
@@ -44,7 +44,7 @@ def allowed(of, values, on) -> list[float]:
 def test_the_shipped_tables_are_the_facts_to_the_figure(shared: Path) -> None:
     facts = json.loads((shared.parent / "facts" / "survey_tolerances.json").read_text("utf-8"))
     for of, name, unit in (("area", "area_m2", 1.0), ("edge", "edge_cm", 0.01)):
-        (ours,) = [each for each in tolerances.shipped() if each.of == of]
+        (ours,) = [each for each in tolerances.shipped() if each.quantity == of]
         assert {f"1:{scale}" for scale in ours.scales} == set(facts[name])
         per = 10 if of == "area" else 1
         for scale, table in ours.scales.items():
@@ -59,7 +59,7 @@ def test_the_shipped_tables_are_the_facts_to_the_figure(shared: Path) -> None:
         assert ours.source
         assert ours.valid_from is not None
         assert ours.note
-        if ours.of == "point":
+        if ours.quantity == "point":
             assert {f"1:{s}": table.base for s, table in ours.scales.items()} == {
                 key: value for key, value in points.items() if key != "note"
             }

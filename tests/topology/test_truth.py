@@ -26,7 +26,7 @@ from landdata import topology
 from landdata.findings import RULES
 from landdata.reference.vn2000 import transformer
 from landdata.topology import Neighbours, tolerances
-from landdata.topology.tolerances import Ground
+from landdata.topology.tolerances import ToleranceContext
 
 COMMUNE = "99901"
 Shape = shapely.Geometry
@@ -168,7 +168,7 @@ def _record(made: Made) -> None:
     made.tell("duplicate-row", k, again)
     # Areas and lengths, half as much again as is allowed, and nine tenths.
     one_use = survey([None], scale=[scale], land_use=[made.columns["land_use"][0]])
-    ground = Ground.of(one_use, np.datetime64("2026-03-01").astype(object))
+    ground = ToleranceContext.from_survey(one_use, np.datetime64("2026-03-01").astype(object))
 
     def allowed(of: tolerances.Quantity, value: float) -> float:
         found, _ = tolerances.limits(of, np.array([value]), ground, tolerances.shipped())
