@@ -599,7 +599,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
 
     engine = database.engine(Settings.load())
     try:
-        queue.stop(engine, number)
+        queue.cancel(engine, number)
         with database.session(engine) as session:
             lifecycle.withdraw(session, number, by=_who(), reason=reason)
     finally:
@@ -616,7 +616,7 @@ def batch_cancel(number: int) -> None:
 
     engine = database.engine(Settings.load())
     try:
-        stopped = queue.stop(engine, number)
+        stopped = queue.cancel(engine, number)
     finally:
         engine.dispose()
     if not stopped:
@@ -896,7 +896,7 @@ def webhook_retry(number: int) -> None:
 )
 def worker(concurrency: int, grace: float) -> None:
     """Check the batches of the queue and tell webhooks, until stopped; run as many as you like."""
-    from landdata.jobs.queue import worker as work
+    from landdata.jobs.runner import worker as work
 
     work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)
 
