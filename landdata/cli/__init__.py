@@ -836,7 +836,7 @@ def webhook_list(as_json: bool) -> None:
     from landdata.jobs import webhooks
 
     with _store() as (_, session):
-        found = webhooks.everything(session)
+        found = webhooks.list_all(session)
     if as_json:
         _print(found)
     else:
