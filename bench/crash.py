@@ -49,7 +49,7 @@ COMMUNES = ("99901", "99902")
 VICTIMS = ("command", "worker", "child", "database")
 WORKER = """
 import json, sys
-from landdata.jobs.queue import worker
+from landdata.jobs.runner import worker
 from landdata.settings import Settings
 worker(Settings(**json.loads(sys.argv[1])), heartbeat=1.0)
 """

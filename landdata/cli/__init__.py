@@ -604,7 +604,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
 
     engine = database.engine(Settings.load())
     try:
-        queue.stop(engine, number)
+        queue.cancel(engine, number)
         with database.session(engine) as session:
             lifecycle.withdraw(session, number, by=_who(), reason=reason)
     finally:
@@ -621,7 +621,7 @@ def batch_cancel(number: int) -> None:
 
     engine = database.engine(Settings.load())
     try:
-        stopped = queue.stop(engine, number)
+        stopped = queue.cancel(engine, number)
     finally:
         engine.dispose()
     if not stopped:
@@ -841,7 +841,7 @@ def webhook_list(as_json: bool) -> None:
     from landdata.jobs import webhooks
 
     with _store() as (_, session):
-        found = webhooks.everything(session)
+        found = webhooks.list_all(session)
     if as_json:
         _print(found)
     else:
@@ -901,6 +901,6 @@ def webhook_retry(number: int) -> None:
 )
 def worker(concurrency: int, grace: float) -> None:
     """Check the batches of the queue and tell webhooks, until stopped; run as many as you like."""
-    from landdata.jobs.queue import worker as work
+    from landdata.jobs.runner import worker as work
 
     work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)

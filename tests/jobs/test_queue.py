@@ -29,7 +29,7 @@ from portal.app import create_app
 COMMUNE = "99901"
 PROGRAM = """
 import json, sys
-from landdata.jobs.queue import worker
+from landdata.jobs.runner import worker
 from landdata.settings import Settings
 given = json.loads(sys.argv[1])
 worker(Settings(**given.pop("settings")), say=lambda text: print(text, flush=True), **given)
@@ -163,8 +163,8 @@ def test_a_batch_that_waits_is_taken_out_of_the_queue(
 ) -> None:
     path = write(tmp_path / "a.zip", rows(3))
     number, second = submit(path), submit(write(tmp_path / "b.zip", [parcel(9, plot(9, 9))]))
-    assert queue.stop(engine, number)
-    assert not queue.stop(engine, number)
+    assert queue.cancel(engine, number)
+    assert not queue.cancel(engine, number)
     assert progress(engine, number) == {
         "id": number, "state": "received", "counts": None, "refused": None, "progress": None,
     }  # fmt: skip
@@ -175,7 +175,7 @@ def test_a_batch_that_waits_is_taken_out_of_the_queue(
         wait(engine, number, in_state("checked"))
     assert progress(engine, second)["state"] == "withdrawn"
     with pytest.raises(NotFound):
-        queue.stop(engine, 99)
+        queue.cancel(engine, 99)
 
 
 @pytest.mark.slow
@@ -188,7 +188,7 @@ def test_a_check_is_stopped_and_leaves_nothing(
             told = wait(engine, number, staging)
             assert told["progress"]["rows"] == 8
             assert 0.4 < told["progress"]["share"] < 1
-            assert queue.stop(engine, number)
+            assert queue.cancel(engine, number)
             with (
                 database.session(engine) as session,
                 pytest.raises(Conflict, match="not been checked"),

@@ -110,7 +110,7 @@ def publish(engine: sa.Engine, batch: int, number: int) -> None:
 
 def state(engine: sa.Engine) -> dict[str, Any]:
     with database.session(engine) as session:
-        (found,) = webhooks.everything(session)
+        (found,) = webhooks.list_all(session)
     return found
 
 
@@ -206,8 +206,8 @@ def test_only_what_is_committed_after_it_was_added_is_told(
         (500, "status 500"),
         (404, "status 404"),
         (302, "status 302; redirects are not followed"),
-        (None, "no answer: RemoteDisconnected"),
-        (0, "no answer in 0.5 s"),
+        (None, "no HTTP response"),
+        (0, "no response in 0.5 s"),
     ],
 )
 def test_what_is_not_taken_is_tried_again_later_and_in_order(
@@ -242,7 +242,7 @@ def test_who_is_not_there_is_tried_again(engine: sa.Engine, batch: int) -> None:
     add(engine, f"http://127.0.0.1:{port}")
     publish(engine, batch, 1)
     assert not webhooks.deliver(engine, 1)
-    assert state(engine)["failure"] == "no answer: Connection refused"
+    assert state(engine)["failure"] == "no response: Connection refused"
 
 
 def test_a_receiver_must_speak_tls_where_the_address_says_so(
