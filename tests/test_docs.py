@@ -49,14 +49,17 @@ def test_the_commands_of_the_readme_run_one_after_the_other(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_each_row_of_a_table_has_as_many_cells_as_its_head(page: Path) -> None:
+def test_each_table_has_a_head_and_rows_of_its_width(page: Path) -> None:
+    lines = page.read_text("utf-8").splitlines()
     width = 0
-    for number, line in enumerate(page.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(lines, 1):
         if not line.startswith("|"):
             width = 0
             continue
         cells = len(re.findall(r"(?<!\\)\|", re.sub(r"`[^`]*`", "", line)))
         assert width in (0, cells), f"{page.name}:{number}"
+        if not width:
+            assert re.match(r"\|(\s*:?-+:?\s*\|)+$", lines[number]), f"{page.name}:{number}"
         width = cells
 
 
