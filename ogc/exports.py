@@ -128,12 +128,14 @@ async def job_file(service: Service, request: Request, job: str, file: str) -> A
     path = await run_in_threadpool(service.export_jobs.file, job, file)
     status = await run_in_threadpool(service.export_jobs.told, job)
     known = formats.FORMATS[status["format"]]
-    response = FileResponse(
-        path, media_type=known.content_type, filename=path.name, stat_result=path.stat(),
-        headers={"Cache-Control": "no-cache"},
-    )  # fmt: skip
+    stat = path.stat()
+    headers = {
+        "Cache-Control": "no-cache",
+        "Content-Disposition": f"attachment; filename={path.name}",
+    }
+    response = FileResponse(path, media_type=known.content_type, stat_result=stat, headers=headers)
     tag = response.headers["etag"]
-    if request.has_current(tag.strip('"'), int(path.stat().st_mtime)):
+    if request.has_current(tag.strip('"'), int(stat.st_mtime)):
         return Response(304, [("ETag", tag), ("Cache-Control", "no-cache")])
     return response
 

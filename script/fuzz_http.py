@@ -63,7 +63,7 @@ class Client:
             try:
                 return self._ask(request)
             except (OSError, http.client.HTTPException):
-                self.connection = None  # kept open too long
+                self.close()  # kept open too long
                 if attempt == 2:
                     raise
         raise AssertionError
@@ -78,6 +78,13 @@ class Client:
         body = told.read()
         headers = {name.lower(): value for name, value in told.getheaders()}
         return Answer(told.status, headers, body, time.monotonic() - begun)
+
+    def close(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    __del__ = close
 
     def json(self, path: str) -> Any:
         answer = self.ask(Request("", path, headers={"Accept": "application/json"}))

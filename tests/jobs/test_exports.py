@@ -127,7 +127,6 @@ def test_a_job_gives_the_file_that_would_be_streamed(client, name):
         assert (part.status_code, part.data) == (206, answer.data[5:10])
     with client.get(href, headers={"If-None-Match": answer.headers["ETag"]}) as same:
         assert same.status_code == 304
-    answer.close()
 
 
 def test_the_same_question_is_the_same_job_until_something_changes(client, engine):

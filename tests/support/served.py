@@ -41,6 +41,12 @@ class Response:
         self.data = body
         self.mimetype = response.headers.get("content-type", "").partition(";")[0]
 
+    def __enter__(self) -> Response:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is open: it was read whole."""
+
     @property
     def text(self) -> str:
         return self.data.decode()
