@@ -108,16 +108,18 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_commands_in_sentences_exist_with_their_options(page: Path) -> None:
     for token in tokens(page):
         for child in token.children or []:
-            if child.type != "code_inline" or not child.content.startswith("landdata "):
+            text = child.content if child.type == "code_inline" else ""
+            # `landdata serve` runs below
+            if not text.startswith("landdata ") or text == "landdata serve":
                 continue
             command: click.Command = cli
-            words = child.content.split()[1:]
+            words = text.split()[1:]
             while words and isinstance(command, click.Group) and words[0].isalpha():
-                assert words[0] in command.commands, child.content
+                assert words[0] in command.commands, text
                 command = command.commands[words.pop(0)]
             options = {name for parameter in command.params for name in parameter.opts}
             written = {word.strip("[]") for word in words if word.strip("[").startswith("--")}
-            assert written <= options, child.content
+            assert written <= options, text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
