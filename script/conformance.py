@@ -77,8 +77,8 @@ def find(name: str, folder: Path) -> Path | None:
     there = sorted(folder.glob(f"{name}-*aio.jar"))
     if not there:
         click.echo(
-            f"conformance: no {name}: Maven can't bring {artifact}. Build it from its source (see"
-            f" docs/api.md), and put the …-aio.jar into {folder} or name its folder: --suites."
+            f"conformance: no {name}: Maven cannot bring {artifact}."
+            f" Put its …-aio.jar into {folder}, or name its folder with --suites."
         )
         return None
     return there[-1]

@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import urllib.parse
 import urllib.request
@@ -22,6 +24,7 @@ from markdown_it.token import Token
 from support import served
 
 from landdata.cli import cli
+from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -105,16 +108,18 @@ def test_files_that_are_named_exist(page: Path) -> None:
 def test_commands_in_sentences_exist_with_their_options(page: Path) -> None:
     for token in tokens(page):
         for child in token.children or []:
-            if child.type != "code_inline" or not child.content.startswith("landdata "):
+            text = child.content if child.type == "code_inline" else ""
+            # `landdata serve` runs below
+            if not text.startswith("landdata ") or text == "landdata serve":
                 continue
             command: click.Command = cli
-            words = child.content.split()[1:]
+            words = text.split()[1:]
             while words and isinstance(command, click.Group) and words[0].isalpha():
-                assert words[0] in command.commands, child.content
+                assert words[0] in command.commands, text
                 command = command.commands[words.pop(0)]
             options = {name for parameter in command.params for name in parameter.opts}
             written = {word.strip("[]") for word in words if word.strip("[").startswith("--")}
-            assert written <= options, child.content
+            assert written <= options, text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -150,11 +155,26 @@ def service(make_store: Callable[..., Settings]) -> Iterator[tuple[dict[str, str
         yield variables, urllib.parse.urlsplit(landing_page).netloc
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A data folder for an embedded cluster."""
+    # not tmp_path: `postgres` could not traverse it where root runs the tests
+    folder = Path(tempfile.mkdtemp(prefix="landdata-docs-"))
+    folder.chmod(0o755)
+    yield folder
+    Cluster(folder).down()
+    shutil.rmtree(folder)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
-def test_commands_succeed(page: Path, service: tuple[dict[str, str], str], tmp_path: Path) -> None:
+def test_commands_succeed(
+    page: Path, service: tuple[dict[str, str], str], home: Path, tmp_path: Path
+) -> None:
     """Each fence of commands is a shell session in a folder with the repository's files."""
     variables, address = service
+    own = {k: v for k, v in variables.items() if k != "LANDDATA_DATABASE_URL"}
+    own["LANDDATA_HOME"] = str(home)
     for entry in ROOT.iterdir():
         (tmp_path / entry.name).symlink_to(entry)
     for text in fences(page, "sh"):
@@ -165,7 +185,7 @@ def test_commands_succeed(page: Path, service: tuple[dict[str, str], str], tmp_p
                 session += [command, f"code=$?; [ $code -le {limit} ] || exit $((100 + code))"]
         run = subprocess.run(
             ["bash", "-c", "\n".join(session).replace(SERVICE, address)],
-            env=variables,
+            env=own if "landdata up" in text else variables,
             cwd=tmp_path,
             capture_output=True,
             text=True,
