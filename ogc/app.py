@@ -144,7 +144,7 @@ class Service:
             raise
         self.tiles = tiles.Tiles(settings.srid, cache_mb=settings.tile_cache_mb)
         self.url = url
-        self.export_jobs = exports.Jobs(settings, url)
+        self.export_jobs = exports.Jobs(settings)
         self._extents = Extents(reader, settings.srid, frozenset(self._own))
         self._shell = descriptions.Shell(settings, self._own)
 
