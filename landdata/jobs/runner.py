@@ -227,7 +227,7 @@ def _attempt(task: _Task, context: procrastinate.JobContext, key: Any, say: Say)
     job = context.job
     assert job.id is not None
     try:
-        attempt = Attempt(job.id, job.attempts + 1, task.attempts, context.should_abort)
+        attempt = Attempt(job.id, job.attempts + 1, context.should_abort)
         task.perform(attempt, key, say)
     except AbortedError:
         if context.abort_reason() == AbortReason.SHUTDOWN:
