@@ -37,7 +37,7 @@ class Service:
         self._extents_pool = ReadPool(url)
         self.extents = Extents(self._extents_pool, settings.srid, own)
         self.descriptions = Shell(settings, self._own)
-        self.export_jobs = exports.Jobs(settings, url)
+        self.export_jobs = exports.Jobs(settings)
 
     async def collections(self) -> dict[str, Collection]:
         """Return the collections by id: ours, and those of the deployment's file as it stands."""

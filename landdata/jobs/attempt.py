@@ -18,19 +18,8 @@ class AbortedError(Exception):
 
 @dataclass(frozen=True)
 class Attempt:
-    """One attempt at a job; `number` counts from 1, and `limit` is the number of the last one."""
+    """One attempt at a job; `number` counts from 1, lost runners' attempts included."""
 
     job_id: int
     number: int
-    limit: int
     is_aborted: Callable[[], bool]
-
-    @property
-    def is_last(self) -> bool:
-        """Whether no other follows, should this one break off."""
-        return self.number >= self.limit
-
-    @property
-    def is_beyond_last(self) -> bool:
-        """Whether the last attempt ended together with its runner."""
-        return self.number > self.limit

@@ -42,13 +42,13 @@ def perform(
     """
     if not _begin(engine, number, attempt.job_id):
         return
-    if attempt.is_beyond_last:
+    if attempt.number > ATTEMPTS:
         _refuse(engine, number, _broke_off(number), say)
         return
     try:
         outcome = _run_child(settings, engine, number, attempt)
     except BrokenOffError:
-        if not attempt.is_last:
+        if attempt.number < ATTEMPTS:
             say(f"Batch {number}: its check broke off; it is done again.")
             raise
         outcome = _broke_off(number)

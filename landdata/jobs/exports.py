@@ -1,230 +1,301 @@
-"""Large exports as jobs: a link at once, progress while it is made, and then the file.
+"""Large exports as jobs: a link at once, then progress, then the file.
 
-A job is a folder of `LANDDATA_HOME/exports`, and a child process of the server that makes it. No
-worker is needed, and nothing is written into the database. The child holds a lock as long as it
-is there: where a job is not done and nobody holds its lock, whoever asks for it starts it again.
-The file gets its name when it is whole, and only then is it linked. Servers that share the folder
-share the jobs, and each removes now and then what is kept no longer.
+A job is a folder of `LANDDATA_HOME/exports` and an entry of the queue. A web process enqueues and
+reads; a runner writes the file (`export_task`): a worker, or one that the web process starts for
+its first job and that ends with it. A job that is neither done nor in the queue, as after a restore
+of the database, is enqueued again when its client asks for it. Servers that share the folder share
+the jobs, and each of them removes expired ones.
 """
 
 from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import errno
 import fcntl
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
 
 from landdata.errors import LandDataError, NotFound, Unavailable
+from landdata.jobs import queue
 from landdata.settings import Settings
+from landdata.store import database
 
 if TYPE_CHECKING:
-    # a child that only waits for its turn loads none of it
-    import sqlalchemy as sa
-
     from landdata.features.collections import Collection
-    from landdata.features.query import Query
 
-_UNFINISHED: Final = 10  # jobs at most that wait or are made
-_ATTEMPTS: Final = 3
-_TELL: Final = 0.5  # seconds between two notes of how far it is
-_SWEEP: Final = 300.0  # seconds between two looks for what is kept no longer
-_FULL: Final = 1 << 20  # bytes; a disk with less is full
-_FULL_OF_GDAL: Final = "disk is full", "No space left", "I/O failure"
+_MAX_UNFINISHED: Final = 10  # jobs that wait or are being written
+_SWEEP_INTERVAL: Final = 300.0  # seconds between two removals of expired files
+_ABANDONED: Final = 3600.0  # seconds after which a job that is neither done nor queued is removed
+_RUNNER: Final = "landdata.jobs.runner"
 
-_AGAIN: Final = "It broke off and is made again."
+_RETRIED: Final = "It broke off and is made again."
 
 Pairs = Sequence[tuple[str, str]]
 
 
-class Jobs:
-    """The export jobs of a deployment."""
+@dataclass(frozen=True)
+class ExportJob:
+    """What a job is to write; the file `job.json` of its folder."""
 
-    def __init__(self, settings: Settings, url: sa.URL) -> None:
+    key: str  # the same for the same request
+    collection: str
+    columns: list[str]  # as public as the server has them
+    format: str
+    parameters: list[tuple[str, str]]
+    created: float  # Unix time
+    attempts: int = 0
+
+
+class Jobs:
+    """The export jobs of a deployment, as a web process sees them."""
+
+    def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._url = url.render_as_string(hide_password=False)
         self._folder = settings.home / "exports"
+        self._engine: sa.Engine | None = None
+        self._runner: subprocess.Popen[bytes] | None = None
         self._closed = threading.Event()
         threading.Thread(target=self._keep_swept, daemon=True).start()
 
     def close(self) -> None:
-        """Look no longer for what is kept too long; the jobs go on as long as the server."""
+        """Stop the runner, which puts back what it has not done, and the removal of old files."""
         self._closed.set()
+        if self._runner is not None:
+            try:
+                self._runner.communicate(timeout=20)  # ends its standard input
+            except subprocess.TimeoutExpired:
+                self._runner.kill()
+                self._runner.wait()
+        if self._engine is not None:
+            self._engine.dispose()
 
-    def ask(self, of: Collection, name: str, asked: Pairs, state: int | None) -> str:
-        """Return the id of a job that writes what is asked for as `name`; one that is there, if so.
+    def ask(
+        self, collection: Collection, name: str, parameters: Pairs, publication: int | None
+    ) -> str:
+        """Return the id of a job that writes format `name`: a new one, or one of the same request.
 
-        A file is as good as new while `state` of the store is the same, which null never is when
-        it is done, and while the columns are, since an address may be public no longer. Raises
-        `Unavailable`.
+        A file is current while `publication`, the store's last one, is the same; null is never.
+        Columns count too, since addresses may be public no longer. Raises `Unavailable`.
         """
-        columns = [each.column for each in of.properties]
-        pairs = sorted(pair for pair in asked if pair[0] not in ("f", "lang"))
-        wanted = [of.id, name, state, of.table, *columns, *pairs]
-        key = hashlib.blake2b(json.dumps(wanted).encode(), digest_size=12).hexdigest()
-        with self._held():
+        columns = [item.column for item in collection.properties]
+        pairs = sorted(pair for pair in parameters if pair[0] not in ("f", "lang"))
+        request = [collection.id, name, publication, collection.table, *columns, *pairs]
+        key = hashlib.blake2b(json.dumps(request).encode(), digest_size=12).hexdigest()
+        with self._locked():
             self._sweep()
-            unfinished = 0
-            for folder in self._all():
-                job, told = _read(folder / "job.json"), _read(folder / "told.json")
-                unfinished += not told and _is_held(folder)
-                fresh = told.get("status") == "successful" and state is not None
-                if job.get("key") == key and (not told or fresh):
+            for folder in self._folders():
+                job, result = read_job(folder), _read(folder / "result.json")
+                is_current = result.get("status") == "successful" and publication is not None
+                if job is not None and job.key == key and (not result or is_current):
                     return folder.name
-            if unfinished >= _UNFINISHED:
+            if len(self._queued()) >= _MAX_UNFINISHED:
                 raise Unavailable(
                     "Too many exports wait here already.", hint="Try again later.", code="busy"
                 )
             folder = self._folder / secrets.token_urlsafe(12)
-            with _room():
-                folder.mkdir()
-                job = {
-                    "key": key, "collection": of.id, "format": name,
-                    "asked": [*asked], "created": time.time(), "attempts": 0,
-                }  # fmt: skip
-                _write(folder / "job.json", job)
-                self._start(folder)
+            job = ExportJob(key, collection.id, columns, name, [*parameters], time.time())
+            try:
+                with _disk_errors():
+                    folder.mkdir()
+                    _write(folder / "job.json", asdict(job))
+                self._start_runner()
+                self._enqueue(folder)
+            except LandDataError:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
         return folder.name
 
     def told(self, number: str) -> dict[str, Any]:
-        """Return how a job is. One that broke off is started again. Raises `NotFound`."""
-        with self._held():
+        """Return the status of a job; enqueue one that the queue has lost. Raises `NotFound`."""
+        with self._locked():
             self._sweep()
             folder = self._folder / number
-            known = re.fullmatch(r"[A-Za-z0-9_-]{16}", number) and _read(folder / "job.json")
-            if not known:
+            job = read_job(folder) if re.fullmatch(r"[A-Za-z0-9_-]{16}", number) else None
+            if job is None:
                 raise NotFound(
                     f"There is no export {number[:50]!r} (any more).",
                     hint="They are kept for a while only; ask for it again.",
                 )
-            told = _read(folder / "told.json")
-            if not told and not _is_held(folder):
-                self._start(folder)
-            job = _read(folder / "job.json")
-            told = _read(folder / "told.json")
-        made = {**_read(folder / "progress.json"), **told}
-        created, finished = job["created"], told.get("finished")
-        rows, matched, began = made.get("rows", 0), made.get("matched"), made.get("began")
-        share = 1.0 if told.get("status") == "successful" else min(0.99, rows / (matched or 1e99))
+            result = _read(folder / "result.json")
+            if not result:
+                with contextlib.suppress(Unavailable):  # what is known is on the disk
+                    self._start_runner()
+                    if number not in self._queued():
+                        self._enqueue(folder)
+        progress = {**_read(folder / "progress.json"), **result}
+        finished = result.get("finished")
+        rows, matched, began = (
+            progress.get("rows", 0),
+            progress.get("matched"),
+            progress.get("began"),
+        )
+        share = 1.0 if result.get("status") == "successful" else min(0.99, rows / (matched or 1e99))
         spent = time.time() - began if began else 0.0
         return {
             "jobID": number,
-            "status": made.get("status", "accepted"),
+            "status": progress.get("status", "accepted"),
             "progress": int(100 * share),
             "numberMatched": matched,
             "numberWritten": rows,
             "secondsLeft": round(spent * (1 - share) / share, 1)
-            if share > 0.05 and not told
+            if share > 0.05 and not result
             else None,
-            "message": told.get("message", _AGAIN if job["attempts"] > 1 and not told else None),
-            "created": _time(created),
-            "finished": _time(finished),
-            "expires": _time(finished + 3600 * self._settings.export_hours) if finished else None,
-            "collection": job["collection"],
-            "format": job["format"],
-            "file": told.get("file"),
-            "size": told.get("size"),
+            "message": result.get("message", _RETRIED if job.attempts > 1 and not result else None),
+            "created": _timestamp(job.created),
+            "finished": _timestamp(finished),
+            "expires": _timestamp(finished + 3600 * self._settings.export_hours)
+            if finished
+            else None,
+            "collection": job.collection,
+            "format": job.format,
+            "file": result.get("file"),
+            "size": result.get("size"),
         }
 
     def file(self, number: str, name: str) -> Path:
-        """Return the file of a job that is done. Raises `NotFound`."""
-        told = self.told(number)
-        if told["file"] != name or told["status"] != "successful":
+        """Return the path of a finished job's file. Raises `NotFound`."""
+        status = self.told(number)
+        if status["file"] != name or status["status"] != "successful":
             raise NotFound(
                 f"The export has no file {name[:50]!r}.", hint="Its status links the file it has."
             )
         return self._folder / number / name
 
-    def _start(self, folder: Path) -> None:
-        """Start the child that makes it, which from its first moment holds the job's lock."""
-        job = _read(folder / "job.json")
-        with _room():
-            if job["attempts"] >= _ATTEMPTS:
-                told = {"status": "failed", "message": f"It broke off {_ATTEMPTS} times."}
-                _write(folder / "told.json", {**told, "finished": time.time()})
-                return
-            _write(folder / "job.json", {**job, "attempts": job["attempts"] + 1})
-            with (folder / "lock").open("w") as lock:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                child = subprocess.Popen(
-                    [sys.executable, "-m", "landdata.jobs.exports"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.DEVNULL,
-                    pass_fds=[lock.fileno()],
-                    start_new_session=True,  # it ends together with the process that writes files
-                )
-        given = {
-            "settings": self._settings.model_dump(mode="json"),
-            "url": self._url,
-            "folder": os.fspath(folder),
-        }
-        assert child.stdin is not None
-        child.stdin.write(json.dumps(given).encode() + b"\n")
-        child.stdin.flush()
-        # it reads until we are gone; a thread waits for it, so that it leaves no zombie
-        threading.Thread(target=_reap, args=(child,), daemon=True).start()
+    def _enqueue(self, folder: Path) -> None:
+        with self._session() as session:
+            queue.enqueue_export(session, folder.name, at_once=self._settings.export_jobs)
+
+    def _start_runner(self) -> None:
+        """Start this process's own runner, unless it runs: there may be no worker."""
+        if self._runner is not None and self._runner.poll() is None:
+            return
+        with _disk_errors():
+            self._runner = subprocess.Popen(
+                [sys.executable, "-m", _RUNNER], stdin=subprocess.PIPE, start_new_session=True
+            )
+        assert self._runner.stdin is not None
+        self._runner.stdin.write(self._settings.model_dump_json().encode() + b"\n")
+        self._runner.stdin.flush()  # it ends when the pipe does, hence with this process
+
+    def _queued(self) -> set[str]:
+        with self._session() as session:
+            return queue.queued_exports(session)
 
     @contextlib.contextmanager
-    def _held(self) -> Iterator[None]:
-        """Hold the folder against other servers and threads."""
-        with _room():
+    def _session(self) -> Iterator[sa.orm.Session]:
+        """Open a session on the database of the queue. Raises `Unavailable`."""
+        if self._engine is None:
+            self._engine = database.bare_engine(self._settings)
+        try:
+            with database.session(self._engine) as session:
+                yield session
+        except sa.exc.OperationalError:
+            raise Unavailable(
+                "The queue is out of reach.", hint="Try again later.", code="database-down"
+            ) from None
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Lock the folder against other servers and threads."""
+        with _disk_errors():
             self._folder.mkdir(parents=True, exist_ok=True)
             lock = (self._folder / ".lock").open("w")
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _all(self) -> list[Path]:
-        return [each for each in self._folder.iterdir() if each.is_dir()]
+    def _folders(self) -> list[Path]:
+        return [path for path in self._folder.iterdir() if path.is_dir()]
 
     def _keep_swept(self) -> None:
         while True:
             if self._folder.is_dir():
-                with contextlib.suppress(OSError, LandDataError), self._held():
+                with contextlib.suppress(OSError, LandDataError), self._locked():
                     self._sweep()
-            if self._closed.wait(_SWEEP):
+            if self._closed.wait(_SWEEP_INTERVAL):
                 return
 
     def _sweep(self) -> None:
-        """Remove what is too old, and the oldest of what is too much."""
-        finished = []
-        for folder in self._all():
-            told = _read(folder / "told.json")
-            if told:
-                finished.append((told["finished"], told.get("size") or 0, folder))
-            elif time.time() - folder.stat().st_mtime > 3600 and not _is_held(folder):
-                shutil.rmtree(folder, ignore_errors=True)  # broke off, and nobody came back
+        """Remove the files that have expired, and the oldest ones beyond the room for all."""
+        finished, abandoned = [], []
+        for folder in self._folders():
+            result = _read(folder / "result.json")
+            if result:
+                finished.append((result["finished"], result.get("size") or 0, folder))
+            elif time.time() - folder.stat().st_mtime > _ABANDONED:
+                abandoned.append(folder)
         finished.sort(reverse=True)
         room = self._settings.export_gb * 1e9
         for ended, size, folder in finished:
             room -= size
             if room < 0 or time.time() - ended > 3600 * self._settings.export_hours:
                 shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(Unavailable):
+            queued = self._queued() if abandoned else set()
+            for folder in abandoned:
+                if folder.name not in queued:
+                    shutil.rmtree(folder, ignore_errors=True)
 
 
-def _reap(child: subprocess.Popen[bytes]) -> None:
-    child.wait()
-    if child.stdin is not None:
-        child.stdin.close()
+# -- the folder of a job -------------------------------------------------------------------
+
+
+def read_job(folder: Path) -> ExportJob | None:
+    """Return what a job is to write; null where it is gone, or a crash has left it unreadable."""
+    try:
+        job = ExportJob(**_read(folder / "job.json"))
+    except TypeError:
+        return None
+    return replace(job, parameters=[(name, value) for name, value in job.parameters])
+
+
+def begin_attempt(folder: Path) -> int | None:
+    """Count an attempt, and remove what the one before left; null where there is nothing to do.
+
+    Raises `OSError`.
+    """
+    job = read_job(folder)
+    if job is None or _read(folder / "result.json"):
+        return None
+    _write(folder / "job.json", asdict(replace(job, attempts=job.attempts + 1)))
+    for part in folder.glob("part-*"):
+        shutil.rmtree(part, ignore_errors=True)
+    return job.attempts + 1
+
+
+def write_progress(folder: Path, progress: dict[str, Any]) -> None:
+    """Write `rows`, `matched` and `began`, where the disk has room for them."""
+    with contextlib.suppress(OSError):
+        _write(folder / "progress.json", {"status": "running", **progress})
+
+
+def failed(message: str) -> dict[str, Any]:
+    """Return the result of an export that has failed."""
+    return {"status": "failed", "message": message}
+
+
+def end(folder: Path, result: dict[str, Any]) -> None:
+    """Write the result of a job, if it has none and still exists. Raises `OSError`."""
+    if folder.is_dir() and not _read(folder / "result.json"):
+        _write(folder / "result.json", {**result, "finished": time.time()})
 
 
 @contextlib.contextmanager
-def _room() -> Iterator[None]:
-    """Say in one sentence that nothing can be written."""
+def _disk_errors() -> Iterator[None]:
+    """Translate an `OSError` into `Unavailable`."""
     try:
         yield
     except OSError as error:
@@ -235,17 +306,8 @@ def _room() -> Iterator[None]:
         ) from None
 
 
-def _is_held(folder: Path) -> bool:
-    with (folder / "lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
-
-
 def _read(path: Path) -> dict[str, Any]:
-    """Read a small file; one that is not there, or that a crash cut short, says nothing."""
+    """Read a small file; empty where it is missing, or where a crash has cut it short."""
     try:
         return json.loads(path.read_bytes())  # type: ignore[no-any-return]
     except (FileNotFoundError, ValueError):
@@ -253,154 +315,13 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:
-    """Replace a small file: who reads meanwhile has the old or the new one."""
+    """Replace a small file, so that readers see the old or the new one."""
     new = path.with_suffix(".new")
     new.write_text(json.dumps(value), "utf-8")
     new.replace(path)
 
 
-def _time(moment: float | None) -> str | None:
-    if moment is None:
+def _timestamp(seconds: float | None) -> str | None:
+    if seconds is None:
         return None
-    return dt.datetime.fromtimestamp(moment, dt.UTC).isoformat(timespec="seconds")
-
-
-# -- the child -----------------------------------------------------------------------------
-
-
-def _child() -> None:
-    """Make the export that standard input names, when it is its turn."""
-    given = json.loads(sys.stdin.buffer.readline())
-    settings, folder = Settings(**given["settings"]), Path(given["folder"])
-    threading.Thread(target=_end_with_server, daemon=True).start()
-    with _turn(folder.parent, settings.export_jobs):
-        for left in folder.glob("part-*"):  # by one that was killed
-            shutil.rmtree(left, ignore_errors=True)
-        try:
-            part = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
-            told = _make(settings, given["url"], folder, part)
-        except Exception as error:
-            told = {"status": "failed", "message": _why(error, folder, settings)}
-        _tell(folder, told)
-
-
-def _tell(folder: Path, told: dict[str, Any]) -> None:
-    """Write how it ended, and before it, because the disk may be full, remove what is no file."""
-    for part in folder.glob("part-*"):
-        shutil.rmtree(part, ignore_errors=True)
-    _write(folder / "told.json", {**told, "finished": time.time()})
-
-
-def _give_up(folder: Path, why: str) -> NoReturn:
-    """End unfinished, also where that can't be noted."""
-    try:
-        _tell(folder, {"status": "failed", "message": why})
-    finally:
-        _end()
-
-
-def _why(error: Exception, folder: Path, settings: Settings) -> str:
-    """Say for what an export failed, in one sentence for who asked for it."""
-    number = error.errno if isinstance(error, OSError) else None
-    full = number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(folder).free < _FULL
-    if isinstance(error, LandDataError) and error.code == "not-written":
-        # GDAL has removed the file that filled the disk already
-        full |= any(each in error.message for each in _FULL_OF_GDAL)
-    if full:
-        return "The disk is full; ask for less, or when the operator has made room."
-    if number == errno.EFBIG:
-        return "The file is larger than the server may write; ask for less."
-    if isinstance(error, Unavailable) and error.code == "timeout":
-        return f"It took more than {settings.export_seconds} s; ask for less."
-    if isinstance(error, LandDataError):
-        return error.message
-    return f"It broke off ({type(error).__name__})."
-
-
-def _make(settings: Settings, url: str, folder: Path, part: Path) -> dict[str, Any]:
-    from sqlalchemy import make_url  # noqa: PLC0415
-
-    from landdata.features import custom_collections, parameters  # noqa: PLC0415
-    from landdata.features.exports import formats, reader, writers  # noqa: PLC0415
-
-    job = _read(folder / "job.json")
-    address = make_url(url)
-    of = custom_collections.find(settings, address, job["collection"])
-    asked = [(name, value) for name, value in job["asked"]]
-    query: Query = parameters.read_export_query(of, asked, settings.srid)
-    source = reader.ExportReader(address, seconds=settings.export_seconds)
-    began, matched = time.time(), source.count(query)
-    name = job["format"]
-    made = part / formats.filename(query.collection, name)
-
-    def watch() -> None:
-        """Tell how far it is; stop what takes too long or too much."""
-        over, size = False, 0
-        while not over:
-            over = ended.wait(_TELL)  # looked at once more when it is written
-            progress = {"status": "running", "rows": source.rows, "matched": matched}
-            with contextlib.suppress(OSError):
-                _write(folder / "progress.json", {**progress, "began": began})
-            with contextlib.suppress(FileNotFoundError):  # a passing file of GDAL's
-                size = sum(each.stat().st_size for each in part.rglob("*") if each.is_file())
-            why = None
-            if size > settings.export_gb * 1e9:
-                why = f"The file has more than {settings.export_gb:g} GB; ask for less."
-            elif shutil.disk_usage(folder).free < settings.export_free_gb * 1e9:
-                why = (
-                    f"It would leave less than {settings.export_free_gb:g} GB on the disk; ask for"
-                    " less, or when the operator has made room."
-                )
-            elif time.time() - began > settings.export_seconds and not over:
-                why = f"It took more than {settings.export_seconds} s; ask for less."
-            if why:
-                _give_up(folder, why)
-
-    ended = threading.Event()
-    watching = threading.Thread(target=watch)
-    watching.start()
-    try:
-        writers.write(source, query, name, made)
-    finally:
-        ended.set()
-        watching.join()
-    size = made.stat().st_size
-    made.replace(folder / made.name)
-    return {
-        "status": "successful", "file": made.name, "size": size,
-        "rows": source.rows, "matched": matched,
-    }  # fmt: skip
-
-
-@contextlib.contextmanager
-def _turn(folder: Path, places: int) -> Iterator[None]:
-    """Wait for one of so many places."""
-    with contextlib.ExitStack() as opened:
-        locks: list[IO[str]] = [
-            opened.enter_context((folder / f".place-{n}").open("w")) for n in range(places)
-        ]
-        while True:
-            for lock in locks:
-                with contextlib.suppress(BlockingIOError):
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    yield
-                    return
-            time.sleep(0.2)
-
-
-def _end_with_server() -> None:
-    """The server holds the other end: when it is gone, nobody would know of us."""
-    with contextlib.suppress(OSError):
-        while os.read(sys.stdin.fileno(), 1):
-            pass
-    _end()
-
-
-def _end() -> NoReturn:
-    """End at once, together with the process that writes files."""
-    os.killpg(0, signal.SIGKILL)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    _child()
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).isoformat(timespec="seconds")

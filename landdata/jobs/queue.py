@@ -1,8 +1,10 @@
-"""The queue of batches: their files are checked by workers, on this machine or on others.
+"""The queue of jobs, which runners on this machine or on others take.
 
     submit    receives a file and enqueues its check, in one transaction
     progress  state, row counts and progress of a batch: no name of a person or a file
     cancel    takes a batch out of the queue, or stops its check
+
+    enqueue_export, queued_exports    for `exports`
 
 procrastinate keeps the queue, in the database of the batches; a check's progress is a row of
 `batch_progress`.
@@ -25,8 +27,11 @@ from landdata.store import database
 from landdata.store.database import sql
 from landdata.store.tables import Batch, BatchProgress
 
-BATCHES: Final = "batches"  # the name of the queue
-CHECK: Final = "landdata.check"  # the name of its task
+# The names of queues and their tasks
+BATCHES: Final = "batches"
+CHECK: Final = "landdata.check"
+EXPORTS: Final = "exports"
+EXPORT: Final = "landdata.export"
 
 
 def submit(
@@ -96,6 +101,21 @@ def cancel(engine: sa.Engine, number: int) -> bool:
         if batch.state == "checking":
             batch.state = "received"
         return batch.state == "received"
+
+
+def enqueue_export(session: Session, job: str, *, at_once: int) -> None:
+    """Enqueue an export; `at_once` are written at a time in the whole deployment."""
+    parameters = {"queue": EXPORTS, "task": EXPORT, "export": job, "slots": at_once}
+    session.execute(sql("enqueue_export"), parameters)
+
+
+def queued_exports(session: Session) -> set[str]:
+    """Return the exports that wait or are being written."""
+    statement = sa.text(
+        "SELECT args->>'export' FROM procrastinate_jobs"
+        " WHERE task_name = :task AND status IN ('todo', 'doing')"
+    )
+    return {*session.scalars(statement, {"task": EXPORT})}
 
 
 def _enqueue(session: Session, number: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import resource
@@ -15,8 +14,10 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from jobs.test_queue import worker
 from support import served, stored
 
+from landdata.jobs import exports
 from landdata.store import database, publications
 
 EXPORT = "/ogc/collections/parcels/export"
@@ -59,52 +60,38 @@ def file(client, now):
     return client.get(href)
 
 
-def makers(settings):
-    """The processes that make exports of this store."""
+def writers(ancestor):
+    """The processes that write exports for a server."""
     found = []
-    for place in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"landdata.jobs.exports" not in (place / "cmdline").read_bytes():
-                continue
-            opened = [*(place / "fd").iterdir()]
-        except OSError:
-            continue
-        for each in opened:
-            with contextlib.suppress(OSError):  # one that is closed meanwhile
-                if str(settings.home) in os.readlink(each):
-                    found.append(int(place.name))
-                    break
+    for task in Path(f"/proc/{ancestor}/task").glob("*"):
+        with contextlib.suppress(OSError):  # one that has ended meanwhile
+            for child in (task / "children").read_text().split():
+                found += writers(child)
+                if b"landdata.jobs.export_task" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(int(child))
     return found
 
 
-def maker(settings):
-    """The one process that makes an export, which may have started just now.
-
-    It is there before its command line: whoever started it goes on as soon as the files that it
-    must not have are closed, and the kernel writes the command line after that.
-    """
+def writer(ancestor=None):
+    """The one process that writes an export, which may start only now."""
     end = time.monotonic() + 60
-    while not (found := makers(settings)):
+    while not (found := writers(ancestor or os.getpid())):
         assert time.monotonic() < end
         time.sleep(0.01)
     (one,) = found
     return one
 
 
-def wait_till_gone(settings, number):
-    """Until nobody makes an export, and the lock of this one is free too."""
+def wait_till_gone(process):
     end = time.monotonic() + 60
-    with (settings.home / "exports" / number / "lock").open("a") as lock:
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                pass
-            else:
-                if not makers(settings):
-                    return
-            assert time.monotonic() < end, makers(settings)
-            time.sleep(0.05)
+    while Path(f"/proc/{process}").exists():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def kill(process):
+    os.kill(process, signal.SIGKILL)
+    wait_till_gone(process)
 
 
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
@@ -150,16 +137,23 @@ def publish(engine):
         publications.publish(session, batch, after=after, valid_from=stored.FIRST)
 
 
-def test_who_asks_after_something_changed_is_given_no_job_from_before(client, settings, engine):
+def test_who_asks_after_something_changed_is_given_no_job_from_before(client, engine):
     """A job that is being made may have looked at the store already."""
-    (settings.home / "exports").mkdir()
-    with (settings.home / "exports" / ".place-0").open("w") as place:
-        fcntl.flock(place, fcntl.LOCK_EX)  # nobody's turn
-        number = ask(client, f="csv")
-        assert ask(client, f="csv") == number
-        publish(engine)
-        other = ask(client, f="csv")
-        assert other != number
+    with engine.begin() as connection:  # nobody's turn
+        connection.execute(
+            sa.text(
+                "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status)"
+                " VALUES ('tests', 'tests.other', 'export 1', 'doing')"
+            )
+        )
+    number = ask(client, f="csv")
+    assert ask(client, f="csv") == number
+    publish(engine)
+    other = ask(client, f="csv")
+    assert other != number
+    assert told(client, number)["status"] == "accepted"
+    with engine.begin() as connection:
+        connection.execute(sa.text("DELETE FROM procrastinate_jobs WHERE queue_name = 'tests'"))
     assert ended(client, other)["numberWritten"] == 17
 
 
@@ -188,23 +182,21 @@ def held(engine):
         connection.rollback()
 
 
-def test_what_is_killed_is_made_again_by_whoever_asks(client, settings, held):
+def test_what_is_killed_is_made_again(client, held):
     number = ask(client, f="geojsonl")
-    child = maker(settings)
-    os.kill(child, signal.SIGKILL)
-    wait_till_gone(settings, number)
+    child = writer()
+    kill(child)
     assert told(client, number)["status"] == "accepted"
-    assert maker(settings) != child
+    assert writer() != child
     held.rollback()
     assert ended(client, number)["numberWritten"] == 16
 
 
-def test_what_breaks_off_time_and_again_has_failed(client, settings, held):
+def test_what_breaks_off_time_and_again_has_failed(client, held):
     number = ask(client, f="geojsonl")
     for _ in range(3):
-        os.kill(maker(settings), signal.SIGKILL)
-        wait_till_gone(settings, number)
-        now = told(client, number)
+        kill(writer())
+    now = ended(client, number)
     assert (now["status"], now["message"]) == ("failed", "It broke off 3 times.")
     assert [link["rel"] for link in now["links"]] == ["self"]
     assert ask(client, f="geojsonl") != number
@@ -281,11 +273,18 @@ from landdata.settings import Settings
 from landdata.features import collections
 from landdata.jobs import exports
 settings = Settings.model_validate_json(sys.argv[1])
-jobs = exports.Jobs(settings, sa.make_url(settings.database_url))
+jobs = exports.Jobs(settings)
 parcels = collections.collections(settings)["parcels"]
 print(jobs.ask(parcels, "gpkg", [("f", "gpkg")], 1), flush=True)
 time.sleep(600)
 """
+
+
+def test_a_worker_writes_exports_too(client, settings, monkeypatch):
+    monkeypatch.setattr(exports.Jobs, "_start_runner", lambda _: None)
+    number = ask(client, f="csv")
+    with worker(settings):
+        assert ended(client, number)["numberWritten"] == 16
 
 
 @pytest.mark.slow
@@ -295,13 +294,14 @@ def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_aga
     command = [sys.executable, "-c", _SERVER, settings.model_dump_json()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         number = server.stdout.readline().strip()
-        assert maker(settings)
+        child = writer(server.pid)
         server.kill()
-    wait_till_gone(settings, number)
+    wait_till_gone(child)
     left = settings.home / "exports" / number / "part-of-the-one-that-was-killed"
     left.mkdir(exist_ok=True)
-    now = told(client, number)
-    assert (now["status"], now["message"]) == ("accepted", "It broke off and is made again.")
+    assert told(client, number)["status"] == "accepted"
+    writer()
+    assert told(client, number)["message"] == "It broke off and is made again."
     held.rollback()
     now = ended(client, number)
     assert (now["numberWritten"], now["message"]) == (16, None)
@@ -311,7 +311,7 @@ def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_aga
 def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(client, settings):
     number = ask(client, f="csv")
     ended(client, number)
-    for name in ("job.json", "told.json"):
+    for name in ("job.json", "result.json"):
         (settings.home / "exports" / number / name).write_text("")
     assert client.get(f"/ogc/exports/{number}").status_code == 404
     assert ended(client, ask(client, f="csv"))["status"] == "successful"
@@ -320,7 +320,7 @@ def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(client, sett
 def test_old_files_go_though_nobody_asks(client, settings, engine):
     number = ask(client, f="csv")
     ended(client, number)
-    place = settings.home / "exports" / number / "told.json"
+    place = settings.home / "exports" / number / "result.json"
     kept = json.loads(place.read_text())
     place.write_text(json.dumps({**kept, "finished": kept["finished"] - 25 * 3600}))
     with served.client(settings, engine):  # another server begins
@@ -333,7 +333,7 @@ def test_old_files_go_though_nobody_asks(client, settings, engine):
 def test_files_go_when_their_time_is_over(client, settings):
     number = ask(client, f="csv")
     now = ended(client, number)
-    place = settings.home / "exports" / number / "told.json"
+    place = settings.home / "exports" / number / "result.json"
     kept = json.loads(place.read_text())
     place.write_text(json.dumps({**kept, "finished": kept["finished"] - 25 * 3600}))
     assert client.get(f"/ogc/exports/{number}").status_code == 404
