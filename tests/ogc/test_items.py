@@ -746,8 +746,7 @@ values = st.one_of(
 
 def test_no_query_whatever_is_our_fault(still):
     @tuned(
-        max_examples=400,
-        deadline=None,
+        max_examples=4 * tuned.default.max_examples,
         suppress_health_check=[HealthCheck.too_slow],
         derandomize=True,
         database=None,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.surveys import NAMED_POINTS, plot
 
@@ -60,7 +60,6 @@ def test_commas_between_columns(tmp_path):
     assert made.measured_area.tolist() == [400.0, 400.0]
 
 
-@settings(max_examples=25, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_the_order_counts_and_not_the_lines(tmp_path_factory, random):
     rows = lines(TWO).splitlines()

@@ -9,7 +9,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shapefiles import NULL, parts, polygon, sound, square, wkt, zipped
 
@@ -189,7 +189,6 @@ def test_only_a_few_parts_are_in_memory(tmp_path, monkeypatch):
     assert most <= 4  # the arrays of two
 
 
-@settings(max_examples=20)
 @given(st.lists(st.integers(0, 900), max_size=12), st.integers(0, 2**32))
 def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(cuts, seed):
     points = np.random.default_rng(seed).uniform(0, 1e6, (900, 2))

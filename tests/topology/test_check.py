@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import shapely
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import coverages, surveys
 from support.survey_models import COMMUNE, cell, finding_rules, official, survey
@@ -271,7 +271,6 @@ def test_official_state_of_an_invalid_row_stays():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40))
-@settings(max_examples=40, deadline=None)
 def test_accepted_and_official_parcels_never_overlap(seed, defects):
     rng = np.random.default_rng(seed)
     old = coverages.make(rng, 9, 9, extra=0, roads=False)
@@ -296,7 +295,6 @@ def test_accepted_and_official_parcels_never_overlap(seed, defects):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=15, deadline=None)
 def test_findings_do_not_depend_on_the_order_of_rows(seed):
     rng = np.random.default_rng(seed)
     spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import shapely
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import coverages
 from support.survey_models import cell, finding_rules, survey
@@ -105,7 +105,6 @@ def test_holes_and_repeated_points_and_another_count():
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
 def test_every_length_that_is_off_is_told_and_no_other(seed):
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 7, 7, extra=int(rng.integers(0, 3)))

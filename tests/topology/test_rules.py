@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import shapely
 import shapely.affinity
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import coverages, geohash
 from support.survey_models import cell, finding_rules, official, survey
@@ -180,7 +180,6 @@ SHAPE_KINDS = ("repeated-point", "short-edge", "spike", "touching-hole")
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=40, deadline=None)
 def test_every_odd_vertex_put_in_is_told_and_nothing_else(seed):
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 9, 9, extra=int(rng.integers(0, 3)))
