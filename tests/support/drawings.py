@@ -19,9 +19,9 @@ def write_dxf(path: Path, elements: Iterable[Element]) -> Path:
     """Write (layer, geometry, text) as DXF: closed and open polylines, and texts."""
     lines = ["0", "SECTION", "2", "ENTITIES"]
     for layer, shape, text in elements:
-        if shape.geom_type == "Point":
+        if isinstance(shape, shapely.Point):
             lines += ["0", "TEXT", "8", str(layer), "10", str(shape.x), "20", str(shape.y)]
-            lines += ["30", "0", "40", "2", "1", text]
+            lines += ["30", "0", "40", "2", "1", text or ""]
             continue
         points = list(shape.coords)
         closed = points[0] == points[-1]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
-import shapely
 from shapely.geometry import LineString, Point, Polygon, box
+from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import Finding
 from landdata.survey.model import SCHEMA, CrsChoice, EncodingChoice, FieldMatch, Survey
@@ -72,9 +75,9 @@ FINDINGS = [
 ]
 
 
-def survey_with(shapes: list[shapely.Geometry | None]) -> Survey:
+def survey_with(shapes: Sequence[BaseGeometry | None]) -> Survey:
     n = len(shapes)
-    columns = {name: [None] * n for name in SCHEMA.names}
+    columns: dict[str, list[Any]] = {name: [None] * n for name in SCHEMA.names}
     columns["owner"] = [f"Chủ sử dụng {i:04}" for i in range(n)]
     columns["address"] = ["Thôn Đồng Ruộng"] * n
     return Survey(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import shapely
 import shapely.affinity
+from shapely.geometry.base import BaseGeometry
 from support import coverages
 from support.geohash import encode
 from support.survey_models import COMMUNE, survey
@@ -25,7 +26,7 @@ from landdata.reference.vn2000 import transformer
 from landdata.topology import Neighbours, tolerances
 from landdata.topology.tolerances import ToleranceContext
 
-Shape = shapely.Geometry
+Shape = BaseGeometry
 #: An odd shape near (0, 0), and the findings that it makes.
 Specimen = tuple[Shape | None, tuple[str, ...]]
 
@@ -33,7 +34,7 @@ Specimen = tuple[Shape | None, tuple[str, ...]]
 def specimens(rng: np.random.Generator) -> list[Specimen]:
     """Shapes above each limit and just below it."""
 
-    def box(*with_points: tuple[float, float], holes: Any = ()) -> Shape:
+    def box(*with_points: tuple[float, float], holes: Any = ()) -> shapely.Polygon:
         return shapely.Polygon([(0, 0), (9, 0), *with_points, (9, 9), (0, 9)], holes)
 
     def wave(n: int) -> Shape:
@@ -86,10 +87,10 @@ class SyntheticSurvey:
         spoilt = coverages.inject(rng, clean, defects)
         touched = {k for fact in spoilt.truth for k in fact[1]}
         own = (spoilt.cell[:, 1] >= 3) | (spoilt.cell[:, 0] < 0)
-        self.shapes: list[Shape | None] = list(spoilt.polygons[own])
+        self.shapes: list[Any] = list(spoilt.polygons[own])
         at = np.flatnonzero(own).tolist()
         n = len(at)
-        self.columns: dict[str, list] = {
+        self.columns: dict[str, list[Any]] = {
             # Sheets are blocks; what was put in later is on the first.
             "sheet": [
                 str(1 + max(0, r) // 5 * 3 + max(0, c) // 5) for r, c in spoilt.cell[own].tolist()
@@ -101,10 +102,10 @@ class SyntheticSurvey:
         }
         self.free = [k for k, was in enumerate(at) if was not in touched]
         rng.shuffle(self.free)
-        self.expected: Counter[tuple] = Counter()
+        self.expected: Counter[coverages.Fact] = Counter()
         strange = np.flatnonzero(~own).tolist()
         self.official = [(f"{COMMUNE}/9999/{k}", spoilt.polygons[k]) for k in strange]
-        name = {was: k for k, was in enumerate(at)}
+        name: dict[int, int | str] = {was: k for k, was in enumerate(at)}
         name |= {k: f"{COMMUNE}/9999/{k}" for k in strange}
         for rule, parcels, *place in spoilt.truth:
             if any(own[k] for k in parcels):
@@ -116,7 +117,7 @@ class SyntheticSurvey:
             "area": {}, "national_id": {}, "edges": {}, "commune": {}, "land_use": {}, "number": {}
         }  # fmt: skip
 
-    def expect(self, rule: str, *parcels: Any, place: tuple | None = None) -> None:
+    def expect(self, rule: str, *parcels: Any, place: tuple[float, float] | None = None) -> None:
         self.expected[rule, frozenset(parcels), place] += 1
 
     def add(self, shape: Shape | None, **like: Any) -> int:
@@ -167,8 +168,8 @@ def _record(draft: SyntheticSurvey) -> None:
     ground = ToleranceContext.from_survey(one_use, np.datetime64("2026-03-01").astype(object))
 
     def allowed(of: tolerances.Quantity, value: float) -> float:
-        found, _ = tolerances.limits(of, np.array([value]), ground, tolerances.shipped())
-        return float(found[0])
+        limit, _ = tolerances.limits(of, np.array([value]), ground, tolerances.shipped())
+        return float(limit[0])
 
     for share, rule in ((1.5, "area-differs"), (0.9, None)):
         k = draft.clean()
@@ -264,14 +265,16 @@ def verify(seed: int, side: int = 15, defects: int = 14) -> Counter[str]:
     _record(draft)
     _twins(draft)
     _official(draft)
-    for place, (shape, rules) in enumerate(specimens(draft.rng)):
+    for slot, (shape, rules) in enumerate(specimens(draft.rng)):
         if shape is not None:
-            x, y = west + 25 * (place % 10), north + 8 + 20 * (place // 10)
+            x, y = west + 25 * (slot % 10), north + 8 + 20 * (slot // 10)
             shape = on_grid(shapely.affinity.translate(shape, x, y))  # noqa: PLW2901
-        k = draft.add(shape, sheet="9960", number=str(place + 1))
+        k = draft.add(shape, sheet="9960", number=str(slot + 1))
         for rule in rules:
-            court = shapely.Polygon(shape.interiors[0]) if rule == "unparcelled-area" else None
-            draft.expect(rule, k, place=coverages.place_of(court) if court else None)
+            place = None
+            if rule == "unparcelled-area" and isinstance(shape, shapely.Polygon):
+                place = coverages.place_of(shapely.Polygon(shape.interiors[0]))
+            draft.expect(rule, k, place=place)
     east = max(east, west + 260)
     border = shapely.box(west - 100, south - 10, east + 40, north + 700)
     _border(draft, border, shapely.affinity.translate)
@@ -296,12 +299,12 @@ def verify(seed: int, side: int = 15, defects: int = 14) -> Counter[str]:
         from_wgs84=transformer(4326, 9212).transform,
     )
     placed = {"unmatched-vertex", "unparcelled-area"}
-    reported: Counter[tuple] = Counter()
+    reported: Counter[coverages.Fact] = Counter()
     for finding in checked.findings:
         other = finding.other_row if finding.other_row is not None else finding.other_parcel
         parcels = {finding.row, None if finding.rule == "replaces-official" else other} - {None}
         place = finding.point
-        if finding.rule == "unparcelled-area":
+        if finding.rule == "unparcelled-area" and finding.geometry:
             place = coverages.place_of(finding.geometry)
         reported[finding.rule, frozenset(parcels), place if finding.rule in placed else None] += 1
     assert (reported - draft.expected, draft.expected - reported) == (Counter(), Counter())

@@ -18,7 +18,9 @@ DRIVERS = {f.suffix: f.driver for f in (formats.SHAPEFILE, *formats.FORMATS) if 
 EAST, NORTH = 548_000.0, 1_281_000.0  # inside Bình Phước in EPSG:9212
 
 
-def plot(column: float, row: float, *, width: float = 20.0, height: float = 20.0) -> BaseGeometry:
+def plot(
+    column: float, row: float, *, width: float = 20.0, height: float = 20.0
+) -> shapely.Polygon:
     """A rectangle on a lattice of 20 m."""
     x, y = EAST + 20 * column, NORTH + 20 * row
     return shapely.box(x, y, x + width, y + height)
