@@ -91,7 +91,7 @@ def make_store(cluster: Cluster) -> Iterator[Callable[..., Settings]]:
             database.migrate(settings_of(name, srid))
             templates[srid] = name
         name = f"store_{next(_store_numbers)}"
-        execute(f"CREATE DATABASE {name} TEMPLATE {templates[srid]}")
+        execute(f"CREATE DATABASE {name} TEMPLATE {templates[srid]} STRATEGY FILE_COPY")
         return settings_of(name, srid).model_copy(update=changes)
 
     yield make

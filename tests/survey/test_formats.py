@@ -226,7 +226,10 @@ def test_tcvn3_that_was_written_as_unicode(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", NEW)
-@pytest.mark.parametrize("share", [0.02, 0.5, 0.9, 0.999])
+@pytest.mark.parametrize(
+    "share",
+    [0.5, 0.999, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.02, 0.9))],
+)
 def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix, share):
     many = [parcel(i, plot(i, 0), DIACHI="Ấp Suối Mẫu") for i in range(1, 200)]
     data = write(tmp_path / f"thua{suffix}", many).read_bytes()

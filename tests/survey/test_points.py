@@ -43,8 +43,10 @@ def refused(tmp_path, text, **options):
 TWO = [("1", plot(0, 0)), ("2", plot(1, 0))]
 
 
-@pytest.mark.parametrize("delimiter", [";", "\t", "|"])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("delimiter", [";", "\t", pytest.param("|", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", pytest.param("utf-8-sig", marks=pytest.mark.slow), "utf-16"]
+)
 def test_points_become_parcels(tmp_path, delimiter, encoding):
     text = lines(TWO, comma=True).replace(";", delimiter)
     made = read(tmp_path, text, encoding)

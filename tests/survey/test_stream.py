@@ -80,7 +80,14 @@ FILES = {
 
 
 @pytest.mark.parametrize(
-    ("file", "engine"), [("spoilt", "fiona"), *((file, "pyogrio") for file in FILES)]
+    ("file", "engine"),
+    [
+        ("spoilt", "fiona"),
+        ("spoilt", "pyogrio"),
+        ("ids out of order", "pyogrio"),
+        pytest.param("ids that repeat", "pyogrio", marks=pytest.mark.slow),
+        pytest.param("ids that are too large", "pyogrio", marks=pytest.mark.slow),
+    ],
 )
 def test_it_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, file, engine):
     path = FILES[file](tmp_path)
