@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import sqlalchemy as sa
 from support import stored
@@ -16,11 +17,22 @@ from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
 from landdata.store import database
 
-_numbers = itertools.count()
+_store_numbers = itertools.count()
+for _name, _examples in (("default", 20), ("slow", 100)):
+    hypothesis.settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine
+    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the long tests too")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "default")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -46,12 +58,12 @@ def cluster() -> Iterator[Cluster]:
     # not pytest's own temporary folder: `postgres` could not traverse it where root runs the tests
     home = Path(tempfile.mkdtemp(prefix="landdata-test-"))
     home.chmod(0o755)
-    made = Cluster(home, fast=True)
+    embedded = Cluster(home, fast=True)
     try:
-        made.up()
-        yield made
+        embedded.up()
+        yield embedded
     finally:
-        made.down()
+        embedded.down()
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -78,8 +90,8 @@ def make_store(cluster: Cluster) -> Iterator[Callable[..., Settings]]:
             execute(f"CREATE DATABASE {name} TEMPLATE landdata")
             database.migrate(settings_of(name, srid))
             templates[srid] = name
-        name = f"store_{next(_numbers)}"
-        execute(f"CREATE DATABASE {name} TEMPLATE {templates[srid]}")
+        name = f"store_{next(_store_numbers)}"
+        execute(f"CREATE DATABASE {name} TEMPLATE {templates[srid]} STRATEGY FILE_COPY")
         return settings_of(name, srid).model_copy(update=changes)
 
     yield make
@@ -97,9 +109,9 @@ def settings(make_store: Callable[..., Settings]) -> Settings:
 @pytest.fixture
 def engine(settings: Settings) -> Iterator[sa.Engine]:
     """An engine on that store."""
-    made = database.engine(settings)
-    yield made
-    made.dispose()
+    engine = database.engine(settings)
+    yield engine
+    engine.dispose()
 
 
 @pytest.fixture

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.mark.slow
 def test_spoilt_files_are_read_or_refused_and_nothing_worse() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "script" / "fuzz.py", "--count", "12"],

@@ -117,6 +117,7 @@ def test_every_package_says_how_it_is_seen() -> None:
         assert re.match(r"(cmd|file|lib):\S+$", line[2])
 
 
+@pytest.mark.slow
 def test_setup_finds_nothing_to_do_the_second_time_and_says_nothing() -> None:
     command = [str(ROOT / "script" / "setup"), "test"]
     subprocess.run(command, capture_output=True, check=True)

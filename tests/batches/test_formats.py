@@ -8,10 +8,8 @@ import string
 import pytest
 import shapely
 import sqlalchemy as sa
-from support.surveys import parcel, plot
-from survey.test_formats import write
-from survey.test_linework import dxf, grid
-from survey.test_points import NAMED
+from support.drawings import lattice, write_dxf
+from support.surveys import NAMED_POINTS, parcel, plot, write_layer
 
 from landdata.batches import acceptance, checking, queries
 from landdata.batches.validation import ReadOptions
@@ -57,7 +55,7 @@ def test_a_file_with_a_long_profile_is_one_batch(engine, settings, tmp_path):
     drawn = random.Random(1)
     names = ["".join(drawn.choices(string.ascii_uppercase, k=25)) for _ in range(200)]
     said = {"name": "x", "version": 1, "fields": {"address": names, "owner": ["TENCHU"]}}
-    path = write(tmp_path / "thua.gpkg", ROWS)
+    path = write_layer(tmp_path / "thua.gpkg", ROWS)
     assert take(engine, settings, path, profile=said)["accepted"] == 3
     assert take(engine, settings, path, profile=said)["accepted"] == 3
     assert take(engine, settings, path)["duplicate"] == 3
@@ -67,13 +65,13 @@ def test_a_file_with_a_long_profile_is_one_batch(engine, settings, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".gml"])
 def test_a_survey_of_another_format_becomes_official(engine, settings, tmp_path, suffix):
-    summary = take(engine, settings, write(tmp_path / f"thua{suffix}", ROWS))
+    summary = take(engine, settings, write_layer(tmp_path / f"thua{suffix}", ROWS))
     assert (summary["read"], summary["accepted"], official(engine)) == (3, 3, 3)
 
 
 def test_a_drawing_becomes_official_with_its_profile(engine, settings, tmp_path):
     profile = profiles.of({"name": "to-25", "version": 1, "crs": 9212, "fields": {"sheet": "=25"}})
-    path = dxf(tmp_path / "a.dxf", grid(3, 2))
+    path = write_dxf(tmp_path / "a.dxf", lattice(3, 2))
     summary = take(engine, settings, path, profile=profile.as_dict())
     assert (summary["read"], summary["accepted"], official(engine)) == (6, 6, 6)
 
@@ -84,7 +82,7 @@ def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(engine, settings
         {**row, "geometry": shapely.transform(row["geometry"], move.transform, interleaved=False)}
         for row in ROWS
     ]
-    path = write(tmp_path / "thua.gpkg", moved, srid=9212)
+    path = write_layer(tmp_path / "thua.gpkg", moved, srid=9212)
     with pytest.raises(BadSurvey) as caught:
         take(engine, settings, path)
     assert caught.value.code == "crs-neighbour-zone"
@@ -93,7 +91,7 @@ def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(engine, settings
 
 
 def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
-    path = write(tmp_path / "a.geojson", ROWS)
+    path = write_layer(tmp_path / "a.geojson", ROWS)
     made = json.loads(path.read_text("utf-8"))
     made["features"][1]["geometry"] = None
     path.write_text(json.dumps(made))
@@ -115,7 +113,7 @@ def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
 )  # fmt: skip
 def test_a_value_beyond_reason_breaks_no_batch(engine, settings, tmp_path, field, value, findings):
     rows = [{**row, field: None} for row in ROWS]
-    path = write(tmp_path / "a.geojson", rows)
+    path = write_layer(tmp_path / "a.geojson", rows)
     made = json.loads(path.read_text("utf-8"))
     made["features"][1]["properties"][field] = value
     path.write_text(json.dumps(made))
@@ -127,7 +125,7 @@ def test_a_value_beyond_reason_breaks_no_batch(engine, settings, tmp_path, field
 
 def test_survey_points_are_kept_with_the_batch(engine, settings, tmp_path):
     path = tmp_path / "diem.csv"
-    path.write_text(NAMED.format("TenDiem"))
+    path.write_text(NAMED_POINTS.format("TenDiem"))
     summary = take(engine, settings, path, crs=9212)
     assert (summary["read"], summary["accepted"], summary["points"]) == (2, 2, 6)
     with database.session(engine) as session:

@@ -558,7 +558,16 @@ def test_an_operator_without_a_name_is_a_number(
     assert result.json["batch"]["received_by"] == "uid 54321"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        *(
+            pytest.param(number, marks=pytest.mark.slow)
+            for number in (signal.SIGHUP, signal.SIGINT)
+        ),
+    ],
+)
 def test_nothing_that_was_unpacked_stays_when_a_command_is_ended(
     tmp_path: Path, number: signal.Signals
 ) -> None:

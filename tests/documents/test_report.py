@@ -7,11 +7,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
 import pytest
 import shapely
-from shapely.geometry import LineString, Point, Polygon, box
+from support.report_cases import EAST, FINDINGS, NORTH, SHAPES, checked_with, survey_with
 
 from landdata.batches.validation import check, summarise
 from landdata.documents.report import (
@@ -23,109 +21,13 @@ from landdata.documents.report import (
 from landdata.errors import BadRequest, Unavailable
 from landdata.findings import RULES, Finding
 from landdata.settings import Settings
-from landdata.survey.model import SCHEMA, CrsChoice, EncodingChoice, FieldMatch, Survey
+from landdata.survey.model import Survey
 from landdata.topology import Checked
-
-E, N = 548_000.0, 1_281_000.0
-SHAPES = [
-    box(E, N, E + 30, N + 40),
-    box(E + 29.8, N, E + 60, N + 40),  # overlaps the first by 0.2 m
-    Polygon([(E + 60, N), (E + 80, N + 40), (E + 80, N), (E + 60, N + 40)]),  # a bow tie
-    None,
-    box(E + 60, N + 40, E + 90, N + 70).difference(box(E + 65, N + 45, E + 70, N + 50)),
-]
-FINDINGS = [
-    Finding(
-        "missing-geometry", row=3, parcel="99901/1/4", detail={"why": "<null>", "why_en": "<null>"}
-    ),
-    Finding(
-        "invalid-ring",
-        row=2,
-        parcel="99901/1/3",
-        point=(E + 70, N + 20),
-        detail={"why": "x", "why_en": "x"},
-    ),
-    Finding(
-        "overlap",
-        row=0,
-        other_row=1,
-        parcel="99901/1/1",
-        other_parcel="99901/1/2",
-        measured=8.0,
-        limit=0.0,
-        point=(E + 29.9, N + 20),
-        geometry=box(E + 29.8, N, E + 30, N + 40),
-        detail={"width": "0.2"},
-    ),
-    Finding(
-        "unmatched-vertex",
-        row=4,
-        other_row=None,
-        parcel="99901/1/5",
-        other_parcel="99902/7/31",
-        measured=0.03,
-        limit=0.05,
-        point=(E + 60, N + 55),
-        geometry=Point(E + 60, N + 55),
-    ),
-    Finding(
-        "gap",
-        row=1,
-        other_row=4,
-        parcel="99901/1/2",
-        other_parcel="99901/1/5",
-        measured=0.15,
-        limit=0.5,
-        point=(E + 60, N + 40),
-        geometry=LineString([(E + 60, N + 40), (E + 60.15, N + 40)]),
-        detail={"area": "0.1"},
-    ),
-]
-
-
-def survey_of(shapes: list[shapely.Geometry | None]) -> Survey:
-    n = len(shapes)
-    columns = {name: [None] * n for name in SCHEMA.names}
-    columns["owner"] = [f"Chủ sử dụng {i:04}" for i in range(n)]
-    columns["address"] = ["Thôn Đồng Ruộng"] * n
-    return Survey(
-        source="<to> 1.zip",
-        layer="to1",
-        rows=np.arange(n, dtype=np.int64),
-        geometry=np.array(shapes, dtype=object),
-        measured_area=np.array([s.area if s else np.nan for s in shapes]),
-        attributes=pa.table(columns, schema=SCHEMA),
-        srid=9212,
-        crs=CrsChoice(
-            declared="VN-2000", declared_epsg=5899, detected=5899, epsg=5899, reason="by its name"
-        ),
-        encoding=EncodingChoice(name="TCVN3", confidence=0.98),
-        fields=(
-            FieldMatch(source="TENCHU", attribute="owner", how="name", filled=n),
-            FieldMatch(source="GHICHU", attribute=None, filled=1),
-        ),
-        seconds={"read": 0.123},
-    )
-
-
-def checked_of(n: int, findings: list[Finding]) -> Checked:
-    status = np.zeros(n, dtype=np.int8)
-    for finding in findings:
-        if finding.severity == "error":
-            status[[r for r in (finding.row, finding.other_row) if r is not None]] = 1
-    return Checked(
-        findings=findings,
-        status=status,
-        parcels=np.array([f"99901/1/{i + 1}" for i in range(n)], dtype=object),
-        unchanged=np.full(n, -1),
-        replaces=np.full(n, -1),
-        seconds={"overlap": 0.456},
-    )
 
 
 @pytest.fixture
 def made() -> tuple[Survey, Checked]:
-    return survey_of(SHAPES), checked_of(len(SHAPES), FINDINGS)
+    return survey_with(SHAPES), checked_with(len(SHAPES), FINDINGS)
 
 
 class Page(HTMLParser):
@@ -257,17 +159,17 @@ def test_a_json_report_is_the_same_bytes_each_time(made, tmp_path: Path):
 def test_no_finding_is_left_out(made):
     survey, _ = made
     many = [FINDINGS[2]] * 1500
-    checked = checked_of(len(SHAPES), many)
+    checked = checked_with(len(SHAPES), many)
     text = report_html(summarise(survey, checked), survey, checked)
     assert text.count('<tr id="f') == 1500
 
 
 def test_a_clean_survey_and_one_without_shapes_have_a_page():
-    survey = survey_of([SHAPES[0]])
-    checked = checked_of(1, [])
+    survey = survey_with([SHAPES[0]])
+    checked = checked_with(1, [])
     assert "No errors" in report_html(summarise(survey, checked), survey, checked, "en")
-    survey = survey_of([None])
-    checked = checked_of(
+    survey = survey_with([None])
+    checked = checked_with(
         1, [Finding("missing-geometry", row=0, detail={"why": "null", "why_en": "null"})]
     )
     assert "1 error to mend" in report_html(summarise(survey, checked), survey, checked, "en")
@@ -290,7 +192,7 @@ def test_geojson_is_wgs84_longitude_first_and_keeps_every_finding():
     assert 11.4 < lat < 11.7
     ring = found["features"][2]["geometry"]["coordinates"][0]
     assert shapely.LinearRing(ring).is_ccw
-    assert found["features"][2]["properties"]["point"] == [E + 29.9, N + 20]
+    assert found["features"][2]["properties"]["point"] == [EAST + 29.9, NORTH + 20]
     assert "geometry" not in found["features"][2]["properties"]
 
 

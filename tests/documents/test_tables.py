@@ -14,8 +14,8 @@ import pyogrio
 import pyogrio.raw
 import pytest
 import shapely
-from documents.test_report import FINDINGS, SHAPES, checked_of, survey_of
-from survey.test_points import NAMED
+from support.report_cases import FINDINGS, SHAPES, checked_with, survey_with
+from support.surveys import NAMED_POINTS
 
 from landdata.batches.validation import ReadOptions, check, summarise
 from landdata.documents import tables
@@ -29,7 +29,7 @@ SPITEFUL = Finding("bad-value", row=0, parcel="=1+1", detail={"value": "\x07<&",
 @pytest.fixture
 def made():
     found = [*FINDINGS, SPITEFUL]
-    return survey_of(SHAPES), checked_of(len(SHAPES), found)
+    return survey_with(SHAPES), checked_with(len(SHAPES), found)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -113,7 +113,7 @@ def test_geopackage_has_layers_with_styles(made, tmp_path):
 
 def test_geopackage_has_the_survey_points(tmp_path):
     source = tmp_path / "diem.csv"
-    source.write_text(NAMED.format("TenDiem"))
+    source.write_text(NAMED_POINTS.format("TenDiem"))
     report = check(source, Settings(home=tmp_path), options=ReadOptions(crs=9212))
     path = tmp_path / "r.gpkg"
     write_report(path, report.summary, report.survey, report.checked)

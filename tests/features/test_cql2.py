@@ -418,8 +418,7 @@ trees = st.recursive(
 
 def test_no_filter_whatever_is_our_fault(client):
     @tuned(
-        max_examples=600,
-        deadline=None,
+        max_examples=6 * tuned.default.max_examples,
         suppress_health_check=[HealthCheck.too_slow],
         derandomize=True,
         database=None,

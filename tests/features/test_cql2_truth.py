@@ -73,7 +73,7 @@ def known(make_store):
         columns = {k: v for k, v in each.items() if k not in ("parcel_id", "geom", "land_use")}
         columns["land_use"] = [{"code": code, "area": None} for code in each["land_use"]]
         geom = f"SRID=9212;{each['geom'].wkt}"
-        stored.parcel(engine, batch, geom, of=each["parcel_id"], **columns)
+        stored.parcel(engine, batch, geom, parcel_id=each["parcel_id"], **columns)
     with served.client(settings, engine) as client:
         yield client, made
     engine.dispose()

@@ -106,8 +106,6 @@ def test_what_people_write_stays_json(settings, engine):
     texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
 
     @tuned(
-        max_examples=60,
-        deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
         derandomize=True,
         database=None,

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from jobs.test_queue import worker
 from support import served, stored
+from support.workers import worker
 
 from landdata.jobs import exports
 from landdata.store import database, publications

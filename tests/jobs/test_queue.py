@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from support.surveys import parcel, plot, write
+from support.workers import worker
 
 from landdata.batches import acceptance, lifecycle, queries
 from landdata.errors import Conflict, NotFound
@@ -27,13 +26,6 @@ from landdata.store import communes, database
 from portal.app import create_app
 
 COMMUNE = "99901"
-PROGRAM = """
-import json, sys
-from landdata.jobs.runner import worker
-from landdata.settings import Settings
-given = json.loads(sys.argv[1])
-worker(Settings(**given.pop("settings")), say=lambda text: print(text, flush=True), **given)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -49,21 +41,6 @@ def submit(engine: sa.Engine, settings: Settings) -> Callable[..., int]:
             return queue.submit(session, settings, path, commune=COMMUNE, by="surveyor", **more).id
 
     return submit
-
-
-@contextmanager
-def worker(settings: Settings, **options: Any) -> Iterator[subprocess.Popen[str]]:
-    given = {"settings": settings.model_dump(mode="json"), "heartbeat": 1.0, **options}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, json.dumps(given)], stdout=subprocess.PIPE, text=True
-    )
-    with process:
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.terminate()
-                process.communicate(timeout=60)
 
 
 def progress(engine: sa.Engine, number: int) -> dict[str, Any]:

@@ -22,10 +22,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner
-from jobs.test_queue import worker
 from sqlalchemy.orm import Session
 from support import served, stored
 from support.surveys import parcel, plot, write
+from support.workers import worker
 
 from landdata.batches import acceptance, checking
 from landdata.cli import cli

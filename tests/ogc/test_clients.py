@@ -117,6 +117,7 @@ def test_owslib_finds_its_way(url):
     assert service.collection_items("parcels", number="77")["numberMatched"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="gdal-bin is not installed")
 def test_gdal_lets_the_server_filter_in_cql2(url):
     """A client that finds the conformance classes sends its filter, and loads what matches."""

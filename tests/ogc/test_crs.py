@@ -76,8 +76,6 @@ def test_every_offered_crs_agrees_with_pyproj_and_leads_back(grid):
 
 
 @tuned(
-    max_examples=40,
-    deadline=None,
     derandomize=True,
     database=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
@@ -260,7 +258,7 @@ def test_no_statement_transforms_by_text(settings, engine):
 numbers = st.floats(-1e9, 1e9) | st.floats(-200, 200)
 
 
-@tuned(max_examples=300, deadline=None, derandomize=True, database=None)
+@tuned(max_examples=3 * tuned.default.max_examples, derandomize=True, database=None)
 @given(
     st.tuples(numbers, numbers, numbers, numbers),
     st.sampled_from(list(crs.supported(9212).values())),
@@ -274,7 +272,7 @@ def test_any_box_is_a_valid_geometry_or_refused(box, known):
     assert np.isfinite(shapely.get_coordinates(made)).all()
 
 
-@tuned(max_examples=200, deadline=None, derandomize=True, database=None)
+@tuned(max_examples=2 * tuned.default.max_examples, derandomize=True, database=None)
 @given(
     st.floats(100.0, 112.0),
     st.floats(8.0, 23.0),

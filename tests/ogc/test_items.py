@@ -244,7 +244,7 @@ def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine,
                     engine,
                     batch,
                     stored.square(place % 4, place // 4),
-                    of=key,
+                    parcel_id=key,
                     number=str(place + 1),
                     version=turn + 3,
                     valid_from=now,
@@ -259,7 +259,7 @@ def test_states_are_in_the_order_of_their_numbers(client, engine, made):
         begins = stored.SECOND - dt.timedelta(days=3000 - 100 * version)
         values = {"valid_from": begins, "valid_to": begins + dt.timedelta(days=100)}
         square = stored.square(3, 2)
-        stored.parcel(engine, batch, square, of=made["12"], version=version, **values)
+        stored.parcel(engine, batch, square, parcel_id=made["12"], version=version, **values)
     for limit in (1, 4, 100):
         pages = follow(client, f"{ITEMS}?id={made['12']}&datetime=../..&limit={limit}")
         versions = [f["properties"]["version"] for page in pages for f in page["features"]]
@@ -731,8 +731,7 @@ values = st.one_of(
 
 def test_no_query_whatever_is_our_fault(still):
     @tuned(
-        max_examples=400,
-        deadline=None,
+        max_examples=4 * tuned.default.max_examples,
         suppress_health_check=[HealthCheck.too_slow],
         derandomize=True,
         database=None,

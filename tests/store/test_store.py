@@ -113,11 +113,11 @@ def test_a_parcel_has_one_state_of_today_and_each_past_version_once(engine: sa.E
     batch = stored.batch(engine, "a")
     past = {"valid_to": stored.SECOND}
     key = stored.parcel(engine, batch, stored.square(0, 0), **past)
-    stored.parcel(engine, batch, stored.square(0, 0), of=key, version=2)
+    stored.parcel(engine, batch, stored.square(0, 0), parcel_id=key, version=2)
     with pytest.raises(IntegrityError, match="uq_parcel_versions_past"):
-        stored.parcel(engine, batch, stored.square(0, 0), of=key, **past)
+        stored.parcel(engine, batch, stored.square(0, 0), parcel_id=key, **past)
     with pytest.raises(IntegrityError, match="uq_parcel_versions_current"):
-        stored.parcel(engine, batch, stored.square(0, 0), of=key, version=3, number="2")
+        stored.parcel(engine, batch, stored.square(0, 0), parcel_id=key, version=3, number="2")
 
 
 @pytest.mark.parametrize("srid", [9212, 5899, 5897, 3405, 4756])

@@ -6,20 +6,26 @@ Used by the tests and by bench/topology.py; knows nothing of landdata.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import shapely
+from numpy.typing import ArrayLike, NDArray
 
 ORIGIN = np.array([548_000.0, 1_281_000.0])  # inside Bình Phước in EPSG:9212
+Shapes = NDArray[Any]  # of dtype object
+Points = NDArray[np.float64]  # of shape (n, 2), or (2,)
+#: A rule, the parcels and, of what concerns vertices, the place.
+Fact = tuple[Any, ...]
 
 
 @dataclass
 class Coverage:
     """Polygons on the 1 mm grid that share every vertex, and the cell (row, column) of each."""
 
-    polygons: np.ndarray
-    cell: np.ndarray
-    truth: set[tuple] = field(default_factory=set)
+    polygons: Shapes
+    cell: NDArray[np.int_]
+    truth: set[Fact] = field(default_factory=set)
     places: list[tuple[float, float]] = field(default_factory=list)
     courts: dict[int, tuple[float, float]] = field(default_factory=dict)  # by parcel, where
 
@@ -27,11 +33,12 @@ class Coverage:
         return len(self.polygons)
 
 
-def grid(xy):
-    return np.rint(np.asarray(xy) * 1000) / 1000
+def grid(xy: ArrayLike) -> NDArray[Any]:
+    """Return coordinates in metres on the 1 mm grid."""
+    return np.asarray(np.rint(np.asarray(xy) * 1000) / 1000)
 
 
-def place_of(shape) -> tuple[float, float]:
+def place_of(shape: shapely.Geometry) -> tuple[float, float]:
     """Return the lower left corner of a shape's box."""
     return tuple(np.round(shapely.bounds(shape)[:2], 3).tolist())
 
@@ -77,7 +84,7 @@ def make(
         dy[row + 1] = dy[row]
     node = np.stack([x[None, :] + dx, y[:, None] + dy], axis=-1)
 
-    def bend(start, end, across):
+    def bend(start: Points, end: Points, across: NDArray[np.bool_]) -> Points:
         """Points along each edge, bent sideways by up to 0.4 m; not where a road is narrow."""
         t = (np.arange(1, extra + 1) / (extra + 1))[:, None]
         points = start[..., None, :] * (1 - t) + end[..., None, :] * t
@@ -85,7 +92,7 @@ def make(
         length = np.hypot(*np.moveaxis(way, -1, 0))[..., None]
         normal = np.stack([-way[..., 1], way[..., 0]], axis=-1) / length
         off = rng.uniform(-0.4, 0.4, (*points.shape[:-1], 1)) * across[..., None, None]
-        return points + off * normal[..., None, :]
+        return np.asarray(points + off * normal[..., None, :])
 
     beside = np.zeros(columns + 1, dtype=bool)
     beside[:-1] |= no_column
@@ -110,7 +117,7 @@ def make(
     )
     keep = ~(no_row[:, None] | no_column[None, :])
     cell = np.argwhere(keep)
-    polygons = shapely.polygons(grid(ring[keep] + ORIGIN))
+    polygons: Any = shapely.polygons(grid(ring[keep] + ORIGIN))
     index = np.full((rows, columns), -1)
     index[keep] = np.arange(len(cell))
     gone = np.zeros(len(cell), dtype=bool)
@@ -179,8 +186,8 @@ def inject(
     place) for vertices.
     """
     polygons = coverage.polygons.copy()
-    added: list = []
-    truth: set[tuple] = set()
+    added: list[shapely.Polygon] = []
+    truth: set[Fact] = set()
     places: list[tuple[float, float]] = []
     taken: set[tuple[int, int]] = set()
     tree = shapely.STRtree(coverage.polygons)
@@ -223,21 +230,30 @@ def inject(
     return Coverage(out, cell, truth, places)
 
 
-def _spoil(rng, polygons, tree, at, kind, size, new):  # noqa: PLR0911, PLR0912
+def _spoil(  # noqa: PLR0911, PLR0912
+    rng: np.random.Generator,
+    polygons: Shapes,
+    tree: shapely.STRtree,
+    at: int,
+    kind: str,
+    size: float,
+    new: int,
+) -> tuple[dict[int, shapely.Polygon], list[shapely.Polygon], set[Fact], Any] | None:
     """Return (changed polygons, added ones, truth, place) of one defect; None if it won't go."""
     polygon = polygons[at]
     ring = shapely.get_coordinates(shapely.get_exterior_ring(polygon))[:-1]
     holes = [shapely.get_coordinates(hole) for hole in polygon.interiors]
     ring = ring if shapely.LinearRing(ring).is_ccw else ring[::-1]
 
-    def with_ring(points):
+    def with_ring(points: Points) -> shapely.Polygon:
         return shapely.Polygon(points, holes)
 
-    def others(point, reach=1e-6):
-        found = tree.query(shapely.Point(point), predicate="dwithin", distance=reach)
-        return [int(i) for i in found if i != at]
+    def others(point: Points, reach: float = 1e-6) -> list[int]:
+        indices = tree.query(shapely.Point(point), predicate="dwithin", distance=reach)
+        return [int(i) for i in indices if i != at]
 
     n = len(ring)
+    facts: set[Fact]
     if kind == "duplicate":
         turned = np.roll(ring, int(rng.integers(n)), axis=0)[::-1]
         return (
@@ -317,14 +333,16 @@ def _spoil(rng, polygons, tree, at, kind, size, new):  # noqa: PLR0911, PLR0912
     return None
 
 
-def _height(a, b, point):
+def _height(a: Points, b: Points, point: Points) -> float:
     """Signed distance of a point from the line a–b."""
     way = b - a
     off = point - a
-    return (way[0] * off[1] - way[1] * off[0]) / np.hypot(*way)
+    return float((way[0] * off[1] - way[1] * off[0]) / np.hypot(*way))
 
 
-def _with_vertex(polygon, a, b, vertex):
+def _with_vertex(
+    polygon: shapely.Polygon, a: Points, b: Points, vertex: Points
+) -> shapely.Polygon | None:
     """Return the polygon with a vertex put into its edge a–b, whichever way that runs."""
     rings = [polygon.exterior, *polygon.interiors]
     for which, ring in enumerate(rings):

@@ -1,18 +1,21 @@
 """What PostGIS finds in a coverage, beside what landdata finds: pair by pair, gap by gap.
 
-Used by tests/test_topology_postgis.py and bench/differential.py.
+Used by tests/topology/test_postgis.py and bench/differential.py.
 """
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
 import pyogrio.raw
 import shapely
+from numpy.typing import NDArray
 from support import coverages
 
 from landdata.topology import coverage
@@ -40,7 +43,7 @@ WHERE (rings).path[1] > 0
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """How many of each PostGIS found, and each disagreement in words."""
+    """The counts of PostGIS, and each disagreement in words."""
 
     pairs: int
     overlaps: int
@@ -52,7 +55,7 @@ class Compared:
     def as_row(self) -> str:
         """Return the counts as a row of a Markdown table."""
         counts = (self.pairs, self.overlaps, self.within, self.equal, self.holes)
-        return " | ".join(f"{each:,}" for each in (*counts, len(self.disagreements)))
+        return " | ".join(f"{count:,}" for count in (*counts, len(self.disagreements)))
 
 
 def compare(
@@ -75,9 +78,9 @@ def compare(
         pairs = cursor.execute(PAIRS).fetchall()
         holes = cursor.execute(HOLES).fetchall()
     defects = coverage.find(polygons)
-    told = _overlaps(pairs, defects)
+    disagreements = _overlaps(pairs, defects)
     narrow = np.array([shapely.from_wkb(bytes(row[0])) for row in holes], dtype=object)
-    told += _gaps(narrow := _narrow(narrow), defects, polygons)
+    disagreements += _gaps(narrow := _narrow(narrow), defects, polygons)
     wide = _wide(pairs)
     kept = [row for row, width in zip(pairs, wide, strict=True) if width > Limits().rounding]
     return Compared(
@@ -86,11 +89,11 @@ def compare(
         sum((row[4] or row[5]) and not row[6] for row in kept),
         sum(row[6] for row in kept),
         len(narrow),
-        told,
+        disagreements,
     )
 
 
-def _wide(pairs: list) -> np.ndarray:
+def _wide(pairs: list[Any]) -> NDArray[np.float64]:
     regions = np.array([shapely.from_wkb(bytes(row[2])) for row in pairs], dtype=object)
     widths = np.zeros(len(regions))
     if len(regions):
@@ -100,9 +103,9 @@ def _wide(pairs: list) -> np.ndarray:
     return widths
 
 
-def _overlaps(pairs: list, defects: coverage.Defects) -> list[str]:
-    ours = {(each.first, each.second): each for each in defects.overlaps}
-    told = []
+def _overlaps(pairs: list[Any], defects: coverage.Defects) -> list[str]:
+    ours = {(overlap.first, overlap.second): overlap for overlap in defects.overlaps}
+    disagreements = []
     for (one, two, region, overlaps, within, holds, equal), width in zip(
         pairs, _wide(pairs), strict=True
     ):
@@ -110,20 +113,20 @@ def _overlaps(pairs: list, defects: coverage.Defects) -> list[str]:
             continue
         mine = ours.pop((one, two), None)
         if mine is None:
-            told.append(f"{one}, {two}: only PostGIS has the overlap, {width:.4f} m wide")
+            disagreements.append(f"{one}, {two}: only PostGIS has the overlap, {width:.4f} m wide")
             continue
         area = shapely.from_wkb(bytes(region)).area
         if abs(mine.area - area) > max(1e-4 * area, 1e-5):
-            told.append(f"{one}, {two}: {mine.area} m², PostGIS {area} m²")
+            disagreements.append(f"{one}, {two}: {mine.area} m², PostGIS {area} m²")
         if mine.equal != equal:
-            told.append(f"{one}, {two}: the same shape {mine.equal}, PostGIS {equal}")
+            disagreements.append(f"{one}, {two}: the same shape {mine.equal}, PostGIS {equal}")
         inner = {within: one, holds: two}.get(True)
         # Within all but rounding is within for us.
         if inner is not None and not equal and mine.inner != inner:
-            told.append(f"{one}, {two}: {inner} is within by PostGIS, {mine.inner} by us")
+            disagreements.append(f"{one}, {two}: {inner} is within by PostGIS, {mine.inner} by us")
         if overlaps == (inner is not None):
-            told.append(f"{one}, {two}: PostGIS disagrees with itself")
-    return told + [f"{one}, {two}: only we have the overlap" for one, two in ours]
+            disagreements.append(f"{one}, {two}: PostGIS disagrees with itself")
+    return disagreements + [f"{one}, {two}: only we have the overlap" for one, two in ours]
 
 
 def _narrow(holes: np.ndarray) -> np.ndarray:
@@ -134,22 +137,22 @@ def _narrow(holes: np.ndarray) -> np.ndarray:
 
 
 def _gaps(narrow: np.ndarray, defects: coverage.Defects, polygons: np.ndarray) -> list[str]:
-    """Each narrow hole is told as a gap, and no gap lies under a parcel."""
+    """Each narrow hole is a gap, and no gap lies under a parcel."""
     gaps = np.array([gap.region for gap in defects.gaps], dtype=object)
-    told = []
+    disagreements = []
     tree = shapely.STRtree(gaps) if len(gaps) else None
     for hole in narrow:
         near = gaps[tree.query(hole)] if tree else gaps
         common = shapely.area(shapely.intersection(near, hole)).sum()
         if abs(common - hole.area) > max(0.01 * hole.area, 1e-5):
-            told.append(f"a hole of {hole.area:.4f} m² at {hole.centroid.wkt} is no gap")
+            disagreements.append(f"a hole of {hole.area:.4f} m² at {hole.centroid.wkt} is no gap")
     under = shapely.STRtree(polygons)
     for gap in defects.gaps:
         beside = polygons[under.query(gap.region)]
         covered = shapely.area(shapely.intersection(beside, gap.region)).sum()
         if covered > max(0.01 * gap.area, 1e-5):
-            told.append(f"a gap of {gap.area:.4f} m² has {covered:.4f} m² under parcels")
-    return told
+            disagreements.append(f"a gap of {gap.area:.4f} m² has {covered:.4f} m² under parcels")
+    return disagreements
 
 
 #: The files of shared/data.
@@ -169,9 +172,9 @@ def real(path: Path, scratch: Path) -> np.ndarray:
             archive.extractall(scratch / path.stem)
         (path,) = (scratch / path.stem).rglob("*.shp")
     else:  # GDAL writes beside a GeoPackage that it reads
-        path = Path((scratch / path.name).write_bytes(path.read_bytes()) and scratch / path.name)
+        path = Path(shutil.copy(path, scratch))
     _, _, wkb, _ = pyogrio.raw.read(path, columns=[])
     shapes = shapely.force_2d(shapely.from_wkb(wkb))
     shapes = shapes[~shapely.is_missing(shapes)]
     grid = shapely.set_coordinates(shapes, coverages.grid(shapely.get_coordinates(shapes)))
-    return grid[shapely.is_valid(grid)]
+    return np.asarray(grid[shapely.is_valid(grid)])

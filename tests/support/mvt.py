@@ -22,18 +22,18 @@ def _layer(body: bytes) -> tuple[str, Iterator[dict[str, Any]]]:
     for number, value in _fields(body):
         parts.setdefault(number, []).append(value)
     keys = [key.decode() for key in parts.get(3, [])]
-    values = [_value(each) for each in parts.get(4, [])]
+    values = [_value(value) for value in parts.get(4, [])]
     assert parts[15] == [2]
     assert parts[5] == [4096]
     return parts[1][0].decode(), (
-        _feature(dict(_fields(each)), keys, values) for each in parts.get(2, [])
+        _feature(dict(_fields(feature)), keys, values) for feature in parts.get(2, [])
     )
 
 
 def _feature(parts: dict[int, Any], keys: list[str], values: list[Any]) -> dict[str, Any]:
     tags = list(_packed(parts.get(2, b"")))
-    told = {keys[k]: values[v] for k, v in zip(tags[::2], tags[1::2], strict=True)}
-    return {**told, "rings": list(_rings(list(_packed(parts[4]))))}
+    properties = {keys[k]: values[v] for k, v in zip(tags[::2], tags[1::2], strict=True)}
+    return {**properties, "rings": list(_rings(list(_packed(parts[4]))))}
 
 
 def _rings(commands: list[int]) -> Iterator[list[tuple[int, int]]]:

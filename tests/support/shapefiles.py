@@ -90,16 +90,16 @@ def parts(
             value = values[row]
             raw = value if isinstance(value, bytes) else value.encode(encoding)
             dbf += raw[:width].ljust(width)
-    made = {
+    files = {
         ".shp": _head(100 + len(shp), shape) + shp,
         ".shx": _head(100 + len(shx), shape) + shx,
         ".dbf": dbf + b"\x1a",
     }
     if prj is not None:
-        made[".prj"] = prj.encode()
+        files[".prj"] = prj.encode()
     if cpg is not None:
-        made[".cpg"] = cpg.encode()
-    return made
+        files[".cpg"] = cpg.encode()
+    return files
 
 
 def sound(count: int = 3, epsg: int = 9212, **more: Sequence[str | bytes]) -> dict[str, bytes]:
@@ -112,16 +112,16 @@ def sound(count: int = 3, epsg: int = 9212, **more: Sequence[str | bytes]) -> di
     return parts([polygon([square(i)]) for i in range(count)], columns, prj=wkt(epsg))
 
 
-def zipped(path: Path, made: dict[str, bytes], stem: str = "thua") -> Path:
+def zipped(path: Path, files: dict[str, bytes], stem: str = "thua") -> Path:
     """Write the parts into a zip."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for suffix, data in made.items():
+        for suffix, data in files.items():
             archive.writestr(stem + suffix, data)
     return path
 
 
-def plain(folder: Path, made: dict[str, bytes], stem: str = "thua") -> Path:
+def plain(folder: Path, files: dict[str, bytes], stem: str = "thua") -> Path:
     """Write the parts into a folder; return the .shp."""
-    for suffix, data in made.items():
+    for suffix, data in files.items():
         (folder / (stem + suffix)).write_bytes(data)
     return next(p for p in folder.iterdir() if p.name.lower() == f"{stem}.shp".lower())

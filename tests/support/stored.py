@@ -61,7 +61,7 @@ def commune(engine: sa.Engine, code: str = "99901", name: str = "Xã Suối Mẫ
 def batch(engine: sa.Engine, mark: str) -> int:
     """An accepted batch; its number."""
     with database.session(engine) as session:
-        made = Batch(
+        row = Batch(
             sha256=mark * 64,
             source=f"{mark}.zip",
             commune="99901",
@@ -69,15 +69,20 @@ def batch(engine: sa.Engine, mark: str) -> int:
             state="accepted",
             received_by="officer",
         )
-        session.add(made)
+        session.add(row)
         session.flush()
-        return made.id
+        return row.id
 
 
 def parcel(
-    engine: sa.Engine, batch_id: int, geom: str, /, of: uuid.UUID | None = None, **columns: Any
+    engine: sa.Engine,
+    batch_id: int,
+    geom: str,
+    /,
+    parcel_id: uuid.UUID | None = None,
+    **columns: Any,
 ) -> uuid.UUID:
-    """One state of a parcel; `of` adds a state to that parcel."""
+    """A version of a parcel, of a new one unless `parcel_id` names it; returns its key."""
     values: dict[str, Any] = {
         "version": 1,
         "valid_from": FIRST,
@@ -97,21 +102,21 @@ def parcel(
     }
     holder = values.pop("holder", None)
     with database.session(engine) as session:
-        key = of or uuid.uuid4()
-        state = ParcelVersionRow(parcel_id=key, batch_id=batch_id, geom=geom, **values)
-        session.add(state)
+        key = parcel_id or uuid.uuid4()
+        version = ParcelVersionRow(parcel_id=key, batch_id=batch_id, geom=geom, **values)
+        session.add(version)
         session.flush()
         if holder:
-            session.add(Holder(version_id=state.id, name=holder, kind="individual"))
+            session.add(Holder(version_id=version.id, name=holder, kind="individual"))
     return key
 
 
 def lattice(engine: sa.Engine) -> dict[str, uuid.UUID]:
-    """Sixteen parcels by number, `12` with a past state that was larger; owners beside them."""
+    """Sixteen parcels by number, `12` with a past version that was larger; owners beside them."""
     commune(engine)
     first, second = batch(engine, "a"), batch(engine, "b")
     uses = ("ONT", "LUC", "CLN", "NTS")
-    made: dict[str, uuid.UUID] = {}
+    keys: dict[str, uuid.UUID] = {}
     for place in range(16):
         number = str(place + 1)
         use = json.loads(json.dumps([{"code": uses[place % 4], "area": None}]))
@@ -124,7 +129,7 @@ def lattice(engine: sa.Engine) -> dict[str, uuid.UUID]:
         }
         column, row = place % 4, place // 4
         if number != "12":
-            made[number] = parcel(engine, first, square(column, row), **values)
+            keys[number] = parcel(engine, first, square(column, row), **values)
             continue
         twelve = parcel(
             engine, first, square(column, row, 22), **values | {"valid_to": SECOND, "area": 440.0}
@@ -133,11 +138,11 @@ def lattice(engine: sa.Engine) -> dict[str, uuid.UUID]:
             engine,
             second,
             square(column, row),
-            of=twelve,
+            parcel_id=twelve,
             **values | {"version": 2, "valid_from": SECOND, "national_id": "w6bqz3k8n1p0"},
         )
-        made[number] = twelve
+        keys[number] = twelve
     with database.session(engine) as session:
-        for each, time in ((first, FIRST), (second, SECOND)):
-            publications.publish(session, each, after=0, valid_from=time)
-    return made
+        for batch_id, time in ((first, FIRST), (second, SECOND)):
+            publications.publish(session, batch_id, after=0, valid_from=time)
+    return keys

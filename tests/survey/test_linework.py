@@ -1,14 +1,13 @@
 """Drawings, DXF and DGN, to parcels."""
 
-import json
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
+from support.drawings import labels, lattice, write_dgn, write_dxf
 from support.surveys import plot
 
 from landdata import survey
@@ -19,79 +18,13 @@ from landdata.survey import linework, reader
 SETTINGS = Settings(srid=9212)
 
 
-def dxf(path, elements):
-    """Write (layer, geometry, text) as DXF: closed and open polylines, and texts."""
-    lines = ["0", "SECTION", "2", "ENTITIES"]
-    for layer, shape, text in elements:
-        if shape.geom_type == "Point":
-            lines += ["0", "TEXT", "8", str(layer), "10", str(shape.x), "20", str(shape.y)]
-            lines += ["30", "0", "40", "2", "1", text]
-            continue
-        points = list(shape.coords)
-        closed = points[0] == points[-1]
-        points = points[:-1] if closed else points
-        lines += ["0", "LWPOLYLINE", "8", str(layer), "90", str(len(points)), "70"]
-        lines += ["1" if closed else "0"]
-        for x, y in points:
-            lines += ["10", repr(float(x)), "20", repr(float(y))]
-    path.write_text("\n".join([*lines, "0", "ENDSEC", "0", "EOF"]) + "\n")
-    return path
-
-
-def dgn(path, elements):
-    """Write the same as DGN V7, on a grid of 1 mm."""
-    made = [
-        {
-            "type": "Feature",
-            "properties": {"Level": level, "Text": text},
-            "geometry": shapely.geometry.mapping(shape),
-        }
-        for level, shape, text in elements
-    ]
-    source = path.with_suffix(".json")
-    source.write_text(json.dumps({"type": "FeatureCollection", "features": made}))
-    units = ["-dsco", "SUB_UNITS_PER_MASTER_UNIT=1000", "-dsco", "UOR_PER_SUB_UNIT=1"]
-    subprocess.run(["ogr2ogr", "-f", "DGN", *units, path, source], check=True)
-    source.unlink()
-    return path
-
-
 WRITERS = [
-    pytest.param(dxf, ".dxf", id="dxf"),
+    pytest.param(write_dxf, ".dxf", id="dxf"),
     pytest.param(
-        dgn, ".dgn", id="dgn",
+        write_dgn, ".dgn", id="dgn",
         marks=pytest.mark.skipif(not shutil.which("ogr2ogr"), reason="gdal-bin is not installed"),
     ),
 ]  # fmt: skip
-
-
-def grid(columns, rows):
-    """The boundary lines of a lattice, each drawn once, and its labels."""
-    x0, y0, _, _ = plot(0, 0).bounds
-    segments = [
-        shapely.LineString([(x0 + 20 * c, y0 + 20 * r), (x0 + 20 * (c + 1), y0 + 20 * r)])
-        for c in range(columns)
-        for r in range(rows + 1)
-    ]
-    segments += [
-        shapely.LineString([(x0 + 20 * c, y0 + 20 * r), (x0 + 20 * c, y0 + 20 * (r + 1))])
-        for c in range(columns + 1)
-        for r in range(rows)
-    ]
-    elements = [(10, line, None) for line in segments]
-    for row in range(rows):
-        for column in range(columns):
-            elements += labels(plot(column, row), row * columns + column + 1)
-    return elements
-
-
-def labels(shape, number, use="ONT"):
-    middle = shape.centroid
-    return [
-        (13, shapely.Point(middle.x, middle.y + 3), str(number)),
-        (4, shapely.Point(middle.x, middle.y - 3), f"{shape.area:.1f}"),
-        (2, shapely.Point(middle.x - 3, middle.y), use),
-    ]
 
 
 def read(path, **options):
@@ -108,7 +41,7 @@ def refused(path):
 @pytest.mark.parametrize("engine", reader.ENGINES)
 @pytest.mark.parametrize(("write", "suffix"), WRITERS)
 def test_lines_and_labels_become_parcels(tmp_path, write, suffix, engine):
-    made = read(write(tmp_path / f"to25{suffix}", grid(3, 2)), engine=engine)
+    made = read(write(tmp_path / f"to25{suffix}", lattice(3, 2)), engine=engine)
     assert made.attributes["number"].to_pylist() == ["1", "2", "3", "4", "5", "6"]
     assert made.attributes["sheet"].to_pylist() == ["25"] * 6
     assert made.attributes["area"].to_pylist() == [400.0] * 6
@@ -135,7 +68,7 @@ def test_closed_boundaries_stand_as_they_are(tmp_path, write, suffix):
 
 @pytest.mark.parametrize(("write", "suffix"), WRITERS)
 def test_labels_that_do_not_fit_are_findings(tmp_path, write, suffix):
-    elements = grid(3, 1)
+    elements = lattice(3, 1)
     elements = [e for e in elements if e[2] != "2"]  # no number for the second
     elements.append((13, plot(2, 0).centroid, "33"))  # two for the third
     elements.append((13, shapely.Point(548_500, 1_281_500), "99"))  # one outside
@@ -153,47 +86,47 @@ def test_labels_that_do_not_fit_are_findings(tmp_path, write, suffix):
 
 
 def test_ends_that_do_not_meet_are_not_closed(tmp_path):
-    elements = grid(2, 1)
+    elements = lattice(2, 1)
     at = next(i for i, e in enumerate(elements) if e[1].equals(
         shapely.LineString([(548_020, 1_281_000), (548_020, 1_281_020)])))  # fmt: skip
     elements[at] = (10, shapely.LineString([(548_020, 1_281_000), (548_020, 1_281_019)]), None)
-    made = read(dxf(tmp_path / "a.dxf", elements))
+    made = read(write_dxf(tmp_path / "a.dxf", elements))
     assert len(made) == 1
     assert {f.rule for f in made.findings} == {"several-labels"}
 
 
 def test_levels_by_name_and_roads_as_bounds(tmp_path):
     names = {10: "Ranh thửa", 13: "SO_THUA", 4: "Level 4", 2: "02"}
-    elements = [(names[level], shape, text) for level, shape, text in grid(2, 1)]
+    elements = [(names[level], shape, text) for level, shape, text in lattice(2, 1)]
     at = next(i for i, e in enumerate(elements) if e[1].geom_type == "LineString")
     elements[at] = ("LEVEL 23", *elements[at][1:])  # a road's edge
     elements.append(("63", shapely.LineString([(548_010, 1_281_000), (548_010, 1_281_020)]), None))
-    made = read(dxf(tmp_path / "a.dxf", elements))
+    made = read(write_dxf(tmp_path / "a.dxf", elements))
     assert made.attributes["number"].to_pylist() == ["1", "2"]
     assert made.attributes["area"].to_pylist() == [400.0, 400.0]
 
 
 def test_the_boundary_of_papers_is_used_only_alone(tmp_path):
-    elements = grid(1, 1)
+    elements = lattice(1, 1)
     moved = [(61, shapely.affinity.translate(s, 1, 1), t) for v, s, t in elements if v == 10]
-    assert read(dxf(tmp_path / "a.dxf", elements + moved)).geometry[0].equals(plot(0, 0))
+    assert read(write_dxf(tmp_path / "a.dxf", elements + moved)).geometry[0].equals(plot(0, 0))
     alone = moved + [e for e in elements if e[0] != 10]
-    made = read(dxf(tmp_path / "b.dxf", alone))
+    made = read(write_dxf(tmp_path / "b.dxf", alone))
     assert made.geometry[0].equals(shapely.affinity.translate(plot(0, 0), 1, 1))
 
 
 def test_a_drawing_without_boundaries(tmp_path):
-    wrong = [(5, *e[1:]) for e in grid(1, 1)]
-    error = refused(dxf(tmp_path / "a.dxf", wrong))
+    wrong = [(5, *e[1:]) for e in lattice(1, 1)]
+    error = refused(write_dxf(tmp_path / "a.dxf", wrong))
     assert (error.code, "levels are 5" in error.message) == ("no-boundary", True)
     open_ends = [(10, shapely.LineString([(548_000, 1_281_000), (548_010, 1_281_000)]), None)]
-    assert refused(dxf(tmp_path / "b.dxf", open_ends)).code == "no-boundary"
+    assert refused(write_dxf(tmp_path / "b.dxf", open_ends)).code == "no-boundary"
 
 
 @pytest.mark.parametrize(("write", "suffix"), WRITERS)
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
 def test_a_drawing_that_is_cut_off(tmp_path, write, suffix, share):
-    path = write(tmp_path / f"a{suffix}", grid(5, 5))
+    path = write(tmp_path / f"a{suffix}", lattice(5, 5))
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
     assert refused(path).code == "cut-off"
@@ -209,7 +142,7 @@ def test_a_drawing_that_is_cut_off(tmp_path, write, suffix, share):
     ],
 )
 def test_what_follows_a_damaged_pair_is_not_left_out(tmp_path, old, new):
-    path = dxf(tmp_path / "a.dxf", grid(4, 4))
+    path = write_dxf(tmp_path / "a.dxf", lattice(4, 4))
     data = path.read_bytes()
     assert old in data
     path.write_bytes(data.replace(old, new, 1))
@@ -221,7 +154,7 @@ def test_lines_that_cross_without_end_are_given_up(tmp_path):
     """Every line meets every other: a small file whose faces nobody can wait for."""
     rng = np.random.default_rng(3)
     ends = rng.uniform(548_000, 549_000, (9000, 2, 2)) + np.array([0, 733_000])
-    path = dxf(tmp_path / "a.dxf", [(10, shapely.LineString(each), None) for each in ends])
+    path = write_dxf(tmp_path / "a.dxf", [(10, shapely.LineString(each), None) for each in ends])
     assert path.stat().st_size < 2_000_000
     with pytest.raises(BadSurvey) as caught:
         survey.read(path, Settings(srid=9212, read_seconds=5), crs=9212)
@@ -238,7 +171,7 @@ def test_a_binary_dxf_is_named(tmp_path):
 
 @given(st.integers(1, 6), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_every_face_once_whatever_the_order(columns, rows, random):
-    elements = grid(columns, rows)
+    elements = lattice(columns, rows)
     random.shuffle(elements)
     lines = np.array([e[1] for e in elements if e[0] == 10], object)
     others = [e for e in elements if e[0] != 10]

@@ -9,7 +9,7 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.shapefiles import NULL, parts, polygon, sound, square, wkt, zipped
 
@@ -80,7 +80,14 @@ FILES = {
 
 
 @pytest.mark.parametrize(
-    ("file", "engine"), [("spoilt", "fiona"), *((file, "pyogrio") for file in FILES)]
+    ("file", "engine"),
+    [
+        ("spoilt", "fiona"),
+        ("spoilt", "pyogrio"),
+        ("ids out of order", "pyogrio"),
+        pytest.param("ids that repeat", "pyogrio", marks=pytest.mark.slow),
+        pytest.param("ids that are too large", "pyogrio", marks=pytest.mark.slow),
+    ],
 )
 def test_it_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, file, engine):
     path = FILES[file](tmp_path)
@@ -189,7 +196,6 @@ def test_only_a_few_parts_are_in_memory(tmp_path, monkeypatch):
     assert most <= 4  # the arrays of two
 
 
-@settings(max_examples=20)
 @given(st.lists(st.integers(0, 900), max_size=12), st.integers(0, 2**32))
 def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(cuts, seed):
     points = np.random.default_rng(seed).uniform(0, 1e6, (900, 2))

@@ -5,20 +5,19 @@ from __future__ import annotations
 import json
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import shapely
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import coverages, surveys
+from support.survey_models import COMMUNE, cell, finding_rules, official, survey
 
 from landdata import topology
 from landdata.batches import validation
 from landdata.cli import cli
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import SCHEMA, CrsChoice, EncodingChoice, Survey
 from landdata.topology import (
     ACCEPTABLE,
     DUPLICATE,
@@ -31,54 +30,9 @@ from landdata.topology import (
 )
 from landdata.topology.coverage import edges, proximity
 
-COMMUNE = "99901"
-
-
-def survey(shapes, *, rows=None, findings=(), **columns) -> Survey:
-    """Make a survey: parcels 1, 2, 3 … of sheet 1, with the columns given."""
-    geometry = np.empty(len(shapes), dtype=object)
-    geometry[:] = shapes
-    n = len(geometry)
-    values = {name: [None] * n for name in SCHEMA.names}
-    values["sheet"] = ["1"] * n
-    values["number"] = [str(k + 1) for k in range(n)]
-    values["commune"] = [COMMUNE] * n
-    values |= columns
-    return Survey(
-        source="made.zip",
-        layer="made",
-        rows=np.arange(n) if rows is None else np.asarray(rows),
-        geometry=geometry,
-        measured_area=shapely.area(geometry),
-        attributes=pa.table(values, schema=SCHEMA),
-        srid=9212,
-        crs=CrsChoice(
-            declared=None, declared_epsg=None, detected=9212, epsg=9212, reason="made up"
-        ),
-        encoding=EncodingChoice(name="UTF-8", confidence=1.0),
-        fields=(),
-        findings=tuple(findings),
-    )
-
-
-def official(**shapes) -> Neighbours:
-    """Make official parcels by number in sheet 1: `p3=box`."""
-    keys = [f"{COMMUNE}/1/{name[1:]}" for name in shapes]
-    geometry = np.empty(len(keys), dtype=object)
-    geometry[:] = list(shapes.values())
-    return Neighbours(np.array(keys, dtype=object), geometry)
-
 
 def told(checked) -> list[tuple]:
     return [(each.rule, each.row, each.other_row, each.other_parcel) for each in checked.findings]
-
-
-def rules_told(checked) -> list[str]:
-    return [each.rule for each in checked.findings]
-
-
-def cell(x, y=0, w=20, h=20):
-    return shapely.box(x, y, x + w, y + h)
 
 
 def test_clean_survey_is_acceptable():
@@ -97,14 +51,14 @@ def test_what_may_not_have_been_seen_is_not_told():
     (court,) = (each for each in found if each.rule == "unparcelled-area")
     assert (court.row, court.measured) == (0, 2400)
     seen = Neighbours(rest.parcels, rest.geometry, shapely.box(-50, -50, 60, 140))
-    assert "unparcelled-area" not in rules_told(topology.check(survey(half), seen))
+    assert "unparcelled-area" not in finding_rules(topology.check(survey(half), seen))
     row = [cell(20 * k) for k in range(10)]
     far = survey([*row, cell(500)])
-    assert rules_told(topology.check(far, official(), commune=COMMUNE)) == ["island"]
+    assert finding_rules(topology.check(far, official(), commune=COMMUNE)) == ["island"]
     none = np.empty(0, dtype=object)
     for edge, found in ((700, []), (720, ["island"])):
         seen = Neighbours(none, none, shapely.box(-200, -200, edge, 220))
-        assert rules_told(topology.check(far, seen, commune=COMMUNE)) == found
+        assert finding_rules(topology.check(far, seen, commune=COMMUNE)) == found
 
 
 def test_empty_survey():
@@ -180,7 +134,7 @@ def test_duplicate_shape_under_another_number():
 @pytest.mark.parametrize("number", [None, "", "0", "-1", "a/b"])
 def test_number_that_is_none(number):
     checked = topology.check(survey([cell(0), cell(20)], number=[number, "2"]))
-    assert rules_told(checked) == ["missing-number"]
+    assert finding_rules(checked) == ["missing-number"]
     assert checked.findings[0].row == 0
     assert checked.status.tolist() == [REJECTED, ACCEPTABLE]
 
@@ -189,7 +143,7 @@ def test_commune_of_the_file_counts_where_none_is_given():
     given_ = survey([cell(0), cell(20)], commune=["00001", None])
     checked = topology.check(given_)
     assert checked.parcels.tolist() == ["00001/1/1", None]
-    assert rules_told(checked) == ["missing-number"]
+    assert finding_rules(checked) == ["missing-number"]
     checked = topology.check(given_, commune="00002")
     assert checked.parcels.tolist() == ["00002/1/1", "00002/1/2"]
     assert [(f.rule, f.row, f.detail["value"]) for f in checked.findings] == [
@@ -246,7 +200,7 @@ def test_every_finding_can_be_written_and_lies_where_it_says():
         official(p90=cell(-19.5), p91=cell(90, 90)),
         commune=COMMUNE,
     )
-    assert set(rules_told(checked)) == {
+    assert set(finding_rules(checked)) == {
         "invalid-ring", "duplicate-geometry", "overlap", "gap", "unmatched-vertex",
         "missing-number", "area-differs",
     }  # fmt: skip
@@ -317,7 +271,6 @@ def test_official_state_of_an_invalid_row_stays():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40))
-@settings(max_examples=40, deadline=None)
 def test_accepted_and_official_parcels_never_overlap(seed, defects):
     rng = np.random.default_rng(seed)
     old = coverages.make(rng, 9, 9, extra=0, roads=False)
@@ -342,7 +295,6 @@ def test_accepted_and_official_parcels_never_overlap(seed, defects):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=15, deadline=None)
 def test_findings_do_not_depend_on_the_order_of_rows(seed):
     rng = np.random.default_rng(seed)
     spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8)

@@ -53,14 +53,12 @@ def made(seed: int, defects: int = 0, **options) -> coverages.Coverage:
 
 
 @given(SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_clean_coverage_has_no_defect(seed):
     clean = made(seed)
     assert told(coverage.find(clean.polygons)) == clean.truth  # its courts
 
 
 @given(SEEDS)
-@settings(max_examples=60, deadline=None)
 def test_every_injected_defect_is_told_once_and_nothing_else(seed):
     spoilt = made(seed, 25)
     defects = coverage.find(spoilt.polygons)
@@ -69,7 +67,6 @@ def test_every_injected_defect_is_told_once_and_nothing_else(seed):
 
 
 @given(SEEDS)
-@settings(max_examples=20, deadline=None)
 def test_order_of_parcels_and_of_their_vertices_does_not_matter(seed):
     spoilt = made(seed, 15)
     rng = np.random.default_rng(seed + 1)
@@ -92,7 +89,6 @@ def test_order_of_parcels_and_of_their_vertices_does_not_matter(seed):
 
 
 @given(SEEDS, st.floats(0.1, 0.9))
-@settings(max_examples=30, deadline=None)
 def test_the_seam_is_checked_as_the_inside(seed, share):
     spoilt = made(seed, 15)
     own = np.random.default_rng(seed + 1).random(len(spoilt)) < share
@@ -150,7 +146,7 @@ def crowds(draw):
 
 @pytest.mark.slow
 @given(crowds())
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons):
     found = {(each.first, each.second) for each in coverage.find(polygons).overlaps}
     assert found == brute_overlaps(polygons)
@@ -190,7 +186,6 @@ def holes_of_union(polygons, limits=LIMITS):
 
 
 @given(SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed):
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 8, 8, extra=int(rng.integers(0, 3)), roads=False, courts=0)
@@ -215,7 +210,6 @@ def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed):
 
 
 @given(SEEDS)
-@settings(max_examples=40, deadline=None)
 def test_unparcelled_areas_are_the_wide_holes_of_the_union(seed):
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 9, 9, extra=int(rng.integers(0, 3)), roads=seed % 2 == 0, courts=0)
@@ -401,7 +395,6 @@ def test_width_is_the_largest_circle():
 
 
 @given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900)), min_size=3, max_size=8))
-@settings(max_examples=100, deadline=None)
 def test_width_agrees_with_the_inscribed_circle_of_geos(points):
     shape = shapely.convex_hull(shapely.MultiPoint(np.array(points) / 100))
     assume(shapely.get_dimensions(shape) == 2 and shape.area > 0.1)
@@ -432,7 +425,7 @@ def test_a_real_commune_agrees_with_brute_force(shared, tmp_path):
 
 @pytest.mark.slow
 @given(SEEDS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed):
     rng = np.random.default_rng(seed)
     # Dozens of parcels of all widths on one another, and a coverage of which they are part.

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import shapely
 from click.testing import CliRunner
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support import coverages
-from topology.test_check import cell, rules_told, survey
+from support.survey_models import cell, finding_rules, survey
 
 from landdata import topology
 from landdata.cli import cli
@@ -35,7 +35,7 @@ def told(shapes, edges, **columns):
 @pytest.mark.parametrize(("by", "found"), [(0.0, 0), (0.096, 0), (-0.096, 0), (0.098, 1), (-2, 1)])
 def test_an_edge_is_held_to_annex_03(by, found):
     checked = told([cell(0)], [[20, 20 + by, 20, 20]], scale=[1000])
-    assert rules_told(checked) == ["edge-differs"] * found
+    assert finding_rules(checked) == ["edge-differs"] * found
     for each in checked.findings:
         assert each.measured == pytest.approx(abs(by))
         assert each.limit == pytest.approx(0.092)
@@ -55,13 +55,13 @@ def test_lengths_that_are_not_stated_are_not_held_to():
     checked = told(
         [cell(0), cell(20), cell(40), None], [None, [20, None, 20, None, None], None, [3]]
     )
-    assert rules_told(checked) == ["missing-geometry"]
+    assert finding_rules(checked) == ["missing-geometry"]
 
 
 def test_a_parcel_without_an_edge_is_no_fault_of_ours():
     point = shapely.Polygon([(0, 0)] * 5)
     checked = told([cell(0), point], [[20, 20, 20, 20], [1, 1, 1, 1]])
-    assert rules_told(checked) == ["invalid-ring"]
+    assert finding_rules(checked) == ["invalid-ring"]
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_a_ring_of_very_many_edges_takes_little_memory():
     checked = told([shape], [[9.0] * edges])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert rules_told(checked).count("edge-differs") == edges
+    assert finding_rules(checked).count("edge-differs") == edges
     assert peak < 200e6  # a try from each beginning would take gigabytes
 
 
@@ -81,7 +81,7 @@ def test_lengths_may_begin_anywhere_and_run_either_way():
     right = lengths(shape)
     for k in range(5):
         for way in (right[k:] + right[:k], (right[k:] + right[:k])[::-1]):
-            assert rules_told(told([shape], [way], scale=[500])) == []
+            assert finding_rules(told([shape], [way], scale=[500])) == []
             (found,) = told([shape], [[x + 0.4 * (x == right[2]) for x in way]]).findings
             # By whichever way they stand, it is the third edge of the drawing.
             assert found.detail["edge"] == "3"
@@ -100,12 +100,11 @@ def test_holes_and_repeated_points_and_another_count():
         (shell[:3], ["edge-count-differs"]),
         ([*shell, 20], ["edge-count-differs"]),
     ):
-        found = [r for r in rules_told(told([holed], [edges])) if r.startswith("edge")]
+        found = [r for r in finding_rules(told([holed], [edges])) if r.startswith("edge")]
         assert found == rules
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=20, deadline=None)
 def test_every_length_that_is_off_is_told_and_no_other(seed):
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 7, 7, extra=int(rng.integers(0, 3)))

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from topology.test_check import cell, rules_told, survey
+from support.survey_models import cell, finding_rules, survey
 
 from landdata import topology
 from landdata.errors import BadRequest
@@ -129,8 +129,8 @@ def test_limits_and_rules_that_are_off(tmp_path: Path) -> None:
     assert limits.gap == 0.2
     assert limits.off == {"unmatched-vertex"}
     shapes = [cell(0), cell(20.3), cell(0, 20, 10), cell(10, 20, 10)]
-    assert rules_told(topology.check(survey(shapes))) == ["gap", "unmatched-vertex"]
-    assert rules_told(topology.check(survey(shapes), limits=limits)) == []
+    assert finding_rules(topology.check(survey(shapes))) == ["gap", "unmatched-vertex"]
+    assert finding_rules(topology.check(survey(shapes), limits=limits)) == []
     assert Limits.load(None) == Limits()
 
 
@@ -191,7 +191,7 @@ def test_rules_on_one_parcel_by_scale(tmp_path: Path, name, value, shape, scale,
     limits = rules_file(tmp_path, f"[limits]\n{name} = {{value = {value}, scales = [{scale}]}}")
     for given, expected in ((scale, [told]), (1000, [])):
         checked = topology.check(survey([shapely.Polygon(shape)], scale=[given]), limits=limits)
-        assert rules_told(checked) == expected
+        assert finding_rules(checked) == expected
 
 
 def test_near_misses_by_scale(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_near_misses_by_scale(tmp_path: Path) -> None:
     lone = shapely.Polygon([(20.1, 15), (35, 5), (35, 25)])
     for scale, expected in ((1000, ["unmatched-vertex"]), (500, [])):
         checked = topology.check(survey([cell(0, h=30), lone], scale=[scale] * 2), limits=limits)
-        assert [r for r in rules_told(checked) if r == "unmatched-vertex"] == expected
+        assert [r for r in finding_rules(checked) if r == "unmatched-vertex"] == expected
 
 
 OWN = """

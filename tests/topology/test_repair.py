@@ -11,7 +11,7 @@ import pytest
 import shapely
 from click.testing import CliRunner
 from support import coverages
-from topology.test_check import cell, official, survey
+from support.survey_models import cell, official, survey
 
 from landdata import topology
 from landdata.cli import cli
