@@ -121,7 +121,6 @@ def test_only_settings_and_child_processes_read_the_environment() -> None:
     assert readers <= {
         "landdata.survey.gdal_process",
         "landdata.survey.reader",
-        "landdata.embedded.cluster",
     }
 
 

@@ -13,7 +13,8 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy.orm import Session
 
-from landdata.embedded.cluster import READER, Cluster
+from landdata.embedded.cluster import Cluster
+from landdata.embedded.roles import READER
 from landdata.errors import Conflict, Unavailable
 from landdata.settings import Settings
 from landdata.store import locks

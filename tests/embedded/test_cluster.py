@@ -20,7 +20,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from landdata.embedded.cluster import READER, Cluster
+from landdata.embedded.cluster import Cluster
+from landdata.embedded.roles import READER
 from landdata.errors import Unavailable
 
 
