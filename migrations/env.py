@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that `landdata.db.migrate` hands over.
+"""Runs migrations on the connection that `landdata.store.database.migrate` passes.
 
 From the shell (`alembic -c setup.cfg …`) it opens one of its own from the settings.
 """
