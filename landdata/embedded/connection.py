@@ -25,7 +25,7 @@ class ConnectionRecord:
     """The content of cluster.json.
 
     `passwords` are keyed by role, `socket` is the folder of the unix socket, `furnished` the
-    `roles.REVISION` of the last `roles.create_missing`; both are null before they are known.
+    `roles.REVISION` of the last `roles.create_missing`; both are null until they are known.
     """
 
     passwords: dict[str, str]

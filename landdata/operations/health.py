@@ -1,4 +1,4 @@
-"""`landdata doctor`: one function a check, each with what was found and what to do."""
+"""`landdata doctor`: one function per check, with its result and what to do."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from landdata.survey import reader
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found; `hint` says what to do where it is not well."""
+    """The result of a check; `hint` says what to do where it is not `ok`."""
 
     subject: str
     ok: bool
@@ -35,7 +35,7 @@ class Result:
 
 
 def examine(settings: Settings) -> list[Result]:
-    """Run all checks, in the order in which they build on one another."""
+    """Run all checks, each after those that it depends on."""
     checks: tuple[Callable[[Settings], Result], ...] = (
         _home,
         _disk,
@@ -61,7 +61,7 @@ def _disk(settings: Settings) -> Result:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e9
-    hint = None if free > 2 else "Free some room: imports need about 2 GB a million parcels."
+    hint = None if free > 2 else "Free some space: imports need about 2 GB a million parcels."
     return Result("disk", free > 2, f"{free:.1f} GB free", hint)
 
 
@@ -74,7 +74,7 @@ def _reader(_: Settings) -> Result:
         found = f"drivers are missing: {', '.join(missing)}"
         return Result("survey reader", False, found, "Run script/setup again.")
     if network != "none":
-        # It reads all the same, within its other limits: many containers forbid namespaces.
+        # It can read, within its other limits: many containers forbid namespaces.
         return Result("survey reader", True, f"confined, but the network is {network}")
     return Result("survey reader", True, "confined, without network")
 
