@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -44,15 +44,7 @@ class ReadOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options that are set: the same options, the same batch."""
-        values = {
-            "layer": self.layer,
-            "encoding": self.encoding,
-            "crs": self.crs,
-            "engine": self.engine,
-            "mend_text": self.mend_text,
-            "profile": dict(self.profile) if self.profile else None,
-            "fields": dict(sorted(self.fields.items())),
-        }
+        values = asdict(self) | {"fields": dict(sorted(self.fields.items()))}
         return {key: value for key, value in values.items() if value}
 
 
