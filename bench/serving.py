@@ -52,7 +52,8 @@ from processes import halts, resident, worked
 from psycopg.conninfo import make_conninfo
 from servers import SERVERS, Running, Server
 
-from landdata.embedded.cluster import SUPERUSER, Cluster
+from landdata.embedded.cluster import Cluster
+from landdata.embedded.roles import SUPERUSER
 from landdata.settings import Settings
 from landdata.store import database as db
 

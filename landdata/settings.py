@@ -1,7 +1,7 @@
 """The one settings object, read once from `LANDDATA_*` and passed down.
 
-No other module reads the environment. `docs/operating.md` holds the same table; a test
-compares the two.
+No other module reads the environment. `docs/operating.md` has the same table; a test compares
+them.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from landdata.errors import BadRequest
 
 
 def _default_home() -> Path:
-    """Return `.landdata` in the working folder, or a folder that `postgres` can reach.
+    """Return `.landdata` in the working folder, or a folder that `postgres` can enter.
 
-    PostgreSQL refuses to run as root, so root's cluster runs as `postgres`, who must be able
-    to traverse every parent of the data folder; /root and the like bar the way.
+    PostgreSQL refuses to run as root, so root's cluster runs as `postgres`, who must be able to
+    enter every parent of the data folder, unlike /root.
     """
     here = Path.cwd() / ".landdata"
     if os.geteuid() == 0 and any(not p.stat().st_mode & 0o001 for p in here.parents):
@@ -31,7 +31,7 @@ def _default_home() -> Path:
 
 
 class Settings(BaseSettings):
-    """What a deployment decides; frozen.
+    """The settings of a deployment; frozen.
 
     Raises `BadRequest` from `Settings.load` where a value makes no sense.
     """
@@ -57,14 +57,14 @@ class Settings(BaseSettings):
         str | None,
         Field(
             pattern=r"^https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~-]+)*/?$",
-            description="Address by which clients know the service; unset: the one they ask.",
+            description="Public URL of the service; unset: the one in the request.",
         ),
     ] = None
     srid: Annotated[
         int, Field(ge=1024, le=32767, description="EPSG code of the storage CRS (projected).")
     ] = 9212
     language: Annotated[
-        Literal["vi", "en"], Field(description="Language of sentences where none is asked for.")
+        Literal["vi", "en"], Field(description="Language of messages where a client names none.")
     ] = "vi"
     rules: Annotated[
         Path | None,
@@ -79,10 +79,11 @@ class Settings(BaseSettings):
         Field(description="TOML file of more collections: tables and views of the database."),
     ] = None
     tile_cache_mb: Annotated[
-        int, Field(ge=0, description="Memory for vector tiles that are kept, in MB, each process.")
+        int, Field(ge=0, description="Memory for cached vector tiles, in MB, of each process.")
     ] = 256
     max_file_mb: Annotated[
-        int, Field(ge=1, description="Largest survey file, as uploaded and as unpacked, in MB.")
+        int,
+        Field(ge=1, description="Largest survey file, uploaded and unpacked, in MB."),
     ] = 4096
     max_members: Annotated[int, Field(ge=1, description="Most members in a zip.")] = 1000
     max_ratio: Annotated[
@@ -104,19 +105,19 @@ class Settings(BaseSettings):
     ] = 3600
 
     export_jobs: Annotated[
-        int, Field(ge=1, le=64, description="Exports that are made as jobs at a time.")
+        int, Field(ge=1, le=64, description="Export jobs that run at a time.")
     ] = 1
     export_seconds: Annotated[
-        int, Field(ge=1, description="Time limit for an export that is made as a job, in seconds.")
+        int, Field(ge=1, description="Time limit for an export job, in seconds.")
     ] = 3600
     export_hours: Annotated[
         int, Field(ge=1, description="Hours that the file of an export job is kept.")
     ] = 24
     export_gb: Annotated[
-        float, Field(gt=0, description="Room for the files of export jobs, in GB.")
+        float, Field(gt=0, description="Disk space for the files of export jobs, in GB.")
     ] = 20
     export_free_gb: Annotated[
-        float, Field(ge=0, description="Room on the disk that export jobs leave to others, in GB.")
+        float, Field(ge=0, description="Disk space that export jobs leave free, in GB.")
     ] = 1
 
     @classmethod

@@ -1,6 +1,6 @@
-"""Runs migrations on the connection that `landdata.db.migrate` hands over.
+"""Runs migrations on the connection that `landdata.store.database.migrate` passes.
 
-From the shell (`alembic -c setup.cfg …`) it opens one of its own from the settings.
+Run from the shell (`alembic -c setup.cfg …`), it opens one of its own from the settings.
 """
 
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from alembic import context
 from geoalchemy2 import Geometry, alembic_helpers
 
+from landdata.reference.vn2000 import check_storage
 from landdata.settings import Settings
 from landdata.store import database
 from landdata.store.tables import Base
@@ -21,7 +22,11 @@ def include_object(obj: Any, name: str | None, kind: str, reflected: bool, other
 
 
 def run(connection: Any, srid: int) -> None:
-    """Run the migrations with the geometry columns in the deployment's CRS."""
+    """Run the migrations with the geometry columns in the deployment's CRS.
+
+    Raises `BadRequest` for a storage CRS that does not measure metres.
+    """
+    check_storage(srid)
     for table in Base.metadata.tables.values():
         for column in table.columns:
             if isinstance(column.type, Geometry):

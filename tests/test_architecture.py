@@ -119,10 +119,15 @@ def test_only_settings_and_child_processes_read_the_environment() -> None:
     assert readers <= {
         "landdata.survey.gdal_process",
         "landdata.survey.reader",
-        "landdata.embedded.cluster",
     }
 
 
 def test_no_file_names_a_module_that_says_nothing() -> None:
     empty_names = {"utils", "helpers", "manager", "base", "common", "misc"}
     assert not {path.stem for _, path in ALL} & empty_names
+
+
+def test_migrations_call_no_live_code() -> None:
+    """A revision does the same for ever, so it keeps its own copy of what it needs."""
+    for name, path in modules("migrations/versions"):
+        assert not any(other.startswith("landdata") for other in imported(path)), name

@@ -30,10 +30,10 @@ from landdata.store.tables import Batch
 
 # The columns of a version that `accept_versions` returns.
 _COLUMNS = (
-    "parcel_id", "version", "valid_from", "commune", "sheet", "number", "scale", "area",
-    "legal_area", "measured_area", "land_use", "address", "label", "old_sheet", "old_number",
-    "national_id", "surveyed_on", "geom", "batch_id", "batch_row", "feature",
-)  # fmt: skip
+    "parcel_id, version, valid_from, commune, sheet, number, scale, area, legal_area,"
+    " measured_area, land_use, address, label, old_sheet, old_number, national_id, surveyed_on,"
+    " geom, batch_id, batch_row, feature"
+)
 _BLOCK = 200  # versions that are sent at once
 _AHEAD = 16  # blocks that are read before they are sent: neither session waits for long
 _SHARE_OF_COPY = 0.8  # of an acceptance, when all versions are in their table
@@ -107,47 +107,23 @@ def _make_official(
 ) -> publications.PrecomputedPublication | None:
     """Insert the versions that the acceptable rows become and close those that they replace.
 
-    Computing the versions, with the GeoJSON of their features, costs as much as indexing them, so
-    a second session computes them while this one inserts them, and a third one precomputes the
-    publication, which is returned. The locks keep what is official here unchanged meanwhile. Both
-    see only what is committed: where this transaction has run the check itself, it computes the
-    versions itself too, and returns null.
+    A second session computes the versions, but sees only what is committed: where this transaction
+    has run the check itself, it computes the versions itself too, and returns null.
     """
     rows = summary["acceptable"]
     values = {"batch": batch.id, "commune": batch.commune, "now": now}
-    versions = sql("accept_versions").bindparams(**values)
-    columns = ", ".join(_COLUMNS)
     precomputed = None
     with session.get_bind().engine.connect() as second:
         checked = sa.select(Batch.checked_at).where(Batch.id == batch.id)
         if second.scalar(checked) == batch.checked_at:
             session.execute(sql("accept_close"), values)
-            # this session keeps one processor busy already
-            second.execute(sa.text("SET LOCAL max_parallel_workers_per_gather = 0"))
-            query = versions.compile(dialect=second.dialect)
-            source = second.connection.cursor()
-            target = session.connection().connection.cursor()
-            with (
-                ThreadPoolExecutor(1) as aside,
-                source.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", query.params) as computed,
-                target.copy(f"COPY parcel_versions ({columns}) FROM STDIN (FORMAT binary)") as copy,
-                closing(_read_ahead(_in_blocks(computed))) as blocks,
-            ):
-                changes = aside.submit(
-                    _precompute, second.engine, batch.id, batch.commune, summary["around"]["sheets"]
-                )
-                done = 0
-                for block in blocks:
-                    copy.write(block)
-                    done += _BLOCK
-                    if progress and done % 10_000 == 0:
-                        progress("accept", min(done / max(rows, 1), 1.0) * _SHARE_OF_COPY)
-            count, precomputed = target.rowcount, changes.result()
+            count, precomputed = _copy_versions(session, second, values, summary, progress)
         else:
-            table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {versions.text}"
+            versions = sql("accept_versions").text
+            table = f"CREATE TEMPORARY TABLE official ON COMMIT DROP AS {versions}"
             session.execute(sa.text(table), values)
             session.execute(sql("accept_close"), values)
-            insert_all = f"INSERT INTO parcel_versions ({columns}) SELECT {columns} FROM official"  # noqa: S608  # ours
+            insert_all = f"INSERT INTO parcel_versions ({_COLUMNS}) SELECT {_COLUMNS} FROM official"  # noqa: S608  # ours
             count = session.connection().execute(sa.text(insert_all)).rowcount
             session.execute(sa.text("DROP TABLE official"))
     if count != rows:
@@ -156,10 +132,46 @@ def _make_official(
             hint="Nothing is accepted. Please report it.",
         )
     if rows >= staging.BLOCK:
-        # no plan for an empty store now; and none that waits for another batch's end
+        # so that no statement is planned for an empty table; does not wait for another batch
         columns = "id, parcel_id, version, batch_id, commune, sheet, number, valid_to"
         session.execute(sa.text(f"ANALYZE (SKIP_LOCKED) parcel_versions ({columns})"))
     return precomputed
+
+
+def _copy_versions(
+    session: Session,
+    second: sa.Connection,
+    values: dict[str, Any],
+    summary: dict[str, Any],
+    progress: Progress | None,
+) -> tuple[int, publications.PrecomputedPublication]:
+    """Insert the new versions; return how many they are, and the publication, precomputed.
+
+    Computing the versions, with the GeoJSON of their features, costs as much as indexing them: the
+    `second` session computes them while this one inserts them, and a third one precomputes the
+    publication. The locks keep what is official here unchanged meanwhile.
+    """
+    # this session keeps one processor busy already
+    second.execute(sa.text("SET LOCAL max_parallel_workers_per_gather = 0"))
+    query = sql("accept_versions").bindparams(**values).compile(dialect=second.dialect)
+    source, target = second.connection.cursor(), session.connection().connection.cursor()
+    rows, done = max(summary["acceptable"], 1), 0
+    with (
+        ThreadPoolExecutor(1) as aside,
+        source.copy(f"COPY ({query}) TO STDOUT (FORMAT binary)", query.params) as computed,
+        target.copy(f"COPY parcel_versions ({_COLUMNS}) FROM STDIN (FORMAT binary)") as copy,
+        closing(_read_ahead(_in_blocks(computed))) as blocks,
+    ):
+        publication = aside.submit(
+            _precompute, second.engine, values["batch"], values["commune"],
+            summary["around"]["sheets"],
+        )  # fmt: skip
+        for block in blocks:
+            copy.write(block)
+            done += _BLOCK
+            if progress and done % 10_000 == 0:
+                progress("accept", min(done / rows, 1.0) * _SHARE_OF_COPY)
+    return target.rowcount, publication.result()
 
 
 def _precompute(

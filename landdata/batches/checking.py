@@ -8,7 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,17 +42,15 @@ def receive_and_check(
     corrects: int | None = None,
     progress: Progress | None = None,
 ) -> Batch:
-    """Receive a file and check it, in one: of a file that can't be read nothing is stored.
+    """Receive a file and check it in one step; nothing is stored of a file that can't be read.
 
-    A batch that is there already is returned as it is. Raises as `receive` and `check`.
+    A batch that was checked before is returned as it is. Raises as `receive` and `check`.
     """
     batch, new = receive(
         session, settings, path, commune=commune, by=by, options=options, corrects=corrects
     )
     if batch.state in lifecycle.UNCHECKED:
-        batch = lifecycle.get(
-            session, batch.id, lock=True
-        )  # a worker may be at it: then it is waited for
+        batch = lifecycle.get(session, batch.id, lock=True)  # waits for a worker that checks it
     if batch.state not in lifecycle.UNCHECKED:
         return batch
     try:
@@ -72,7 +70,7 @@ def check(
     progress: Progress | None = None,
     counted: Callable[[int], None] | None = None,
 ) -> Report:
-    """Read, validate and stage a batch; what an earlier check had staged is replaced.
+    """Read, validate and stage a batch, replacing what an earlier check has staged.
 
     `counted` is called with the number of rows of the file. Raises `Conflict` where the batch is
     decided already, `BadSurvey` where the file can't be read: then the batch stays as it was.
@@ -87,9 +85,9 @@ def check(
 def propose(
     session: Session, settings: Settings, number: int, *, progress: Progress | None = None
 ) -> Report:
-    """Check a batch's file and propose mends for what is wrong; nothing is stored or changed.
+    """Check a batch's file and propose repairs for its errors; nothing is stored or changed.
 
-    Who accepts a proposal sends a corrected file.
+    The surveyor adopts a proposal by sending a corrected file.
     """
     batch = lifecycle.get(session, number)
     return check_file(
@@ -111,66 +109,22 @@ def validate_and_stage(
     progress: Progress | None,
     counted: Callable[[int], None] | None = None,
 ) -> Report:
-    """Check a batch's file while its rows are staged: parts as they are read, the rest while the
-    rules run, which leave the server idle.
-    """
-    fetched: list[neighbourhood.Fetched] = []
-    boundary = communes.border(session, batch.commune)
-    read: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
-    failed = threading.Event()
-    turn = threading.Lock()  # the connection is one for both
-
-    def parts() -> Iterator[Part]:
-        while (part := read.get()) is not None and not failed.is_set():
-            yield part
-
-    def hand_on(part: Part) -> None:
-        if staging_rows.done():  # it failed, so there is no use in reading on
-            staging_rows.result()
-        read.put(part)
-
-    def surveyed(survey: Survey) -> Neighbours:
-        read.put(None)
-        if counted:
-            counted(len(survey))
-        with turn:
-            fetched.append(neighbourhood.fetch(session, settings, batch.commune, survey))
-        return fetched[0].parcels
-
+    """Check a batch's file, stage its rows with their verdicts, and store the summary."""
     with session.begin_nested(), ThreadPoolExecutor(1) as aside:
-        cursor = session.connection().connection.cursor()
-        staging_rows = aside.submit(
-            staging.stage, cursor, batch.id, parts(), status=ACCEPTABLE, turn=turn
+        report, official, staged = _check_while_staging(
+            session, settings, batch, aside, progress, counted
         )
-        try:
-            report = check_file(
-                source_files.path_of(settings, batch),
-                settings,
-                options=_options(batch),
-                commune=batch.commune,
-                neighbours=surveyed,
-                boundary=boundary,
-                each=hand_on,
-                progress=progress,
-            )
-        except BaseException as error:
-            failed.set()
-            read.put(None)
-            if isinstance(error, sa.exc.DBAPIError) and (cause := staging_rows.exception()):
-                raise cause from None  # the transaction was broken by it
-            raise
         started = time.monotonic()
         if progress:
             progress("stage", 0.0)
-        if staging_rows.result() >= staging.BLOCK:
-            # no plan for a small batch now; and none that waits for another batch's end
-            cursor.execute(
-                "ANALYZE (SKIP_LOCKED) staged_parcels (batch_id, row, status, sheet, number)"
-            )
-        report = _stage(session, batch, report)
+        if staged.result() >= staging.BLOCK:
+            # so that no statement is planned for an empty table; does not wait for another batch
+            columns = "batch_id, row, status, sheet, number"
+            session.execute(sa.text(f"ANALYZE (SKIP_LOCKED) staged_parcels ({columns})"))
+        report = _stage_verdicts(session, batch, report)
     if progress:
         progress("stage", 1.0)
-    area = fetched[0].neighbourhood
+    area = official.neighbourhood
     seconds = {"stage": round(time.monotonic() - started, 3)}
     summary = {
         **report.summary,
@@ -179,7 +133,7 @@ def validate_and_stage(
         "may_correct": corrections.correctable(session, batch, area.sheets),
         "compared": corrections.compare(session, batch),
     }
-    area = replace(area, verdict=_verdict(report, fetched[0].version_ids))
+    area = replace(area, verdict=_verdict(report, official.version_ids))
     batch.summary = summary | {"around": area.as_dict()}
     batch.state, batch.refusal = "checked", None
     batch.checked_at = dt.datetime.now(dt.UTC)
@@ -187,8 +141,67 @@ def validate_and_stage(
     return replace(report, summary=summary)
 
 
-def _stage(session: Session, batch: Batch, report: Report) -> Report:
-    """Put the verdicts and findings of a report into the store; returns the report as it ends."""
+def _check_while_staging(
+    session: Session,
+    settings: Settings,
+    batch: Batch,
+    aside: Executor,
+    progress: Progress | None,
+    counted: Callable[[int], None] | None,
+) -> tuple[Report, neighbourhood.Fetched, Future[int]]:
+    """Check a batch's file while `aside` stages its rows; return also how many it stages.
+
+    Parts are staged as they are read, the rest while the rules run and leave the server idle.
+    """
+    fetched: list[neighbourhood.Fetched] = []
+    read: queue.SimpleQueue[Part | None] = queue.SimpleQueue()
+    failed = threading.Event()
+    lock = threading.Lock()  # both threads use one connection
+
+    def parts() -> Iterator[Part]:
+        while (part := read.get()) is not None and not failed.is_set():
+            yield part
+
+    def stage_part(part: Part) -> None:
+        if staged.done():  # it has failed: raise its error
+            staged.result()
+        read.put(part)
+
+    def fetch_neighbours(survey: Survey) -> Neighbours:
+        read.put(None)
+        if counted:
+            counted(len(survey))
+        with lock:
+            fetched.append(neighbourhood.fetch(session, settings, batch.commune, survey))
+        return fetched[0].parcels
+
+    boundary = communes.border(session, batch.commune)
+    cursor = session.connection().connection.cursor()
+    staged = aside.submit(
+        staging.stage, cursor, batch.id, parts(), status=ACCEPTABLE, connection_lock=lock
+    )
+    try:
+        report = check_file(
+            source_files.path_of(settings, batch),
+            settings,
+            options=_options(batch),
+            commune=batch.commune,
+            neighbours=fetch_neighbours,
+            boundary=boundary,
+            on_part=stage_part,
+            progress=progress,
+        )
+    except BaseException as error:
+        failed.set()
+        read.put(None)
+        if isinstance(error, sa.exc.DBAPIError) and (cause := staged.exception()):
+            raise cause from None  # it has aborted the transaction
+        raise
+    return report, fetched[0], staged
+
+
+def _stage_verdicts(session: Session, batch: Batch, report: Report) -> Report:
+    """Store the verdicts and findings of a report; return it with repeated rows as duplicates."""
     survey, status = report.survey, report.checked.status
     session.execute(sa.delete(StoredFinding).where(StoredFinding.batch_id == batch.id))
     rejected = np.flatnonzero(status != ACCEPTABLE)
@@ -202,7 +215,7 @@ def _stage(session: Session, batch: Batch, report: Report) -> Report:
     cursor = session.connection().connection.cursor()
     session.execute(sa.delete(SurveyPoint).where(SurveyPoint.batch_id == batch.id))
     with cursor.copy(staging.COPY_POINTS) as copy:
-        for block in staging.points(batch.id, survey):
+        for block in staging.points_csv(batch.id, survey):
             copy.write(block)
     statement = "COPY findings (batch_id, seq, rule, severity, row, other_row, finding) FROM STDIN"
     with cursor.copy(statement) as copy:
@@ -216,10 +229,10 @@ def _stage(session: Session, batch: Batch, report: Report) -> Report:
 
 
 def _verdict(report: Report, version_ids: list[int]) -> str:
-    """Return as one value what becomes of each row, and which official version it replaces.
+    """Return a hash of the status of each row and the official version that it replaces.
 
-    `version_ids` are the neighbours'. A row that is acceptable before and after is another matter
-    where a parcel has got its number meanwhile, which it would replace unseen.
+    `version_ids` are the neighbours'. The versions matter: a parcel may have received the number of
+    an acceptable row meanwhile, and the row would replace it unseen.
     """
     status, replaces = report.checked.status, report.checked.replaces
     replaced = np.array([*version_ids, 0])[np.where(status == ACCEPTABLE, replaces, -1)]

@@ -59,7 +59,7 @@ def compare(session: Session, batch: Batch) -> dict[str, Any] | None:
         f"SELECT change, count(*) AS n FROM ({sql('compared').text}) AS rows GROUP BY change"  # noqa: S608  # ours
     )
     pair = {"batch": batch.id, "earlier": batch.corrects}
-    counts = {each.change: each.n for each in session.execute(counting, pair)}
+    counts = {row.change: row.n for row in session.execute(counting, pair)}
     return {
         "batch": batch.corrects,
         **{change: counts.get(change, 0) for change in ("added", "changed", "gone", "same")},
@@ -67,33 +67,32 @@ def compare(session: Session, batch: Batch) -> dict[str, Any] | None:
 
 
 def differences(session: Session, batch: Batch) -> list[dict[str, Any]]:
-    """Return the rows that were added, changed (and in what) or are gone."""
+    """Return the rows that are added, changed (with the changed attributes) or gone."""
     listing = sa.text(
         f"SELECT * FROM ({sql('compared').text}) AS rows WHERE change <> 'same'"  # noqa: S608  # ours
         " ORDER BY coalesce(row, earlier_row), row"
     )
-    found = session.execute(listing, {"batch": batch.id, "earlier": batch.corrects})
+    rows = session.execute(listing, {"batch": batch.id, "earlier": batch.corrects})
     return [
         {
-            "change": each.change,
-            "parcel": each.number
-            and "/".join(filter(None, (batch.commune, each.sheet, each.number))),
-            "row": each.row,
-            "earlier_row": each.earlier_row,
-            "what": list(each.what) if each.change == "changed" else [],
+            "change": row.change,
+            "parcel": row.number and "/".join(filter(None, (batch.commune, row.sheet, row.number))),
+            "row": row.row,
+            "earlier_row": row.earlier_row,
+            "what": list(row.what) if row.change == "changed" else [],
         }
-        for each in found
+        for row in rows
     ]
 
 
 def correctable(session: Session, batch: Batch, sheets: list[str]) -> list[int]:
-    """Number the undecided batches of the same sender that hold the same sheets.
+    """Return the numbers of the sender's undecided batches that hold some of these sheets.
 
-    Whether it corrects one of them is for the sender to say: two crews may share a sheet.
+    Only the sender knows whether it corrects one of them: two crews may share a sheet.
     """
     if batch.corrects is not None:
         return []
-    found = session.scalars(
+    numbers = session.scalars(
         sa.select(Batch.id)
         .where(
             Batch.commune == batch.commune,
@@ -104,4 +103,4 @@ def correctable(session: Session, batch: Batch, sheets: list[str]) -> list[int]:
         )
         .order_by(Batch.id)
     )
-    return list(found)
+    return list(numbers)

@@ -33,12 +33,12 @@ def get(session: Session, number: int, *, lock: bool = False) -> Batch:
 
 
 def reject(session: Session, number: int, *, by: str, reason: str | None = None) -> None:
-    """Reject a batch as a whole. Raises `Conflict` where it is decided already."""
+    """Reject a whole batch. Raises `Conflict` where it is decided already."""
     _turn_down(session, number, "rejected", by, reason)
 
 
 def withdraw(session: Session, number: int, *, by: str, reason: str | None = None) -> None:
-    """Take a batch back, as who sent it. Raises `Conflict` where it is decided already.
+    """Withdraw a batch for its surveyor. Raises `Conflict` where it is decided already.
 
     The same file may be sent again, as a batch of its own.
     """
@@ -46,7 +46,7 @@ def withdraw(session: Session, number: int, *, by: str, reason: str | None = Non
 
 
 def refuse(session: Session, number: int, error: LandDataError) -> None:
-    """Keep the sentence for which a batch's file could not be read."""
+    """Store why a batch's file could not be read."""
     batch = get(session, number, lock=True)
     require_undecided(batch)
     batch.state, batch.refusal = "refused", error.as_dict()["error"]
@@ -78,7 +78,7 @@ def decide(
     reason: str | None,
     summary: dict[str, Any] | None,
 ) -> None:
-    """Enter the decision on a batch: who, when and why."""
+    """Store the decision on a batch: by whom, when and why."""
     batch.state, batch.decided_by, batch.reason, batch.summary = state, by, reason, summary
     batch.decided_at = dt.datetime.now(dt.UTC)
     session.flush()
@@ -90,5 +90,5 @@ def summary_of(batch: Batch) -> dict[str, Any]:
 
 
 def public_summary(summary: dict[str, Any]) -> dict[str, Any]:
-    """Return a summary without the neighbourhood, which is ours alone."""
+    """Return a summary without the neighbourhood, which is internal."""
     return {key: value for key, value in summary.items() if key != "around"}

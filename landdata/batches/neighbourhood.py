@@ -1,4 +1,4 @@
-"""The neighbourhood of a survey: what is official around it, and who may write there now."""
+"""The neighbourhood of a survey: what is official around it, and the locks for writing there."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from landdata.store.locks import Kind
 from landdata.survey import Survey
 from landdata.topology import Limits, Neighbours
 
-_NEAR = 50.0  # metres around a few parcels in which an official one is their neighbour
-_SQUARE = 500.0  # metres; few parcels are searched square by square
-_SMALL_AREA = 2e6  # m²; so small an area holds few parcels anyway
-_MANY_ROWS = 10_000  # so many are whole sheets
+_NEAR = 50.0  # metres around scattered parcels in which an official one is their neighbour
+_SQUARE = 500.0  # metres; scattered parcels are searched square by square
+_SMALL_AREA = 2e6  # m²; a smaller area holds few parcels anyway
+_MANY_ROWS = 10_000  # a survey with more rows consists of whole sheets
 
-_CELL = 10_000.0  # metres; transactions whose cells differ can't touch each other's parcels
-_MAX_CELLS = 1000  # that one transaction locks; the server has room for some thousand locks in all
+_CELL = 10_000.0  # metres; parcels in different cells can't touch
+_MAX_CELLS = 1000  # that one transaction locks; the server has room for a few thousand locks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Neighbourhood:
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Neighbourhood:
-        """Return what `as_dict` made."""
+        """Return the neighbourhood of a dict from `as_dict`."""
         return cls(
             windows=stored["windows"],
             sheets=stored["sheets"],
@@ -97,7 +97,7 @@ def fetcher(
 def fingerprint(
     session: Session, settings: Settings, commune: str | None, area: Neighbourhood
 ) -> str:
-    """Return as one value what is official in a neighbourhood now."""
+    """Return the fingerprint of what is official in a neighbourhood now."""
     statement = composed("neighbourhood", near="near")
     return str(session.scalar(statement, _parameters(settings, commune, area)))
 
@@ -147,16 +147,15 @@ def _parameters(settings: Settings, commune: str | None, area: Neighbourhood) ->
 def _windows(survey: Survey, island: float) -> list[list[float]]:
     """Return the boxes in which official parcels are searched, [xmin, ymin, xmax, ymax], metres.
 
-    One around the whole survey, wide enough to tell an island. Where that is far more than what
-    lies near the parcels, since they are few and scattered, one for each square of half a
-    kilometre that holds some.
+    One around the whole survey, wide enough to recognise an island; for few, scattered parcels, of
+    whose surroundings it would be many times the area, one for each square of 500 m with parcels.
     """
     bounds = shapely.bounds(survey.geometry)
     bounds = bounds[np.isfinite(bounds).all(axis=1)]
     if not len(bounds):
         return [[0.0, 0.0, 0.0, 0.0]]
     square = np.floor((bounds[:, :2] + bounds[:, 2:]) / 2 / _SQUARE).astype(np.int64)
-    # as one number each: to sort a million of them takes a tenth of sorting pairs
+    # squares as single numbers: sorting a million of them takes a tenth of sorting pairs
     _, group = np.unique(square[:, 0] << 32 | square[:, 1] & 0xFFFFFFFF, return_inverse=True)
     low = np.full((group.max() + 1, 2), np.inf)
     np.minimum.at(low, group, bounds[:, :2])
@@ -179,5 +178,5 @@ def _numbers(survey: Survey, sheets: list[str]) -> dict[str, Any]:
     if len(survey) > _MANY_ROWS:
         return {"sheets": sheets, "numbers": [None] * len(sheets)}
     pairs = zip(*(survey.attributes[name].to_pylist() for name in ("sheet", "number")), strict=True)
-    known = sorted({(sheet, number) for sheet, number in pairs if sheet and number})
-    return {"sheets": [sheet for sheet, _ in known], "numbers": [number for _, number in known]}
+    numbered = sorted({(sheet, number) for sheet, number in pairs if sheet and number})
+    return {"sheets": [pair[0] for pair in numbered], "numbers": [pair[1] for pair in numbered]}

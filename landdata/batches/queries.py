@@ -1,4 +1,4 @@
-"""What is known of batches: the list, one batch with its findings, its survey points."""
+"""Queries of batches: the list, one batch with its findings, its survey points."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from landdata.store.tables import Batch, StoredFinding
 
 def list_all(session: Session) -> list[dict[str, Any]]:
     """Return all batches, the latest first, as printed by `landdata batches`."""
-    found = session.scalars(sa.select(Batch).order_by(Batch.id.desc()))
-    return [describe(batch) for batch in found]
+    batches = session.scalars(sa.select(Batch).order_by(Batch.id.desc()))
+    return [describe(batch) for batch in batches]
 
 
 def show(session: Session, number: int) -> dict[str, Any]:
     """Return `{"batch", "summary", "findings"}` of a batch; findings is never capped.
 
-    A batch that corrects another has `compared` too: its rows and those of the other that are
-    added, changed (and what of them) or gone; those that are the same are only counted.
+    A batch that corrects another has `compared` too: the rows that are added, changed (with the
+    changed attributes) or gone; equal rows are only counted, in the summary.
     """
     batch = lifecycle.get(session, number)
     findings = session.scalars(
@@ -44,30 +44,30 @@ def show(session: Session, number: int) -> dict[str, Any]:
 
 
 def survey_points(session: Session, number: int) -> list[dict[str, Any]]:
-    """Return the survey points of a batch: where they were measured, and what they bound.
+    """Return the survey points of a batch, with the rows and parcels that they bound.
 
-    `x_north` and `y_east` are as the file has them, in the CRS `srid`; `point` is [x, y] in the
-    storage CRS; `rows` and `parcels` are those that the point bounds. Raises `NotFound`.
+    `x_north` and `y_east` are as in the file, in the CRS `srid`; `point` is [x, y] in the storage
+    CRS. Raises `NotFound`.
     """
     lifecycle.get(session, number)
-    found = session.execute(sql("survey_points"), {"batch": number})
+    points = session.execute(sql("survey_points"), {"batch": number})
     return [
         {
-            "line": each.line,
-            "name": each.name,
-            "x_north": each.north,
-            "y_east": each.east,
-            "srid": each.srid,
-            "point": [each.x, each.y],
-            "rows": each.rows,
-            "parcels": each.parcels,
+            "line": point.line,
+            "name": point.name,
+            "x_north": point.north,
+            "y_east": point.east,
+            "srid": point.srid,
+            "point": [point.x, point.y],
+            "rows": point.rows,
+            "parcels": point.parcels,
         }
-        for each in found
+        for point in points
     ]
 
 
 def describe(batch: Batch) -> dict[str, Any]:
-    """Return what is printed of a batch itself."""
+    """Return a batch itself as JSON values."""
     return {
         "id": batch.id,
         "state": batch.state,

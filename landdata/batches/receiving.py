@@ -28,11 +28,11 @@ def receive(
     options: ReadOptions | None = None,
     corrects: int | None = None,
 ) -> tuple[Batch, bool]:
-    """Keep the file and enter its batch; returns the batch and whether it is new.
+    """Keep the file and create its batch; return the batch and whether it is new.
 
-    `corrects` numbers the batch that it corrects. Raises `BadRequest` for an unknown commune
-    or a batch that can't be corrected by this one, and `BadSurvey` for what is no survey file
-    at all; then nothing is kept.
+    `corrects` is the number of the batch that it corrects. Raises `BadRequest` for an unknown
+    commune or a batch that this one can't correct, and `BadSurvey` for a file that is no survey;
+    then nothing is kept.
     """
     communes.find(session, commune)
     earlier = None if corrects is None else lifecycle.get(session, corrects)
@@ -46,31 +46,31 @@ def receive(
         bundled = bundle(path, Path(scratch))
         source = called(bundled)
         sha256 = source_files.keep(session, settings, bundled, source)
-    given = (options or ReadOptions()).as_dict()
+    stored_options = (options or ReadOptions()).as_dict()
     same = sa.select(Batch).where(
         Batch.sha256 == sha256,
         Batch.commune == commune,
-        Batch.options == given,
+        Batch.options == stored_options,
         Batch.state.not_in(("withdrawn", "superseded")),
     )
-    found = session.scalar(same)
-    if found is None:
+    batch = session.scalar(same)
+    if batch is None:
         number = session.scalar(
             insert(Batch)
             .values(
                 sha256=sha256,
                 source=source,
                 commune=commune,
-                options=given,
+                options=stored_options,
                 received_by=by,
                 corrects=corrects,
             )
-            .on_conflict_do_nothing()  # somebody else may send it at this moment
+            .on_conflict_do_nothing()  # another process may receive the same file now
             .returning(Batch.id)
         )
         if number is not None:
             return lifecycle.get(session, number), True
-        found = session.scalars(same).one()
-    if corrects is not None and found.corrects != corrects:
-        corrections.correct(session, found.id, corrects)
-    return found, False
+        batch = session.scalars(same).one()
+    if corrects is not None and batch.corrects != corrects:
+        corrections.correct(session, batch.id, corrects)
+    return batch, False

@@ -1,6 +1,6 @@
-"""A survey on its way into the store: part by part, by COPY, made column by column.
+"""Staging: a survey is sent to the store block by block, as binary COPY built column by column.
 
-No row costs Python, and no more than a few parts are in memory at once.
+No row is handled in Python, and only a few parts are in memory at once.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
 BLOCK = 20_000  # rows
 _CSV = pa.csv.WriteOptions(include_header=False, quoting_style="all_valid")
 
-_TEXTS = (
+_TEXT = (
     "sheet", "number", "address", "owner", "owner_type", "old_sheet", "old_number", "national_id",
 )  # fmt: skip
-_NUMBERS = {"scale": ">i4", "area": ">f8", "legal_area": ">f8"}
+_NUMERIC = {"scale": ">i4", "area": ">f8", "legal_area": ">f8"}
 _COLUMNS = (
-    "batch_id", "row", "status", "id", *_TEXTS, *_NUMBERS, "surveyed_on", "measured_area",
+    "batch_id", "row", "status", "id", *_TEXT, *_NUMERIC, "surveyed_on", "measured_area",
     "land_use", "label", "geom",
 )  # fmt: skip
 _COPY = f"COPY staged_parcels ({', '.join(_COLUMNS)}) FROM STDIN (FORMAT binary)"
-# PostgreSQL's binary format: a head, rows of fields that each begin with their length, an end.
-_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_END = b"\xff\xff"
-_FRONT = np.dtype(
+# PostgreSQL's binary format: a header, rows of fields with their lengths before them, a trailer.
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+_ROW_START = np.dtype(
     [
         ("fields", ">i2"), ("l1", ">i4"), ("batch_id", ">i8"), ("l2", ">i4"), ("row", ">i8"),
         ("l3", ">i4"), ("status", ">i2"), ("l4", ">i4"), ("id", "V16"),
     ]
 )  # fmt: skip
-_EPOCH = 10_957  # days from 1970 to 2000, with which PostgreSQL begins
+_EPOCH = 10_957  # days from 1970 to 2000, the beginning of PostgreSQL's dates
 
 
 def stage(
@@ -53,21 +53,21 @@ def stage(
     parts: Iterable[Part],
     *,
     status: int,
-    turn: AbstractContextManager[Any] | None = None,
+    connection_lock: AbstractContextManager[Any] | None = None,
 ) -> int:
-    """Put the parts of a survey into the store as they come, all of one status; count the rows.
+    """Stage the parts of a survey as they are read, all with one status; return the number of rows.
 
-    What a batch had staged before is taken out. While one part is sent, the next is made. `turn`
-    is held while the cursor's connection is used.
+    Rows that the batch had staged before are deleted. While one block is sent, the next is encoded.
+    `connection_lock` is a lock, held while the cursor's connection is used.
     """
     rows = 0
-    with ThreadPoolExecutor(1) as maker:
-        made = _made(batch, parts, status)
-        following = maker.submit(next, made, None)
+    with ThreadPoolExecutor(1) as encoder:
+        blocks = _blocks(batch, parts, status)
+        following = encoder.submit(next, blocks, None)
         while (block := following.result()) is not None:
-            following = maker.submit(next, made, None)
+            following = encoder.submit(next, blocks, None)
             start, count, data = block
-            with turn or nullcontext():
+            with connection_lock or nullcontext():
                 if start == 0:
                     cursor.execute("DELETE FROM staged_parcels WHERE batch_id = %s", (batch,))
                 with cursor.copy(_COPY) as copy:
@@ -76,32 +76,32 @@ def stage(
     return rows
 
 
-def _made(batch: int, parts: Iterable[Part], status: int) -> Iterator[tuple[int, int, bytes]]:
-    """Yield how many rows were before, how many there are, and what COPY takes of them."""
+def _blocks(batch: int, parts: Iterable[Part], status: int) -> Iterator[tuple[int, int, bytes]]:
+    """Yield blocks of rows: the number of rows before, the number of rows, and the COPY data."""
     stamp = time.time_ns() // 1_000_000
     for part in parts:
         for first in range(0, len(part), BLOCK):
             start, n = part.start + first, min(BLOCK, len(part) - first)
-            yield start, n, _HEAD + _rows(batch, part, first, n, status, stamp) + _END
+            yield start, n, _HEADER + _rows(batch, part, first, n, status, stamp) + _TRAILER
 
 
 def _rows(batch: int, part: Part, first: int, n: int, status: int, stamp: int) -> bytes:
-    """Return n rows of a part as COPY takes them."""
+    """Return n rows of a part as COPY data."""
     attributes = part.attributes.slice(first, n)
-    front = np.zeros(n, _FRONT)
-    front["fields"] = len(_COLUMNS)
-    front["l1"], front["batch_id"] = 8, batch
-    front["l2"], front["row"] = 8, part.rows[first : first + n]
-    front["l3"], front["status"] = 2, status
-    front["l4"], front["id"] = 16, _uuids(part.start + first, n, stamp)
+    start = np.zeros(n, _ROW_START)
+    start["fields"] = len(_COLUMNS)
+    start["l1"], start["batch_id"] = 8, batch
+    start["l2"], start["row"] = 8, part.rows[first : first + n]
+    start["l3"], start["status"] = 2, status
+    start["l4"], start["id"] = 16, _uuids(part.start + first, n, stamp)
     measured = pa.array(part.measured_area[first : first + n], from_pandas=True)
     days = attributes["surveyed_on"].combine_chunks().cast(pa.int32())
     shapes = shapely.to_wkb(part.geometry[first : first + n])
     uses = attributes["land_use"].combine_chunks().cast(pa.binary())
     fields = [
-        _fixed(front.view(np.uint8).reshape(n, -1)),
-        *(part for name in _TEXTS for part in _sized(attributes[name].combine_chunks())),
-        *(_number(attributes[name].combine_chunks(), kind) for name, kind in _NUMBERS.items()),
+        _fixed(start.view(np.uint8).reshape(n, -1)),
+        *(part for name in _TEXT for part in _sized(attributes[name].combine_chunks())),
+        *(_number(attributes[name].combine_chunks(), kind) for name, kind in _NUMERIC.items()),
         _number(pc.subtract(days, _EPOCH), ">i4"),
         _number(measured, ">f8"),
         *_sized(pc.binary_join_element_wise(pa.scalar(b"\1"), uses, b"")),  # the version of jsonb
@@ -115,7 +115,7 @@ def _rows(batch: int, part: Part, first: int, n: int, status: int, stamp: int) -
 
 
 def _fixed(cells: NDArray[np.uint8]) -> pa.Array:
-    """Return bytes, shape (n, width), as an array of n."""
+    """Return bytes, shape (n, width), as an array of n binary values."""
     n, width = cells.shape
     offsets = np.arange(0, (n + 1) * width, width, dtype=np.int32)
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(np.ascontiguousarray(cells))]
@@ -123,24 +123,24 @@ def _fixed(cells: NDArray[np.uint8]) -> pa.Array:
 
 
 def _sized(column: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Return the lengths of values, -1 where there is none, and the values."""
+    """Return the lengths of values (-1 for null) and the values."""
     lengths = pc.fill_null(pc.binary_length(column), -1).to_numpy(zero_copy_only=False)
     return _fixed(lengths.astype(">i4").view(np.uint8).reshape(-1, 4)), column.cast(pa.binary())
 
 
 def _number(column: pa.Array, kind: str) -> pa.Array:
-    """Return numbers of a type, each behind its length; one that is null has none behind it."""
+    """Return numbers of a type, with their lengths before them; a null is the length -1 alone."""
     cells = np.zeros(len(column), [("length", ">i4"), ("value", kind)])
     cells["length"] = cells["value"].itemsize
-    there = column.is_valid().to_numpy(zero_copy_only=False)
+    valid = column.is_valid().to_numpy(zero_copy_only=False)
     cells["value"] = pc.fill_null(column, 0).to_numpy(zero_copy_only=False)
-    cells["length"][~there] = -1
+    cells["length"][~valid] = -1
     raw = cells.view(np.uint8).reshape(len(cells), -1)
-    if there.all():
+    if valid.all():
         return _fixed(raw)
     kept = np.ones(raw.shape, np.bool_)
-    kept[~there, 4:] = False
-    ends = np.cumsum(np.where(there, raw.shape[1], 4), dtype=np.int32)
+    kept[~valid, 4:] = False
+    ends = np.cumsum(np.where(valid, raw.shape[1], 4), dtype=np.int32)
     buffers = [None, pa.py_buffer(np.insert(ends, 0, 0)), pa.py_buffer(raw[kept])]
     return pa.Array.from_buffers(pa.binary(), len(raw), buffers)
 
@@ -149,24 +149,24 @@ _POINT_COLUMNS = ("batch_id", "line", "name", "north", "east", "srid", "rows", "
 COPY_POINTS = f"COPY survey_points ({', '.join(_POINT_COLUMNS)}) FROM STDIN (FORMAT csv)"
 
 
-def points(batch: int, survey: Survey) -> Iterator[bytes]:
-    """Yield the CSV of the survey points; none where the survey is of something else."""
-    found = survey.points
-    for start in range(0, 0 if found is None else len(found), BLOCK):
-        assert found is not None
+def points_csv(batch: int, survey: Survey) -> Iterator[bytes]:
+    """Yield the survey points as CSV; nothing where the survey has none."""
+    points = survey.points
+    for start in range(0, 0 if points is None else len(points), BLOCK):
+        assert points is not None
         part = slice(start, start + BLOCK)
-        places: Any = shapely.points(found.stored[part])
-        used = found.parcels[part].cast(pa.list_(pa.string()))
+        geometry: Any = shapely.points(points.stored[part])
+        rows = points.parcels[part].cast(pa.list_(pa.string()))
         table = pa.table(
             [
-                pa.array(np.full(len(used), batch)),
-                pa.array(found.lines[part]),
-                found.names[part],
-                pa.array(found.measured[part, 1]),
-                pa.array(found.measured[part, 0]),
-                pa.array(np.full(len(used), survey.crs.epsg)),
-                pc.binary_join_element_wise("{", pc.binary_join(used, ","), "}", ""),
-                pa.array(shapely.to_wkb(places, hex=True)),
+                pa.array(np.full(len(rows), batch)),
+                pa.array(points.lines[part]),
+                points.names[part],
+                pa.array(points.measured[part, 1]),
+                pa.array(points.measured[part, 0]),
+                pa.array(np.full(len(rows), survey.crs.epsg)),
+                pc.binary_join_element_wise("{", pc.binary_join(rows, ","), "}", ""),
+                pa.array(shapely.to_wkb(geometry, hex=True)),
             ],
             names=list(_POINT_COLUMNS),
         )
@@ -189,8 +189,8 @@ def _label(attributes: pa.Table, measured: pa.Array) -> pa.Array:
 def _uuids(start: int, n: int, stamp: int) -> NDArray[np.void]:
     """Return n version-7 UUIDs (RFC 9562) that sort in the order of the rows from `start`.
 
-    `stamp` is in milliseconds. Pages are cut by key; keys in the order of the rows keep a page
-    together on disk. 24 bits behind the stamp count the rows, 54 are random.
+    `stamp` is in milliseconds. Responses are paged by key; keys in the order of the rows keep the
+    rows of a page together on disk. The 24 bits after the stamp count the rows, 54 are random.
     """
     raw = np.frombuffer(secrets.token_bytes(16 * n), np.uint8).reshape(n, 16).copy()
     raw[:, :6] = np.frombuffer(stamp.to_bytes(6, "big"), np.uint8)

@@ -1,11 +1,11 @@
-"""The rules over a survey file: read it, check it, sum it up. Works with no store."""
+"""Validation of a survey file: read it, run the rules, summarise. Needs no store."""
 
 from __future__ import annotations
 
 import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,16 @@ from landdata.survey import Part, Survey, profiles
 from landdata.topology import ACCEPTABLE, DUPLICATE, REJECTED, Checked, Neighbours, repair
 from landdata.topology.repair import Proposals
 
-Progress = Callable[[str, float], None]  # stage, and which share of it is done
+Progress = Callable[[str, float], None]  # stage, and the share of it that is done, 0 to 1
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """What the surveyor says of a file where it does not say it itself.
+    """What the surveyor states about a file that the file does not state itself.
 
-    `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `mend_text` finishes conversions of
-    text that somebody began; `fields` maps attribute to source field, or to `=constant`;
-    `profile` is a whole profile (`landdata.survey.profiles`), kept as it was when it was given.
+    `crs` is an EPSG code; `engine` is 'pyogrio' or 'fiona'; `mend_text` completes half-converted
+    text; `fields` maps attribute to source field, or to `=constant`; `profile` is a whole profile
+    (`landdata.survey.profiles`), kept as it was at the time.
     """
 
     layer: str | None = None
@@ -44,21 +44,13 @@ class ReadOptions:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the options that are set: the same options, the same batch."""
-        given = {
-            "layer": self.layer,
-            "encoding": self.encoding,
-            "crs": self.crs,
-            "engine": self.engine,
-            "mend_text": self.mend_text,
-            "profile": dict(self.profile) if self.profile else None,
-            "fields": dict(sorted(self.fields.items())),
-        }
-        return {key: value for key, value in given.items() if value}
+        values = asdict(self) | {"fields": dict(sorted(self.fields.items()))}
+        return {key: value for key, value in values.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A checked file: its survey, the verdict on each row, and the summary of both."""
+    """A checked file: its survey, the verdicts on its rows, the summary, and any proposals."""
 
     survey: Survey
     checked: Checked
@@ -66,12 +58,12 @@ class Report:
     proposals: Proposals | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what `check --json` prints."""
-        proposed = {"proposals": self.proposals.as_dict()} if self.proposals else {}
+        """Return the output of `check --json`."""
+        proposals = {"proposals": self.proposals.as_dict()} if self.proposals else {}
         return {
             "summary": self.summary,
             "findings": [finding.as_dict() for finding in self.checked.findings],
-            **proposed,
+            **proposals,
         }
 
 
@@ -84,14 +76,14 @@ def check(
     neighbours: Callable[[Survey], Neighbours] | None = None,
     boundary: BaseGeometry | None = None,
     propose: bool = False,
-    each: Callable[[Part], None] | None = None,
+    on_part: Callable[[Part], None] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Read `path` and run all rules; `neighbours` fetches what is official around the survey.
+    """Read `path` and run all rules; `neighbours` fetches the official parcels around the survey.
 
-    `each` is given the parts of the survey as they are read (`landdata.survey.read`).
-    `boundary` is the commune's, in the storage CRS, where it is known. `propose` asks for mends
-    too; nothing is changed by them.
+    `on_part` is called with the parts of the survey as they are read (`landdata.survey.read`).
+    `boundary` is the commune's, in the storage CRS, or null. `propose` computes repairs too, which
+    change nothing.
     Raises `BadSurvey` where the file can't be read or is refused.
     """
     options = options or ReadOptions()
@@ -106,15 +98,15 @@ def check(
         mend_text=options.mend_text,
         profile=profiles.of(options.profile) if options.profile else None,
         commune=boundary.bounds if boundary else None,
-        each=each,
+        each=on_part,
         progress=progress,
     )
-    around = neighbours(survey) if neighbours else None
+    official = neighbours(survey) if neighbours else None
     limits = topology.Limits.load(settings.rules)
     today = datetime.date.today()
     run = partial(
         topology.check,
-        neighbours=around,
+        neighbours=official,
         commune=commune,
         boundary=boundary,
         limits=limits,
@@ -124,7 +116,7 @@ def check(
     )
     checked = run(survey)
     proposals = (
-        repair.propose(survey, checked, run, around, limits=limits, today=today)
+        repair.propose(survey, checked, run, official, limits=limits, today=today)
         if propose
         else None
     )
@@ -132,7 +124,7 @@ def check(
 
 
 def too_slow(settings: Settings) -> BadSurvey:
-    """Return the error that ends a check whose time is over."""
+    """Return the error for a check that exceeds its time limit."""
     return BadSurvey(
         f"Checking the file took over {settings.job_seconds} s.",
         hint="Split the survey, or raise LANDDATA_JOB_SECONDS.",
@@ -150,7 +142,7 @@ def summarise(survey: Survey, checked: Checked) -> dict[str, Any]:
             ("duplicate", DUPLICATE),
         )
     }
-    by_rule = Counter((found.severity, found.rule) for found in checked.findings)
+    by_rule = Counter((finding.severity, finding.rule) for finding in checked.findings)
     return {
         "source": survey.source,
         "layer": survey.layer,

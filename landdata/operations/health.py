@@ -1,4 +1,4 @@
-"""`landdata doctor`: one function a check, each with what was found and what to do."""
+"""`landdata doctor`: one function per check, with its result and what to do."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from landdata.survey import reader
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found; `hint` says what to do where it is not well."""
+    """The result of a check; `hint` says what to do where it is not `ok`."""
 
     subject: str
     ok: bool
@@ -33,7 +33,7 @@ class Result:
 
 
 def examine(settings: Settings, more: Sequence[Callable[[Settings], Result]] = ()) -> list[Result]:
-    """Run all checks, in the order in which they build on one another; `more` come last."""
+    """Run all checks, each after those that it depends on; `more` come last."""
     checks = (_home, _disk, _reader, _store, _schema, *more)
     return [check(settings) for check in checks]
 
@@ -52,7 +52,7 @@ def _disk(settings: Settings) -> Result:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e9
-    hint = None if free > 2 else "Free some room: imports need about 2 GB a million parcels."
+    hint = None if free > 2 else "Free some space: imports need about 2 GB a million parcels."
     return Result("disk", free > 2, f"{free:.1f} GB free", hint)
 
 
@@ -65,7 +65,7 @@ def _reader(_: Settings) -> Result:
         found = f"drivers are missing: {', '.join(missing)}"
         return Result("survey reader", False, found, "Run script/setup again.")
     if network != "none":
-        # It reads all the same, within its other limits: many containers forbid namespaces.
+        # It can read, within its other limits: many containers forbid namespaces.
         return Result("survey reader", True, f"confined, but the network is {network}")
     return Result("survey reader", True, "confined, without network")
 

@@ -1,4 +1,4 @@
-"""Communes: dated units with boundaries. A code is used again, so it is asked with a date."""
+"""Communes: dated units with boundaries. Codes are reused, so a code is looked up with a date."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from landdata.survey import archive, reader
 from landdata.survey.declared_crs import identify
 from landdata.survey.encodings import Evidence, decode, detect
 
-_UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
+_UNKNOWN = dt.date(1900, 1, 1)  # the beginning of a unit of which only the end is known
 
 
 def add(
@@ -39,9 +39,9 @@ def add(
 ) -> None:
     """Store a commune over [valid_from, valid_to), or correct the one that begins on that day.
 
-    `boundary` is in the storage CRS. An earlier unit of the same code that has no end ends on
-    that day. Raises `BadRequest` for an ill-formed code or no name, `Conflict` where a later unit
-    bears the code in that time.
+    `boundary` is in the storage CRS. An earlier unit of the same code without an end ends on that
+    day. Raises `BadRequest` for an ill-formed code or an empty name, `Conflict` where a later unit
+    has the code in that time.
     """
     if not (code.isascii() and code.isdigit() and len(code) == 5):
         raise BadRequest(
@@ -64,7 +64,7 @@ def add(
     )
     if later:
         raise Conflict(
-            f"Code {code} is borne by a later commune, from {later} on.",
+            f"Code {code} belongs to a later commune, from {later} on.",
             hint="Give a later --valid-from, or correct the later unit.",
             code="commune-exists",
         )
@@ -85,42 +85,42 @@ def add(
 
 
 def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
-    """Return the commune that bears `code` on a day (today in Vietnam unless told).
+    """Return the commune that has `code` on a day, by default today in Vietnam.
 
     Raises `BadRequest` with code `unknown-commune`.
     """
     day = on or calendar.day()
-    found = session.scalar(
+    commune = session.scalar(
         sa.select(Commune).where(
             Commune.code == code,
             Commune.valid_from <= day,
             sa.or_(Commune.valid_to.is_(None), Commune.valid_to > day),
         )
     )
-    if found is None:
-        heirs = session.scalars(
+    if commune is None:
+        successors = session.scalars(
             sa.select(CommuneRecoding)
             .where(CommuneRecoding.old_code == code, CommuneRecoding.effective_on <= day)
             .order_by(CommuneRecoding.effective_on.desc(), CommuneRecoding.new_code)
         ).all()
         hint = f"Check the code, or add it: landdata communes add {code} NAME."
-        if heirs:
+        if successors:
             hint = "It became " + ", ".join(
-                f"part of {heir.new_code} {heir.new_name} on {heir.effective_on}"
-                for heir in heirs
+                f"part of {row.new_code} {row.new_name} on {row.effective_on}"
+                for row in successors
             ) + "; give that code."  # fmt: skip
         raise BadRequest(f"There is no commune {code} on {day}.", hint=hint, code="unknown-commune")
-    return found
+    return commune
 
 
 def border(session: Session, code: str | None) -> BaseGeometry | None:
-    """Return the commune's boundary today, in the storage CRS; None where it is not known."""
+    """Return the commune's boundary today, in the storage CRS; null where it is unknown."""
     if code is None:
         return None
-    found = find(session, code)
+    commune = find(session, code)
     wkb = session.scalar(
         sa.select(sa.func.ST_AsBinary(Commune.geom)).where(
-            Commune.code == found.code, Commune.valid_from == found.valid_from
+            Commune.code == commune.code, Commune.valid_from == commune.valid_from
         )
     )
     return shapely.from_wkb(bytes(wkb)) if wkb is not None else None
@@ -131,10 +131,10 @@ def import_file(
 ) -> int:
     """Store the communes of a file; returns how many units or recodings it holds.
 
-    A file of polygons (GeoPackage, GeoJSON, shapefile …) gives units with boundaries: fields
-    code and name, and valid_from where the argument does not say it. A `.csv` gives recodings:
-    old_code, old_name, new_code, new_name. What is WGS 84 goes through the pinned datum
-    operation. Raises `BadRequest` or `BadSurvey` for a file that is not that.
+    A file of polygons (GeoPackage, GeoJSON, shapefile …) holds units with boundaries: fields code
+    and name, and valid_from unless the argument gives it. A `.csv` holds recodings: old_code,
+    old_name, new_code, new_name. WGS 84 is transformed by the pinned datum operation. Raises
+    `BadRequest` or `BadSurvey` for any other file.
     """
     if path.suffix.lower() == ".csv":
         return _import_recodings(session, path, valid_from)
@@ -147,7 +147,7 @@ def import_file(
         shapes = shapely.from_wkb(np.array(wkb.to_pylist(), dtype=object))
     epsg = identify(layer.crs or dataset.prj or "")
     if epsg is None:
-        raise _bad(path, "does not say its CRS in a way that is known; the map would be guessed")
+        raise _bad(path, "does not say its CRS in a known way, and none is guessed")
     to_storage = transformer(epsg, settings.srid)
     codes = [
         "" if code is None else str(code).zfill(5)
@@ -157,9 +157,10 @@ def import_file(
     if not layer.unicode:
         names = [*decode(names, detect(Evidence(names), cpg=dataset.cpg).name)]
     dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
-    twice = [each for each, count in Counter(zip(codes, dates, strict=True)).items() if count > 1]
-    if twice:  # the last would be taken for the whole
-        raise _bad(path, f"has two rows of commune {twice[0][0]}; make one of them")
+    counts = Counter(zip(codes, dates, strict=True))
+    repeated = [code for (code, _), count in counts.items() if count > 1]
+    if repeated:  # the last row would replace the others
+        raise _bad(path, f"has two rows of commune {repeated[0]}; join them into one")
     for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
         parts = shapely.get_parts(shape)
         boundary: Any = shapely.transform(
@@ -168,7 +169,7 @@ def import_file(
             ),
             lambda xy: np.column_stack(to_storage.transform(*xy.T)),
         )
-        # each later survey is held to it, so it has to be one that can be worked with
+        # later surveys are checked against it, so it must be usable
         if shapely.is_empty(boundary) or not shapely.is_valid(boundary):
             why = "" if shapely.is_empty(boundary) else f" ({shapely.is_valid_reason(boundary)})"
             raise _bad(path, f"has no usable polygon of commune {code}{why}")
@@ -183,10 +184,10 @@ def import_file(
 
 
 def _import_recodings(session: Session, path: Path, on: dt.date | None) -> int:
-    """Store which units became which on a day; the units too, so that both can be asked."""
+    """Store which units became which on a day, and the units themselves where they are missing."""
     if on is None:
         raise BadRequest(
-            f"{path.name} does not say from which day its recodings hold.",
+            f"{path.name} does not state from which day its recodings hold.",
             hint="Give it: --valid-from 2025-07-01.",
             code="no-date",
         )
@@ -203,10 +204,10 @@ def _import_recodings(session: Session, path: Path, on: dt.date | None) -> int:
             code="bad-communes",
         ) from None
     for code, name in {old: name for old, name, _, _ in pairs}.items():
-        known = session.scalar(
+        earlier = session.scalar(
             sa.select(Commune.code).where(Commune.code == code, Commune.valid_from < on)
         )
-        if known is None:
+        if earlier is None:
             add(session, code, name, valid_from=_UNKNOWN, valid_to=on)
     session.execute(
         sa.update(Commune)
@@ -243,18 +244,18 @@ def _bad(path: Path, why: str) -> BadRequest:
 def _dates(columns: dict[str, list[Any]], path: Path) -> list[dt.date]:
     if "valid_from" not in columns:
         raise BadRequest(
-            f"{path.name} does not say from which day its communes are: no field valid_from.",
+            f"{path.name} does not state from which day its communes are: no field valid_from.",
             hint="Give it: --valid-from 2025-07-01.",
             code="no-date",
         )
-    found = []
+    dates = []
     for value in columns["valid_from"]:
         try:
-            found.append(value if isinstance(value, dt.date) else dt.date.fromisoformat(value))
+            dates.append(value if isinstance(value, dt.date) else dt.date.fromisoformat(value))
         except (TypeError, ValueError):
             raise BadRequest(
                 f"{path.name}: valid_from {value!r} is no date.",
                 hint="Write it like 2025-07-01, or give --valid-from.",
                 code="bad-communes",
             ) from None
-    return found
+    return dates

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 
 import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config
 from sqlalchemy.orm import Session
 
-from landdata.embedded.cluster import READER, Cluster
+from landdata.embedded.cluster import Cluster
+from landdata.embedded.roles import READER
 from landdata.errors import Conflict, Unavailable
 from landdata.settings import Settings
 from landdata.store import locks
 from landdata.store.errors import Phase, as_public_error
 from landdata.store.tables import READABLE
 
-# A client that is killed gives up its locks within seconds, also amid a long statement.
+# A killed client loses its locks within seconds, even during a long statement.
 _OPTIONS = "-c timezone=UTC -c client_connection_check_interval=2s"
 
 
@@ -30,8 +30,7 @@ def url(settings: Settings) -> sa.URL:
     Raises `Unavailable` where the embedded cluster does not run.
     """
     if settings.database_url:
-        given = sa.make_url(settings.database_url)
-        return given.set(drivername="postgresql+psycopg")
+        return sa.make_url(settings.database_url).set(drivername="postgresql+psycopg")
     cluster = Cluster(settings.home)
     if not cluster.status().running:
         raise Unavailable(
@@ -43,10 +42,10 @@ def url(settings: Settings) -> sa.URL:
 
 
 def reading_url(settings: Settings) -> sa.URL:
-    """Return the URL for what only reads: as a role that sees no person and changes nothing.
+    """Return the URL for readers, whose role can't read personal data and changes nothing.
 
-    That of `LANDDATA_READ_URL`, else of the embedded cluster's own reader, else the database's
-    (an administrator who names a database names its reader too).
+    It is `LANDDATA_READ_URL`; without it `LANDDATA_DATABASE_URL`, whose administrator configures
+    the reader too; without both the reader of the embedded cluster.
     """
     if settings.read_url:
         return sa.make_url(settings.read_url).set(drivername="postgresql+psycopg")
@@ -59,30 +58,30 @@ def engine(settings: Settings) -> sa.Engine:
     """Return an engine with its pool, checked to be a PostGIS of this deployment's CRS.
 
     Raises `Unavailable` where it can't be reached and `Conflict` where the store is not
-    migrated, or was made for another `LANDDATA_SRID`.
+    migrated, or has another `LANDDATA_SRID`.
     """
-    made = bare_engine(settings)
+    engine = bare_engine(settings)
     try:
-        with made.connect() as connection:
+        with engine.connect() as connection:
             if not sa.inspect(connection).has_table("deployment"):
                 raise Conflict(
                     "The store has no tables yet.", hint="Run `landdata migrate`.", code="no-schema"
                 )
-            _agree(connection, settings)
+            _require_same_srid(connection, settings)
     except sa.exc.OperationalError as error:
-        made.dispose()
+        engine.dispose()
         raise as_public_error(error, Phase.CONNECT) from None
     except BaseException:
-        made.dispose()
+        engine.dispose()
         raise
-    return made
+    return engine
 
 
 def bare_engine(settings: Settings) -> sa.Engine:
-    """Return an engine to whatever is there: for migrations and health checks."""
+    """Return an engine without checking the store: for migrations and health checks."""
     address = url(settings)
-    given = address.query.get("options", ())  # such as a search_path; ours come last
-    options = " ".join([*([given] if isinstance(given, str) else given), _OPTIONS])
+    theirs = address.query.get("options", ())  # such as a search_path; ours come last
+    options = " ".join([*([theirs] if isinstance(theirs, str) else theirs), _OPTIONS])
     return sa.create_engine(
         address,
         pool_pre_ping=True,
@@ -104,20 +103,20 @@ def sql(name: str) -> sa.TextClause:
 
 
 def composed(name: str, **parts: str) -> sa.TextClause:
-    """Return the statement `name` on others: alias → name of the statement that it stands for."""
-    given = ", ".join(f"{alias} AS ({sql(part).text})" for alias, part in parts.items())
-    return sa.text(f"WITH {given} {sql(name).text}")
+    """Return the statement `name` with common table expressions: alias → name of a statement."""
+    tables = ", ".join(f"{alias} AS ({sql(part).text})" for alias, part in parts.items())
+    return sa.text(f"WITH {tables} {sql(name).text}")
 
 
 def migrate(settings: Settings, revision: str = "head") -> None:
-    """Bring the schema to `revision`; many callers at once wait for one another.
+    """Migrate the schema to `revision`; concurrent callers wait for each other.
 
-    Raises `Unavailable` where the database can't be reached or its role may not do it,
-    `Conflict` where the store was made for another storage CRS.
+    Raises `Unavailable` where the database can't be reached or its role lacks a right,
+    `Conflict` where the store has another storage CRS.
     """
-    made = bare_engine(settings)
+    engine = bare_engine(settings)
     try:
-        with made.begin() as connection:
+        with engine.begin() as connection:
             locks.lock_schema(connection)
             config = alembic_config(settings, connection)
             if revision == "head" or revision.startswith("+"):
@@ -125,38 +124,44 @@ def migrate(settings: Settings, revision: str = "head") -> None:
             else:
                 command.downgrade(config, revision)
             if revision == "head":
-                _agree(connection, settings)
-                _let_read(connection)
+                _require_same_srid(connection, settings)
+                _grant_reading(connection)
     except sa.exc.DBAPIError as error:
         raise as_public_error(error, Phase.MIGRATE) from None
     finally:
-        made.dispose()
+        engine.dispose()
 
 
 def alembic_config(settings: Settings, connection: sa.Connection) -> Config:
-    """Return the Alembic configuration that works on `connection`."""
+    """Return the Alembic configuration for `connection`.
+
+    The migrations lie beside `landdata` in a checkout and in it where it is installed.
+    """
+    scripts = files("landdata") / "migrations"
+    if not scripts.is_dir():
+        scripts = files("landdata") / ".." / "migrations"
     config = Config()
-    config.set_main_option("script_location", str(Path(str(files("migrations")))))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     config.attributes["connection"] = connection
     config.attributes["srid"] = settings.srid
     return config
 
 
-def _let_read(connection: sa.Connection) -> None:
-    """Let the reader's role, where the server has it, read what holds no person.
+def _grant_reading(connection: sa.Connection) -> None:
+    """Grant the reader's role, where it exists, the tables without personal data.
 
-    With every migration and not in one: the role may be made later, and a table is readable
-    because `READABLE` says so, never by default.
+    After every migration and not in one: the role may be created later, and a table is readable
+    because it is in `READABLE`, never by default.
     """
-    there = sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
-    if connection.scalar(there, {"role": READER}):
+    exists = sa.text("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role)")
+    if connection.scalar(exists, {"role": READER}):
         tables = ", ".join(READABLE)
         connection.execute(sa.text(f"GRANT SELECT ON {tables} TO {READER}"))
 
 
-def _agree(connection: sa.Connection, settings: Settings) -> None:
-    """Refuse to work on a store whose coordinates are of another CRS than the settings say."""
+def _require_same_srid(connection: sa.Connection, settings: Settings) -> None:
+    """Raise `Conflict` for a store whose CRS is not that of the settings."""
     srid = connection.scalar(sa.text("SELECT srid FROM deployment"))
     if srid != settings.srid:
         raise Conflict(

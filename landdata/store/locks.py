@@ -42,5 +42,8 @@ def try_lock(session: Session, kind: Kind, key: int) -> bool:
 
 
 def lock_schema(connection: sa.Connection) -> None:
-    """Wait until no other process migrates the store."""
+    """Wait until no other process migrates the store.
+
+    The key is a number of its own and not of `Kind`: processes of earlier releases take it too.
+    """
     connection.execute(sa.text("SELECT pg_advisory_xact_lock(hashtext('migrate'))"))

@@ -5,8 +5,6 @@ from alembic import context, op
 from geoalchemy2 import Geometry
 from sqlalchemy.dialects import postgresql
 
-from landdata.reference.vn2000 import check_storage
-
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -65,7 +63,6 @@ def _reference_systems() -> None:
 
 def upgrade() -> None:
     srid = context.config.attributes["srid"]
-    check_storage(srid)
     op.execute("CREATE EXTENSION IF NOT EXISTS postgis")
     op.execute("CREATE EXTENSION IF NOT EXISTS btree_gist")
     _reference_systems()
@@ -354,5 +351,5 @@ def downgrade() -> None:
     )
     op.drop_geospatial_table("communes")
     op.drop_table("batches")
-    # the rows of the twins are ours; those of EPSG's own codes may be in use by other tables
+    # only the rows of the twins: other tables may use those of EPSG's own codes
     op.execute("DELETE FROM spatial_ref_sys WHERE srid BETWEEN 910000 AND 919999")

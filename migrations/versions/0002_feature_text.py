@@ -1,4 +1,4 @@
-"""Each state of a parcel with its GeoJSON feature, written once and read as it is."""
+"""The GeoJSON feature of each version of a parcel, written once and read unchanged."""
 
 import sqlalchemy as sa
 from alembic import context, op
@@ -24,14 +24,14 @@ def upgrade() -> None:
             comment="GeoJSON in CRS84, written by a trigger",
         ),
     )
-    # Long ones stay as they are: to compress and unpack them costs more than to read them.
+    # Long texts stay uncompressed: compressing and unpacking them costs more than reading them.
     op.execute("ALTER TABLE parcel_versions ALTER COLUMN feature SET STORAGE EXTERNAL")
     rings = "ST_ForcePolygonCCW(NEW.geom)"
     if srid in VN2000:
         rings = f"ST_SetSRID({rings}, {PINNED + srid})"
     # The same text as the OGC API renders (ogc/items.py), which a test compares. No address: it
-    # may be personal data. Times without regard to the time zone of who writes.
-    # not as SQLAlchemy's text, to which a colon is a parameter
+    # may be personal data. Times are in UTC, whatever the session's time zone.
+    # not as SQLAlchemy's text, in which a colon begins a parameter
     op.get_bind().exec_driver_sql(
         f"""
         CREATE FUNCTION write_feature() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,4 +1,4 @@
-"""Publications in the order of their commits, the ground that changed, and the map sheets."""
+"""Publications in the order of their commits, the changed cells, and the map sheets."""
 
 import sqlalchemy as sa
 from alembic import context, op
@@ -62,7 +62,7 @@ def upgrade() -> None:
         postgresql_using="gist",
         postgresql_ops={},
     )
-    # what is official already was published in the order in which it was decided
+    # existing versions count as published in the order of the decisions
     op.execute(
         "INSERT INTO publications (number, batch_id, published_at, first_version, last_version)"
         " SELECT row_number() OVER (ORDER BY began, batch_id), batch_id, began, least_id, last_id"
@@ -75,7 +75,7 @@ def upgrade() -> None:
         " ST_ConvexHull(ST_Collect(geom)) FROM parcel_versions WHERE valid_to IS NULL"
         " GROUP BY commune, sheet"
     )
-    # Communes are few and written seldom: one stamp for all of them, whoever writes.
+    # Communes are few and rarely written: one stamp for all of them.
     op.execute(
         """
         CREATE FUNCTION stamp_communes() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -16,8 +16,8 @@ AFTER = (
     "state IN ('received', 'checking', 'checked', 'refused', 'accepted', 'rejected',"
     " 'withdrawn', 'superseded')"
 )
-# The queue's tables as procrastinate 3.10.0 makes them. A newer one that wants other tables
-# gets a revision of its own here, made of the statements that it ships as its migrations.
+# The queue's tables as procrastinate 3.10.0 creates them. A newer version with other tables gets a
+# revision of its own here, made of the migrations that it ships.
 QUEUE = Path(__file__).with_name("0005_procrastinate.sql")
 
 
@@ -63,12 +63,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("batch_id", name=op.f("pk_batch_progress")),
     )
-    # many statements, and percent signs that mean themselves: past the drivers' parameters
+    # many statements with literal percent signs, so not through the driver's parameters
     op.get_bind().connection.cursor().execute(QUEUE.read_text("utf-8"))
 
 
 def downgrade() -> None:
-    # its functions hang on its tables, and the tables' triggers on the functions
+    # its functions depend on its tables, and the tables' triggers on the functions
     op.execute(
         "DROP TABLE procrastinate_events, procrastinate_periodic_defers, procrastinate_jobs,"
         " procrastinate_workers CASCADE"
@@ -85,7 +85,7 @@ def downgrade() -> None:
     op.drop_index("uq_batches_same_file", table_name="batches")
     op.drop_constraint(op.f("ck_batches_corrects_earlier"), "batches", type_="check")
     op.drop_constraint(op.f("fk_batches_corrects_batches"), "batches", type_="foreignkey")
-    # what the earlier schema has no word for: what is not official was rejected
+    # the earlier schema lacks these states; such a batch counts as rejected
     op.execute(
         "UPDATE batches SET state = 'rejected'"
         " WHERE state IN ('refused', 'withdrawn', 'superseded')"

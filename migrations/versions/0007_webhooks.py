@@ -1,4 +1,4 @@
-"""Webhooks: who is told of publications, and what could not be told."""
+"""Webhooks, to which publications are delivered, and their dead letters."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,16 +1,26 @@
-"""The text of a feature as a function of its own, for who writes many at once; the same text."""
+"""The text of a feature as a function of its own, for bulk inserts; the text is unchanged."""
 
 from alembic import context, op
-
-from landdata.reference.vn2000 import height_plane
 
 revision = "0009"
 down_revision = "0008"
 branch_labels = None
 depends_on = None
 
-# The SRIDs of VN-2000 in revision 0001; each has a twin, pinned to one datum operation.
-VN2000 = {3405, 3406, 4756, *range(5896, 5900), *range(9205, 9219)}
+# Revision 0001's zones of VN-2000 (EPSG code), each with a twin PINNED + code that is pinned to one
+# datum operation: (a, b, c), its ellipsoid lies a + b·easting + c·northing m above that of WGS 84.
+HEIGHT_PLANES = {
+    3405: (-2.354, 0.000030639, -0.000017368), 3406: (18.865, 0.000030279, -0.000018242),
+    5896: (-12.959, 0.000030683, -0.000016924), 5897: (-2.349, 0.000030629, -0.000017363),
+    5898: (8.270, 0.000030491, -0.000017801), 5899: (7.386, 0.000030506, -0.000017765),
+    9205: (-9.425, 0.000030675, -0.000017070), 9206: (-5.888, 0.000030657, -0.000017217),
+    9207: (-4.118, 0.000030644, -0.000017290), 9208: (-3.233, 0.000030637, -0.000017326),
+    9209: (-0.579, 0.000030612, -0.000017436), 9210: (0.307, 0.000030603, -0.000017473),
+    9211: (1.192, 0.000030593, -0.000017509), 9212: (2.077, 0.000030582, -0.000017546),
+    9213: (2.962, 0.000030571, -0.000017582), 9214: (4.732, 0.000030547, -0.000017655),
+    9215: (5.616, 0.000030534, -0.000017692), 9216: (6.501, 0.000030520, -0.000017728),
+    9217: (9.155, 0.000030476, -0.000017837), 9218: (10.039, 0.000030460, -0.000017874),
+}  # fmt: skip
 PINNED = 910000
 # What a feature is made of, in the order of the function's parameters.
 PARAMETERS = {
@@ -24,7 +34,7 @@ PARAMETERS = {
 
 def upgrade() -> None:
     parameters = ", ".join(f"{name} {kind}" for name, kind in PARAMETERS.items())
-    # not as SQLAlchemy's text, to which a colon is a parameter
+    # not as SQLAlchemy's text, in which a colon begins a parameter
     op.get_bind().exec_driver_sql(
         f"CREATE FUNCTION parcel_feature({parameters}) RETURNS text"
         f" LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT {_feature('')} $$"
@@ -35,7 +45,7 @@ def upgrade() -> None:
         "CREATE TRIGGER write_feature BEFORE UPDATE ON parcel_versions"
         " FOR EACH ROW EXECUTE FUNCTION write_feature()"
     )
-    # who inserts may have written it already, with the same function
+    # an INSERT may have the text already, written by the same function
     op.execute(
         "CREATE TRIGGER write_new_feature BEFORE INSERT ON parcel_versions"
         " FOR EACH ROW WHEN (NEW.feature IS NULL) EXECUTE FUNCTION write_feature()"
@@ -66,13 +76,13 @@ def _trigger(feature: str) -> None:
 
 
 def _feature(of: str) -> str:
-    """Return the text of revisions 0002 and 0006, of columns that are named `of` + name."""
+    """Return the text of revisions 0002 and 0006; the columns are named `of` + name."""
     srid = context.config.attributes["srid"]
     rings = f"ST_ForcePolygonCCW({of}geom)"
     position = f"ST_Transform({rings}, 4326)"
-    if srid in VN2000:
+    if srid in HEIGHT_PLANES:
         rings = f"ST_SetSRID({rings}, {PINNED + srid})"
-        a, b, c = height_plane(srid)
+        a, b, c = HEIGHT_PLANES[srid]
         plane = f"1, 0, 0, 0, 1, 0, {-b:.9f}, {-c:.9f}, 1, 0, 0, {-a:.3f}"
         position = f"ST_Force2D(ST_Transform(ST_Affine(ST_Force3DZ({rings}), {plane}), 4326))"
     return f"""'{{"type":"Feature","id":"' || {of}parcel_id

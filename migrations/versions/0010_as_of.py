@@ -1,4 +1,4 @@
-"""Indexes that lead to the states of any one time past all others."""
+"""Indexes for the versions of any one time."""
 
 import sqlalchemy as sa
 from alembic import op

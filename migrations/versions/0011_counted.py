@@ -1,4 +1,4 @@
-"""Publications tell from when they hold, how many parcels there are, and a second of their own."""
+"""The start, number of parcels and stamp of each publication."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -19,8 +19,8 @@ def upgrade() -> None:
         ("stamp", sa.BigInteger()),
     ):
         op.add_column("publications", sa.Column(name, kind))
-    # A parcel counts from its first state until one ends that none follows. What is there already
-    # bears one stamp: that of now, since nobody knows what was told of it.
+    # A parcel counts from its first version until one ends without a successor. All existing
+    # publications get the stamp of now, since clients may have been told anything of them.
     op.execute(
         """
         WITH brought AS (

@@ -1,7 +1,7 @@
-"""Nothing twice: no table of parcels beside their states, and each past version once.
+"""No table of parcels beside their versions, and a smaller unique index of versions.
 
-The first state of a parcel tells which batch brought it. That a version is there but once needs an
-index of the past alone: of today's there is but one for each parcel.
+The first version of a parcel has the batch that brought it. Only past versions need a unique index:
+a parcel has one current version.
 """
 
 import sqlalchemy as sa

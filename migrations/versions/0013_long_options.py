@@ -1,4 +1,4 @@
-"""The options of a batch, of whatever length, as a part of what makes a file the same batch."""
+"""Options of any length in the unique index by which the same file is the same batch."""
 
 import sqlalchemy as sa
 from alembic import op

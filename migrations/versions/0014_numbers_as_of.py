@@ -1,4 +1,4 @@
-"""One index leads to the numbers of any one time, today's among them."""
+"""One index for the numbers of any one time, the present included."""
 
 import sqlalchemy as sa
 from alembic import op

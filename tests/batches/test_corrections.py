@@ -130,7 +130,7 @@ def test_each_row_of_both_files_is_counted_once(office: Office) -> None:
     assert (told["same"], told["changed"], told["added"], told["gone"]) == (0, 0, 1, 4)
 
 
-def test_a_correction_is_offered_where_it_may_be_one_and_never_guessed(office: Office) -> None:
+def test_a_possible_correction_is_suggested_and_never_assumed(office: Office) -> None:
     first = office.send(office.file("a", parcel(1, plot(0, 0))))
     office.send(office.file("b", parcel(1, plot(1, 1))), by="another crew")
     office.send(office.file("c", parcel(1, plot(2, 2), SHBANDO="2")))  # another sheet
@@ -146,7 +146,7 @@ def test_a_correction_is_offered_where_it_may_be_one_and_never_guessed(office: O
     assert office.state(first) == "superseded"
 
 
-def test_what_is_official_is_not_superseded_but_replaced(office: Office) -> None:
+def test_an_accepted_batch_is_replaced_and_not_superseded(office: Office) -> None:
     first = office.send(office.file("a", parcel(1, plot(0, 0)), parcel(2, plot(1, 0))))
     office.accept(first)
     second = office.send(office.file("b", parcel(1, plot(0, 0, width=19))), corrects=first)
@@ -156,7 +156,7 @@ def test_what_is_official_is_not_superseded_but_replaced(office: Office) -> None
     assert office.state(first) == "accepted"
 
 
-def test_a_correction_that_makes_no_sense_is_refused(office: Office) -> None:
+def test_an_impossible_correction_is_refused(office: Office) -> None:
     other = office.receive(office.file("a", parcel(1, plot(0, 0))), "99902")
     path = office.file("b", parcel(1, plot(0, 0)))
     with pytest.raises(BadRequest, match="is of commune 99902, not of 99901"):
@@ -170,7 +170,7 @@ def test_a_correction_that_makes_no_sense_is_refused(office: Office) -> None:
         office.send(office.folder / "c.zip", corrects=between)
 
 
-def test_a_correction_that_cannot_be_read_supersedes_nothing(office: Office) -> None:
+def test_an_unreadable_correction_supersedes_nothing(office: Office) -> None:
     first = office.send(office.file("a", parcel(1, plot(0, 0))))
     bad = office.folder / "bad.zip"
     bad.write_bytes(b"PK\x03\x04 and then nothing")
@@ -261,7 +261,7 @@ def test_rows_balance_in_every_state(office: Office, engine: sa.Engine) -> None:
     }  # fmt: skip
 
 
-def test_a_refused_batch_is_read_again_where_it_is_sent_again(office: Office) -> None:
+def test_a_refused_batch_is_read_again_when_it_is_sent_again(office: Office) -> None:
     path = office.file("a", parcel(1, plot(0, 0)))
     number = office.receive(path)
     with database.session(office.engine) as session:

@@ -80,15 +80,20 @@ def test_a_clean_batch_becomes_official(
     summary = accept(engine, settings, number, reason="field-checked")
     assert (summary["read"], summary["accepted"]) == (5, 5)
     with database.session(engine) as session:
-        state = parcels.resolve(session, f"{COMMUNE}/1/3")
+        official = parcels.resolve(session, f"{COMMUNE}/1/3")
         assert queries.show(session, number)["batch"]["decided_by"] == "officer"
-    assert state.geometry.equals_exact(plot(3, 0), 0.0005) or state.geometry.equals(plot(3, 0))
-    assert (state.area, state.version, state.label) == (400.0, 1, "3/400.0 CLN")
-    assert state.id.version == 7
+    geometry = official.geometry
+    assert geometry.equals_exact(plot(3, 0), 0.0005) or geometry.equals(plot(3, 0))
+    assert (official.area, official.version, official.label) == (
+        400.0,
+        1,
+        "3/400.0 CLN",
+    )
+    assert official.id.version == 7
     assert count(engine, "holders") == 5
 
 
-def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
+def test_versions_are_equal_whether_checked_in_this_transaction_or_not(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     for turn in range(1, 5):
@@ -104,7 +109,7 @@ def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
                     session, settings, path, commune=COMMUNE, by="surveyor"
                 )
                 assert acceptance.accept(session, settings, taken.id, by="x")["accepted"] == 4
-    states = """
+    versions = """
         SELECT v.batch_id, v.batch_row, v.version, h.name, v.feature = parcel_feature(
           v.parcel_id, v.version, v.valid_from, v.valid_to, v.commune, v.sheet, v.number, v.scale,
           v.area, v.legal_area, v.land_use, v.label, v.national_id, v.surveyed_on, v.geom
@@ -115,7 +120,7 @@ def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
         FROM parcel_versions AS v JOIN holders AS h ON h.version_id = v.id ORDER BY v.id
     """
     with engine.connect() as connection:
-        found = [tuple(row) for row in connection.execute(sa.text(states))]
+        found = [tuple(row) for row in connection.execute(sa.text(versions))]
     number = [*(f"{n}" for n in range(1, 4)), "9"]
     assert found == [
         (turn, row, 1 if row == 3 else turn, f"Chủ sử dụng {number[row]}{turn if row == 3 else ''}",
@@ -125,7 +130,7 @@ def test_states_are_the_same_whether_their_check_is_of_this_transaction_or_not(
     ]  # fmt: skip
 
 
-def test_what_changes_is_the_same_whether_it_was_foreseen_beside_or_found_afterwards(
+def test_a_publication_is_equal_whether_precomputed_or_not(
     engine: sa.Engine, settings: Settings, make_store: Callable[..., Settings], tmp_path: Path
 ) -> None:
     other = make_store()
@@ -191,7 +196,7 @@ def test_the_same_file_is_the_same_batch(
     assert count(engine, "parcel_versions") == 1
 
 
-def test_a_bad_parcel_is_rejected_and_named_and_the_others_go_on(
+def test_a_bad_parcel_is_rejected_and_the_others_are_accepted(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     rows = [
@@ -213,7 +218,7 @@ def test_a_bad_parcel_is_rejected_and_named_and_the_others_go_on(
     assert count(engine, "parcel_versions") == 2
 
 
-def test_a_batch_is_checked_against_what_is_official_around_it(
+def test_a_batch_is_checked_against_its_official_neighbours(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     submit(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
@@ -225,7 +230,7 @@ def test_a_batch_is_checked_against_what_is_official_around_it(
     assert result["summary"]["acceptable"] == 1
 
 
-def test_a_scattered_batch_is_checked_against_what_is_official_around_each_parcel(
+def test_a_scattered_batch_is_checked_against_the_neighbours_of_each_parcel(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     # Ten kilometres apart, and official number 3 is where nothing else is surveyed.
@@ -245,7 +250,7 @@ def test_a_scattered_batch_is_checked_against_what_is_official_around_each_parce
 
 
 @pytest.mark.parametrize("far", [9e7, 1e38, 3e160])
-def test_a_parcel_with_a_stray_vertex_does_not_hinder_the_others(
+def test_a_parcel_with_a_stray_vertex_does_not_affect_the_others(
     engine: sa.Engine, settings: Settings, tmp_path: Path, far: float
 ) -> None:
     x, y = plot(0, 50).centroid.coords[0]
@@ -256,7 +261,7 @@ def test_a_parcel_with_a_stray_vertex_does_not_hinder_the_others(
     assert (summary["read"], summary["accepted"], summary["rejected"]) == (300, 299, 1)
 
 
-def test_a_new_survey_replaces_and_the_past_can_be_asked(
+def test_a_new_survey_replaces_versions_and_keeps_the_past(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     rows = [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))]
@@ -276,10 +281,10 @@ def test_a_new_survey_replaces_and_the_past_can_be_asked(
     assert (now.area, now.version, then.area, then.version) == (420.0, 2, 400.0, 1)
     assert now.id == then.id
     assert then.valid_to == now.valid_from
-    assert [state.version for state in history] == [2, 1]
+    assert [row.version for row in history] == [2, 1]
 
 
-def test_what_is_official_already_is_a_duplicate(
+def test_a_row_that_is_official_already_is_a_duplicate(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     rows = [parcel(1, plot(0, 0)), parcel(2, plot(1, 0))]
@@ -291,12 +296,12 @@ def test_what_is_official_already_is_a_duplicate(
     assert (result["summary"]["acceptable"], result["summary"]["duplicate"]) == (1, 2)
     assert accept(engine, settings, number)["accepted"] == 1
     assert count(engine, "parcel_versions") == 3
-    other = [{**rows[0], "KHLOAIDAT": "ONT"}]  # another use is another state
+    other = [{**rows[0], "KHLOAIDAT": "ONT"}]  # another use is another version
     assert submit(engine, settings, write(tmp_path / "c.zip", other))["accepted"] == 1
     assert count(engine, "parcel_versions") == 4
 
 
-def test_a_verdict_that_has_changed_is_not_accepted_unseen(
+def test_a_changed_verdict_is_not_accepted_unseen(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     late = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
@@ -310,7 +315,7 @@ def test_a_verdict_that_has_changed_is_not_accepted_unseen(
     assert accept(engine, settings, late)["accepted"] == 0
 
 
-def test_a_parcel_that_got_the_number_meanwhile_is_not_replaced_unseen(
+def test_a_parcel_that_got_its_number_after_the_check_is_not_replaced_unseen(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     # two crews number their parcels alike, far apart: neither overlaps the other
@@ -346,7 +351,7 @@ def test_a_rejected_batch_stays_rejected(
     assert count(engine, "parcel_versions") == 0
 
 
-def test_nothing_is_stored_of_what_is_refused(
+def test_nothing_is_stored_of_a_refused_file(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     good = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
@@ -403,7 +408,7 @@ def test_rows_are_staged_as_they_are_read(
         assert staged(engine) == whole
 
 
-def test_what_was_staged_of_a_file_that_is_refused_in_the_end_is_taken_out(
+def test_staged_rows_of_a_refused_file_are_removed(
     engine: sa.Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.zip", [parcel(i + 1, plot(i, 0)) for i in range(4)])
@@ -423,7 +428,7 @@ def test_what_was_staged_of_a_file_that_is_refused_in_the_end_is_taken_out(
     assert staged(engine) == before
 
 
-def test_why_rows_cannot_be_staged_is_told_and_not_what_follows_from_it(
+def test_the_error_of_staging_is_raised_and_not_its_consequence(
     engine: sa.Engine, settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = receive(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
@@ -435,7 +440,7 @@ def test_why_rows_cannot_be_staged_is_told_and_not_what_follows_from_it(
             check(engine, settings, number)
 
 
-def test_nothing_is_kept_of_a_check_that_is_broken_off(
+def test_nothing_is_kept_of_an_interrupted_check(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     def stop(stage: str, _: float) -> None:
@@ -449,7 +454,7 @@ def test_nothing_is_kept_of_a_check_that_is_broken_off(
     assert submit(engine, settings, path)["accepted"] == 1
 
 
-def test_a_file_is_kept_for_whoever_receives_it_while_another_fails(
+def test_a_file_is_kept_while_another_batch_receives_it(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
@@ -464,7 +469,7 @@ def test_a_file_is_kept_for_whoever_receives_it_while_another_fails(
     assert check(engine, settings, ours.id)["summary"]["acceptable"] == 1
 
 
-def test_a_file_whose_name_is_no_unicode_is_received(
+def test_a_file_with_a_name_that_is_not_unicode_is_received(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     named = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe1n.zip"))

@@ -20,7 +20,8 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import InternalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from landdata.embedded.cluster import READER, Cluster
+from landdata.embedded.cluster import Cluster
+from landdata.embedded.roles import READER
 from landdata.errors import Unavailable
 
 
@@ -60,7 +61,7 @@ def wait_gone(pid: int) -> None:
         time.sleep(0.01)
 
 
-def test_up_makes_a_postgis_and_is_idempotent(home: Path) -> None:
+def test_up_creates_a_postgis_and_is_idempotent(home: Path) -> None:
     cluster = Cluster(home)
     assert not cluster.status().running
     assert cluster.up() is True
@@ -88,7 +89,7 @@ def test_postgis_answers_through_the_url(shared: Cluster) -> None:
     assert "***" in str(shared.url())
 
 
-def test_nobody_comes_in_over_tcp_or_without_password(shared: Cluster) -> None:
+def test_no_login_over_tcp_or_without_password(shared: Cluster) -> None:
     assert ask(shared, "SHOW listen_addresses") == ""
     with pytest.raises(psycopg.OperationalError, match="password"):
         psycopg.connect(
@@ -149,7 +150,7 @@ def test_kill_9_of_the_postmaster_loses_nothing(home: Path) -> None:
         assert ask(cluster, "SELECT n FROM kept") == "42"
 
 
-def test_a_stale_pid_that_another_process_has_is_no_hindrance(home: Path) -> None:
+def test_a_stale_pid_of_another_process_does_not_prevent_the_start(home: Path) -> None:
     cluster = Cluster(home, fast=True)
     cluster.up()
     file = cluster.data / "postmaster.pid"
@@ -186,7 +187,7 @@ def test_two_processes_at_once_start_one_cluster(home: Path) -> None:
     assert len({pid for _, pid in said}) == 1
 
 
-def test_what_a_killed_initdb_left_is_made_anew(home: Path) -> None:
+def test_the_remains_of_a_killed_initdb_are_replaced(home: Path) -> None:
     left = home / "postgres.new-crashed"
     (left / "base").mkdir(parents=True)
     (left / "PG_VERSION").write_text("15\n")
@@ -198,7 +199,7 @@ def test_what_a_killed_initdb_left_is_made_anew(home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_in_the_middle_of_making_leaves_the_next_start_whole(home: Path) -> None:
+def test_a_kill_during_creation_leaves_the_next_start_unaffected(home: Path) -> None:
     code = (
         "import sys; from landdata.embedded.cluster import Cluster;"
         "Cluster(sys.argv[1], fast=True).up()"
@@ -212,7 +213,7 @@ def test_a_kill_in_the_middle_of_making_leaves_the_next_start_whole(home: Path) 
     assert ask(cluster, "SELECT postgis_lib_version()")
 
 
-def test_files_of_somebody_else_are_not_touched(home: Path) -> None:
+def test_other_files_are_not_touched(home: Path) -> None:
     (home / "postgres").mkdir(parents=True)
     (home / "postgres" / "thesis.txt").write_text("mine")
     with pytest.raises(Unavailable, match="no data folder of PostgreSQL"):
@@ -222,7 +223,7 @@ def test_files_of_somebody_else_are_not_touched(home: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["n" * 120, "a,b", "it's mine", "tỉnh Bình Định", "a:5432"])
-def test_any_folder_name_will_do(home: Path, name: str) -> None:
+def test_any_folder_name_works(home: Path, name: str) -> None:
     cluster = Cluster(home.parent / name, fast=True)
     try:
         cluster.up()
@@ -241,7 +242,7 @@ def test_any_folder_name_will_do(home: Path, name: str) -> None:
         cluster.down()
 
 
-def test_another_major_version_is_told_in_one_sentence(home: Path) -> None:
+def test_another_major_version_is_reported(home: Path) -> None:
     cluster = Cluster(home, fast=True)
     cluster.up()
     cluster.down()
@@ -251,7 +252,7 @@ def test_another_major_version_is_told_in_one_sentence(home: Path) -> None:
     assert re.search(r"postgresql-9-postgis-3", caught.value.hint or "")
 
 
-def test_a_lost_password_file_is_told(home: Path) -> None:
+def test_a_lost_password_file_is_reported(home: Path) -> None:
     cluster = Cluster(home, fast=True)
     with pytest.raises(Unavailable, match="no database"):
         cluster.url()
@@ -263,7 +264,7 @@ def test_a_lost_password_file_is_told(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's cluster runs as another user")
-def test_root_is_told_of_a_folder_that_postgres_cannot_enter(tmp_path: Path) -> None:
+def test_a_folder_that_postgres_cannot_enter_is_reported_to_root(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o700)
     closed.chmod(0o700)
@@ -274,6 +275,6 @@ def test_root_is_told_of_a_folder_that_postgres_cannot_enter(tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_without_permission_is_told() -> None:
+def test_a_folder_without_permission_is_reported() -> None:
     with pytest.raises(Unavailable, match="not usable"):
         Cluster("/proc/landdata").up()

@@ -19,7 +19,7 @@ from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from support import served, stored
 
-from landdata.embedded.cluster import READER
+from landdata.embedded.roles import READER
 from landdata.errors import Unavailable
 from landdata.features import crs
 from landdata.settings import Settings

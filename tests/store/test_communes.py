@@ -23,7 +23,7 @@ TABLE = """old_code,old_name,new_code,new_name
 """
 
 
-def test_a_code_is_asked_with_a_date(engine: sa.Engine) -> None:
+def test_a_code_is_looked_up_with_a_date(engine: sa.Engine) -> None:
     with database.session(engine) as session:
         communes.add(session, "99901", "Xã Cũ", valid_from=dt.date(2000, 1, 1))
         communes.add(session, "99901", "Xã Mới", valid_from=MERGER)
@@ -39,7 +39,7 @@ def test_a_code_is_asked_with_a_date(engine: sa.Engine) -> None:
             communes.add(session, "9901", "Xã", valid_from=MERGER)
 
 
-def test_a_merged_commune_leads_to_its_heir(
+def test_a_merged_commune_leads_to_its_successor(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     path = tmp_path / "recodings.csv"
@@ -59,7 +59,7 @@ def test_a_merged_commune_leads_to_its_heir(
     assert "part of 99901 Phường Mới on 2025-07-01" in told.value.hint
 
 
-def test_what_is_no_file_of_communes_is_told(
+def test_a_file_without_communes_is_refused(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
     path = tmp_path / "recodings.csv"
@@ -90,7 +90,7 @@ BOW = shapely.Polygon([(548_000, 1_281_000), (9e5, 2e6), (9e5, 1_281_000), (548_
         ([BOX.boundary], "EPSG:9212", "no usable polygon of commune 99901"),
     ],
 )
-def test_a_boundary_that_nothing_could_be_held_to_is_refused(
+def test_an_unusable_boundary_is_refused(
     engine: sa.Engine,
     settings: Settings,
     tmp_path: Path,

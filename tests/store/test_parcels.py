@@ -36,18 +36,18 @@ def test_a_parcel_is_found_by_number_uuid_and_national_id(engine, made):
             assert parcels.resolve(session, key) == by_number
 
 
-def test_a_state_is_read_to_the_millimetre_with_its_areas_and_codes(engine, made):
+def test_a_version_is_read_to_the_millimetre_with_its_areas_and_codes(engine, made):
     with database.session(engine) as session:
-        state = parcels.get(session, made["12"])
-    assert state.key == "99901/1/12"
-    assert (state.area, state.legal_area, state.measured_area) == (400.0, 398.5, 400.0)
-    assert state.land_use == [{"code": "NTS", "area": None}]
-    assert (state.version, state.valid_from, state.valid_to) == (2, stored.SECOND, None)
+        parcel = parcels.get(session, made["12"])
+    assert parcel.key == "99901/1/12"
+    assert (parcel.area, parcel.legal_area, parcel.measured_area) == (400.0, 398.5, 400.0)
+    assert parcel.land_use == [{"code": "NTS", "area": None}]
+    assert (parcel.version, parcel.valid_from, parcel.valid_to) == (2, stored.SECOND, None)
     x, y = stored.EAST + 60, stored.NORTH + 40
-    assert shapely.equals(state.geometry, shapely.box(x, y, x + 20, y + 20))
+    assert shapely.equals(parcel.geometry, shapely.box(x, y, x + 20, y + 20))
 
 
-def test_as_of_a_time_gives_the_state_of_then(engine, made):
+def test_as_of_returns_the_version_of_that_time(engine, made):
     with database.session(engine) as session:
         assert parcels.get(session, made["12"], BETWEEN).area == 440.0
         assert parcels.find(session, "99901", "1", "12", BETWEEN).version == 1
@@ -58,19 +58,19 @@ def test_as_of_a_time_gives_the_state_of_then(engine, made):
             parcels.get(session, made["12"], BEFORE)
 
 
-def test_history_is_all_states_newest_first(engine, made):
+def test_history_is_all_versions_newest_first(engine, made):
     with database.session(engine) as session:
-        states = parcels.history(session, made["12"])
-        assert [(s.version, s.valid_from, s.valid_to) for s in states] == [
+        versions = parcels.history(session, made["12"])
+        assert [(s.version, s.valid_from, s.valid_to) for s in versions] == [
             (2, stored.SECOND, None),
             (1, stored.FIRST, stored.SECOND),
         ]
-        assert states[0].batch != states[1].batch
+        assert versions[0].batch != versions[1].batch
         with pytest.raises(NotFound):
             parcels.history(session, uuid.uuid4())
 
 
-def test_what_is_not_there_is_not_found_with_a_hint(engine, made):
+def test_a_missing_parcel_is_not_found_with_a_hint(engine, made):
     with database.session(engine) as session:
         with pytest.raises(NotFound, match="99901/1/99 now") as caught:
             parcels.resolve(session, "99901/1/99")
@@ -84,7 +84,7 @@ def test_what_is_not_there_is_not_found_with_a_hint(engine, made):
             parcels.resolve(session, "zzzzzzzzzzzz")
 
 
-def test_a_national_id_borne_twice_is_ambiguous(engine, made):
+def test_a_national_id_of_two_parcels_is_ambiguous(engine, made):
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -104,10 +104,10 @@ def test_a_key_of_no_known_form_is_refused(engine, key):
         parcels.resolve(session, key)
 
 
-def test_public_properties_are_the_promised_ones_and_name_no_person(engine, made):
+def test_public_properties_are_those_documented_and_name_no_person(engine, made):
     with database.session(engine) as session:
-        state = parcels.get(session, made["12"])
-    assert list(state.as_dict()) == [
+        parcel = parcels.get(session, made["12"])
+    assert list(parcel.as_dict()) == [
         "id",
         "national_id",
         "commune",
@@ -124,9 +124,9 @@ def test_public_properties_are_the_promised_ones_and_name_no_person(engine, made
         "valid_to",
         "version",
     ]
-    assert state.as_dict()["address"] is None
-    assert state.as_dict(publish_address=True)["address"] == "Thôn 1"
-    text = json.dumps(state.as_dict(publish_address=True), ensure_ascii=False)
+    assert parcel.as_dict()["address"] is None
+    assert parcel.as_dict(publish_address=True)["address"] == "Thôn 1"
+    text = json.dumps(parcel.as_dict(publish_address=True), ensure_ascii=False)
     assert "Chủ sử dụng" not in text
 
 

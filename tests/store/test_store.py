@@ -63,13 +63,13 @@ def test_a_store_of_another_crs_is_refused(make_store: Callable[..., Settings]) 
         database.engine(other)
 
 
-def test_an_empty_database_is_told(cluster: object, settings: Settings) -> None:
+def test_an_empty_database_is_reported(cluster: object, settings: Settings) -> None:
     database.migrate(settings, "base")
     with pytest.raises(Conflict, match="no tables"):
         database.engine(settings)
 
 
-def test_a_database_that_is_not_there_is_told(settings: Settings) -> None:
+def test_an_unreachable_database_is_reported(settings: Settings) -> None:
     gone = settings.model_copy(
         update={"database_url": "postgresql://nobody@127.0.0.1:1/none?connect_timeout=2"}
     )
@@ -77,7 +77,7 @@ def test_a_database_that_is_not_there_is_told(settings: Settings) -> None:
         database.engine(gone)
 
 
-def test_a_role_that_may_not_make_what_a_store_needs_is_told(
+def test_a_role_without_the_rights_to_migrate_is_reported(
     settings: Settings, cluster: Cluster
 ) -> None:
     bare = sa.create_engine(cluster.url("postgres"), isolation_level="AUTOCOMMIT")
@@ -90,7 +90,7 @@ def test_a_role_that_may_not_make_what_a_store_needs_is_told(
     assert told.value.code == "no-rights"
 
 
-def test_options_of_the_url_count(settings: Settings) -> None:
+def test_options_of_the_url_are_kept(settings: Settings) -> None:
     url = sa.make_url(settings.database_url or "")
     of = url.update_query_dict({"options": "-csearch_path=app,public"})
     text = of.render_as_string(hide_password=False)
@@ -101,7 +101,7 @@ def test_options_of_the_url_count(settings: Settings) -> None:
     made.dispose()
 
 
-def test_two_communes_never_bear_one_code_at_a_time(engine: sa.Engine) -> None:
+def test_two_communes_never_have_one_code_at_a_time(engine: sa.Engine) -> None:
     add = sa.text("INSERT INTO communes (code, valid_from, name) VALUES ('99901', :d, 'x')")
     with engine.begin() as connection:
         connection.execute(add, {"d": "2025-07-01"})
@@ -109,7 +109,7 @@ def test_two_communes_never_bear_one_code_at_a_time(engine: sa.Engine) -> None:
         connection.execute(add, {"d": "2026-01-01"})
 
 
-def test_a_parcel_has_one_state_of_today_and_each_past_version_once(engine: sa.Engine) -> None:
+def test_a_parcel_has_one_current_version_and_each_past_version_once(engine: sa.Engine) -> None:
     batch = stored.batch(engine, "a")
     past = {"valid_to": stored.SECOND}
     key = stored.parcel(engine, batch, stored.square(0, 0), **past)
@@ -140,7 +140,7 @@ def test_postgis_and_proj_use_the_same_datum_operation(engine: sa.Engine, srid: 
     np.testing.assert_allclose(back, places, rtol=0, atol=1e-8)
 
 
-def test_the_store_knows_the_zones_that_postgis_lacks(engine: sa.Engine) -> None:
+def test_the_store_has_the_zones_that_postgis_lacks(engine: sa.Engine) -> None:
     point = shapely.Point(548000, 1281000).wkt
     with engine.connect() as connection:
         lon = connection.scalar(
