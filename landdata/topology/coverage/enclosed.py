@@ -53,7 +53,10 @@ def enclosed_of(
     limits: Limits,
     own: int,
 ) -> list[Enclosed]:
-    """Return the wide regions that parcels enclose."""
+    """Return the wide regions that parcels enclose.
+
+    One subject: rings, faces, what lies inside them, and their parcels, over shared arrays.
+    """
     if not len(edges):
         return []
     follow = chains[0]

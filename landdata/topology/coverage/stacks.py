@@ -53,7 +53,9 @@ def around_stacks(
     free[np.isin(edges.owner, stacked)] = False
     lines = np.concatenate([edges.take(free).lines(), sides])
     owner = np.concatenate([edges.owner[free], stacked[whose]])
-    regions: Geometries = np.array([hole.region for hole in (*gaps, *enclosed)], dtype=np.object_)
+    regions: Geometries = np.array(
+        [*(gap.region for gap in gaps), *(area.region for area in enclosed)], dtype=np.object_
+    )
     along = parcels_along(regions, lines, owner, limits.rounding, reach=_GRID)
     own_gaps = [
         replace(gap, parcels=parcels)
