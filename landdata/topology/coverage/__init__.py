@@ -1,10 +1,9 @@
 """Rules on a parcel and its neighbours: overlaps, gaps and unmatched vertices.
 
-All is decided at stored precision, coordinates being whole millimetres. Of a million parcels
-nearly all edges are in order: `edges` sieves out those that are not, and `nearness` says which
-of them come near each other; only these are looked at by the rules, each of which is defined,
-with why it misses nothing, in a module of its own: `overlaps`, `gaps`, `enclosed`, `heaps`,
-`vertices`, `islands`.
+All decisions are at stored precision: coordinates are whole millimetres. Of a million parcels
+nearly all edges match: `edges` finds those that do not, `proximity` which of them come near each
+other, and only these go through the rules. The modules `overlaps`, `gaps`, `enclosed`, `stacks`,
+`vertices` and `islands` define them, and say why none misses a defect.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import shapely
 
-from landdata.topology.coverage.duplicates import first_twins
+from landdata.topology.coverage.duplicates import first_duplicates
 from landdata.topology.coverage.edges import (
     Geometries,
     Ints,
@@ -37,7 +36,7 @@ from landdata.topology.coverage.overlaps import (
     overlapping_pairs,
 )
 from landdata.topology.coverage.proximity import near_pairs
-from landdata.topology.coverage.stacks import around_heaps, heaped
+from landdata.topology.coverage.stacks import around_stacks, stacked_parcels
 from landdata.topology.coverage.vertices import Unmatched, unmatched_vertices
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
@@ -58,7 +57,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class Defects:
-    """What is wrong with a coverage, in no particular order."""
+    """The defects of a coverage, in no particular order; parcels are indices of polygons."""
 
     overlaps: list[Overlap]
     gaps: list[Gap]
@@ -74,23 +73,24 @@ def find(
     own: int | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Defects:
-    """Find all defects of a coverage.
+    """Return all defects of a coverage.
 
     `polygons` (n,) are valid Polygons or MultiPolygons in a projected CRS in metres on the
-    1 mm grid. Only the first `own` of them are under examination (all if None): what lies
-    only between later ones, the neighbours, is not told. Of parcels of exactly the same shape
-    each is told as an overlap with the first of them, which stands for all as to vertices.
+    1 mm grid. Only the first `own` of them are checked (null: all); defects between later ones,
+    the neighbours, are left out. Parcels of exactly the same shape overlap the first of them,
+    which stands for all of them in unmatched vertices.
     """
     limits = limits or Limits()
     own = len(polygons) if own is None else own
     tell = progress or (lambda stage, share: None)
     if own == 0:
         return Defects([], [], [], [], [])
-    first = first_twins(polygons)
-    lone = np.flatnonzero(first == np.arange(len(polygons)))
-    if len(lone) < len(polygons):
-        some = find(polygons[lone], limits, own=int(np.searchsorted(lone, own)), progress=progress)
-        return _with_twins(some, polygons, first, lone, limits, own)
+    first = first_duplicates(polygons)
+    unique = np.flatnonzero(first == np.arange(len(polygons)))
+    if len(unique) < len(polygons):
+        unique_own = int(np.searchsorted(unique, own))
+        defects = find(polygons[unique], limits, own=unique_own, progress=progress)
+        return _with_duplicates(defects, polygons, first, unique, limits, own)
     edges, touched = unmatched_edges(polygons)
     tell("coverage", 1 / 5)
     tree = shapely.STRtree(polygons)
@@ -101,9 +101,9 @@ def find(
     pairs, regions = overlapping_pairs(polygons, tree, candidates)
     overlaps = measured(polygons, pairs, regions, limits, own)
     tell("coverage", 3 / 5)
-    heap = heaped(pairs, len(polygons))
-    if len(heap):
-        gaps, enclosed = around_heaps(polygons, heap, edges, limits, own)
+    stacked = stacked_parcels(pairs, len(polygons))
+    if len(stacked):
+        gaps, enclosed = around_stacks(polygons, stacked, edges, limits, own)
     else:
         gaps = gaps_of(edges, near, chains[0], tree, limits, own)
         enclosed = enclosed_of(edges, near, chains, tree, limits, own)
@@ -114,53 +114,53 @@ def find(
     return Defects(overlaps, gaps, unmatched, islands, enclosed)
 
 
-def _with_twins(
-    some: Defects, polygons: Geometries, first: Ints, lone: Ints, limits: Limits, own: int
+def _with_duplicates(
+    defects: Defects, polygons: Geometries, first: Ints, unique: Ints, limits: Limits, own: int
 ) -> Defects:
-    """Number the defects of one parcel of each shape as all are, and add what twins there are."""
-    twins: dict[int, list[int]] = {}
+    """Return the defects of the `unique` polygons, numbered as all are, and of the duplicates."""
+    copies: dict[int, list[int]] = {}
     for at in np.flatnonzero(first != np.arange(len(first))).tolist():
-        twins.setdefault(int(first[at]), [int(first[at])]).append(at)
+        copies.setdefault(int(first[at]), [int(first[at])]).append(at)
     pairs = np.array(
-        [(one, each) for one, all_ in twins.items() for each in all_[1:] if one < own],
+        [(one, copy) for one, same in copies.items() for copy in same[1:] if one < own],
         dtype=np.int64,
     ).reshape(-1, 2)
     overlaps = measured(polygons, pairs, polygons[pairs[:, 0]], limits, own)
-    number = lone.tolist()
+    number = unique.tolist()
 
     def along(parcels: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(k for each in parcels for k in twins.get(number[each], [number[each]]))
+        return tuple(k for parcel in parcels for k in copies.get(number[parcel], [number[parcel]]))
 
-    for each in some.overlaps:
-        i, j = number[each.first], number[each.second]
-        inner = each.inner if each.inner is None else each.inner == each.first
+    for overlap in defects.overlaps:
+        i, j = number[overlap.first], number[overlap.second]
+        inner = overlap.inner if overlap.inner is None else overlap.inner == overlap.first
         overlaps += [
             replace(
-                each,
+                overlap,
                 first=min(one, two),
                 second=max(one, two),
                 inner=inner if inner is None else (one if inner else two),
             )
-            for one in twins.get(i, [i])
-            for two in twins.get(j, [j])
+            for one in copies.get(i, [i])
+            for two in copies.get(j, [j])
             if min(one, two) < own
         ]
     return Defects(
         overlaps,
-        [replace(each, parcels=along(each.parcels)) for each in some.gaps],
+        [replace(gap, parcels=along(gap.parcels)) for gap in defects.gaps],
         [
-            replace(each, parcel=number[each.parcel], other=number[each.other])
-            for each in some.unmatched
+            replace(vertex, parcel=number[vertex.parcel], other=number[vertex.other])
+            for vertex in defects.unmatched
         ],
-        [number[each] for each in some.islands if number[each] not in twins],
-        [replace(each, parcels=along(each.parcels)) for each in some.enclosed],
+        [number[parcel] for parcel in defects.islands if number[parcel] not in copies],
+        [replace(area, parcels=along(area.parcels)) for area in defects.enclosed],
     )
 
 
 def between(one: Geometries, two: Geometries, limits: Limits | None = None) -> list[Overlap]:
-    """Find the overlaps of the polygons of `one` with those of `two`, which are numbered on.
+    """Return the overlaps of the polygons `one` with the polygons `two`, numbered after `one`.
 
-    For a few newcomers beside a coverage that is settled: every pair is overlaid.
+    For a few polygons and a coverage that has been checked: every intersecting pair is overlaid.
     """
     limits = limits or Limits()
     polygons = np.concatenate([one, two])

@@ -1,7 +1,7 @@
-"""The edges of a coverage that do not stand exactly once in each direction.
+"""Unmatched edges of a coverage.
 
-Each ring runs with its parcel on the left. An edge is *matched* if it stands exactly once in
-each direction; the other edges are few.
+Rings run with their parcel on the left. An edge is *matched* if it occurs exactly once in each
+direction; the other edges are few.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 Geometries = NDArray[np.object_]
 
-#: Coordinates are whole multiples of this many to the metre.
+#: Units of integer coordinates per metre.
 PER_METRE = 1000
 _LOW = 0xFFFF_FFFF
 _HALF = np.uint64(1 << 63)
-_STRETCH = 1 << 18  # coordinates; what they need fits into a processor's cache
+_STRETCH = 1 << 18  # coordinates; their arrays fit into a processor's cache
 
 
 @dataclass(frozen=True, slots=True)
 class Edges:
-    """Directed edges, the owner on the left. Coordinates in millimetres from `origin`."""
+    """Directed edges (n,), the owner on the left. Coordinates in millimetres from `origin`."""
 
     origin: Ints  # (2,), millimetres
     owner: Ints
@@ -44,7 +44,7 @@ class Edges:
         return len(self.owner)
 
     def take(self, which: Ints | Bools) -> Edges:
-        """Return some of the edges."""
+        """Return the edges at an index or mask."""
         return Edges(
             self.origin,
             self.owner[which],
@@ -55,22 +55,22 @@ class Edges:
         )
 
     def metres(self, x: Ints | Floats, y: Ints | Floats) -> Floats:
-        """Return places as (k, 2) coordinates in the CRS; on the grid, to the last bit."""
+        """Return points as (k, 2) coordinates in the CRS, exactly on the grid."""
         return np.asarray((np.column_stack([x, y]) + self.origin) / PER_METRE, dtype=np.float64)
 
     @property
     def a(self) -> Ints:
-        """The start as one number."""
+        """The start points as single numbers."""
         return self.ax << 32 | self.ay
 
     @property
     def b(self) -> Ints:
-        """The end as one number."""
+        """The end points as single numbers."""
         return self.bx << 32 | self.by
 
     @property
     def length(self) -> Floats:
-        """Length in metres."""
+        """The lengths in metres."""
         length: Floats = np.hypot(self.bx - self.ax, self.by - self.ay) / PER_METRE
         return length
 
@@ -83,8 +83,9 @@ class Edges:
 def unmatched_edges(polygons: Geometries) -> tuple[Edges, Ints]:
     """Return the unmatched edges, and (k, 2) pairs of owners of one and the same edge.
 
-    An edge is known by its place: that of its start among all coordinates. numpy lets go of
-    the interpreter's lock, so threads share the work, a stretch of coordinates each.
+    One subject: hash, sort and compare the edges, over arrays that the steps share. An edge is
+    identified by the index of its start among all coordinates. Threads process stretches of
+    coordinates, as numpy releases the interpreter's lock.
     """
     size, ring_owner, shell = rings(polygons)
     stop = np.cumsum(size)
@@ -95,35 +96,34 @@ def unmatched_edges(polygons: Geometries) -> tuple[Edges, Ints]:
     key = np.empty(count, dtype=np.uint64)
     area = np.zeros(len(size), dtype=np.int64)
 
-    def weigh(of: slice) -> None:
-        """Tell the edges of some rings, a key for each, and twice the ring's signed area."""
-        begin, end = (int(stop[of.start - 1]) if of.start else 0), int(stop[of.stop - 1])
+    def scan(part: slice) -> None:
+        """Set which coordinates of some rings begin an edge, edge keys, and double ring areas."""
+        begin, end = (int(stop[part.start - 1]) if part.start else 0), int(stop[part.stop - 1])
         here = vertex[begin:end]
-        # Not from a ring's end to the next one's start, nor from a vertex to itself: a
-        # repeated point is no edge.
+        # No edge from a ring's end to the next ring's start, nor at a repeated point.
         edge = is_edge[begin : end - 1]
         np.not_equal(here[1:], here[:-1], out=edge)
-        edge[stop[of.start : of.stop - 1] - begin - 1] = False
+        edge[stop[part.start : part.stop - 1] - begin - 1] = False
         # The same key in both directions.
         mixed = _mixed(here)
         np.add(mixed[1:], mixed[:-1], out=key[begin : end - 1])
-        # Wrapping around 2^64 on the way does no harm.
+        # Overflow beyond 2^64 in between is harmless.
         x, y = here >> 32, here & _LOW
         cross = x[:-1] * y[1:] - x[1:] * y[:-1]
         cross[~edge] = 0
-        area[of] = np.add.reduceat(cross, stop[of] - size[of] - begin)
+        area[part] = np.add.reduceat(cross, stop[part] - size[part] - begin)
 
-    spread(weigh, _stretches(stop))
+    spread(scan, _stretches(stop))
     turn = (area > 0) != shell
     left = is_edge.copy()
 
     def match(part: int) -> list[Ints]:
-        """Match the edges of one part of all keys; returns the owners of odd edges."""
+        """Match the edges of one half of the keys; return pairs of owners of the same edge."""
         bits = count.bit_length()
         mine = np.flatnonzero(is_edge & ((key >= _HALF) == bool(part)))
-        # Sorting one number is many times faster than sorting an index by it, so the
-        # place takes the room of the key's last bits. Edges that are not the same but
-        # whose keys are, are told apart below; at worst they stay unmatched, which is safe.
+        # Sorting numbers is many times faster than sorting an index by them, so the index
+        # replaces the key's last bits. Different edges with equal keys are compared below;
+        # at worst they stay unmatched, which is safe.
         packed = key[mine] << np.uint64(1) >> np.uint64(bits) << np.uint64(bits)
         packed |= mine.view(np.uint64)
         packed.sort()
@@ -132,13 +132,13 @@ def unmatched_edges(polygons: Geometries) -> tuple[Edges, Ints]:
         begins, many = runs(packed)
         pair = begins[many == 2]
         one, two = at[pair], at[pair + 1]
-        # Of rings that run alike, neighbours run along it in opposite directions.
+        # Neighbouring rings of the same orientation have the edge in opposite directions.
         across = (turn[ring[one]] == turn[ring[two]]).astype(np.int64)
         matched = vertex[one] == vertex[two + across]
         matched &= vertex[one + 1] == vertex[two + 1 - across]
         matched &= ring_owner[ring[one]] != ring_owner[ring[two]]
         left[np.concatenate([one[matched], two[matched]])] = False
-        # Edges that stand twice in the same direction, or more than twice.
+        # Edges that occur twice in the same direction, or more than twice.
         odd = np.flatnonzero((many >= 2) & left[at[begins]])
         return [
             _all_pairs(np.unique(ring_owner[ring[at[begin : begin + much]]]))
@@ -164,7 +164,7 @@ def _stretches(stop: Ints) -> list[slice]:
 
 
 def runs(values: NDArray[Any]) -> tuple[Ints, Ints]:
-    """Return where each run of equal values begins, and how long it is."""
+    """Return the beginnings and the lengths of the runs of equal values."""
     fresh = np.ones(len(values), dtype=np.bool_)
     np.not_equal(values[1:], values[:-1], out=fresh[1:])
     begins = np.flatnonzero(fresh)
@@ -172,16 +172,16 @@ def runs(values: NDArray[Any]) -> tuple[Ints, Ints]:
 
 
 def _packed_vertices(xy: Floats) -> tuple[Ints, Ints]:
-    """Return the origin (2,) in millimetres, and each coordinate from there as one number."""
+    """Return the origin (2,) in millimetres, and the coordinates from there as single numbers."""
     # Column by column: along the first axis numpy takes ten times as long.
     low, high = (
-        np.rint(np.array([of(xy[:, 0]), of(xy[:, 1])]) * PER_METRE).astype(np.int64)
-        for of in (np.min, np.max)
+        np.rint(np.array([extreme(xy[:, 0]), extreme(xy[:, 1])]) * PER_METRE).astype(np.int64)
+        for extreme in (np.min, np.max)
     )
     if (high - low).max() >= 2**31:
-        # Two such numbers must fit into one.
+        # Both coordinates must fit into one number.
         raise BadSurvey(
-            "The parcels lie more than 2,000 km apart, which no survey does.",
+            "The parcels lie more than 2,000 km apart.",
             hint="Look for a parcel with coordinates of another zone or with swapped axes.",
             code="far-apart",
         )
@@ -196,7 +196,7 @@ def _packed_vertices(xy: Floats) -> tuple[Ints, Ints]:
 
 
 def _mixed(vertex: Ints) -> NDArray[np.uint64]:
-    """Return a hash of each vertex."""
+    """Return the hashes of vertices."""
     mixed = vertex.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     mixed ^= mixed >> np.uint64(29)
     mixed *= np.uint64(0xC2B2AE3D27D4EB4F)
@@ -207,17 +207,17 @@ def _mixed(vertex: Ints) -> NDArray[np.uint64]:
 
 
 def rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
-    """Return each ring's number of coordinates, its owner, and whether it is a shell.
+    """Return for each ring the number of coordinates, the owner, and whether it is a shell.
 
-    In the order of `shapely.get_coordinates`. Taking rings out costs several times as much as
-    counting, so only polygons of more than one ring are taken apart.
+    In the order of `shapely.get_coordinates`. Extracting rings costs several times as much as
+    counting, so that is done only for polygons of several rings.
     """
     owner = np.arange(len(polygons))
-    asked = spread(
-        lambda ask: ask(polygons),
+    counts = spread(
+        lambda count: count(polygons),
         (shapely.get_num_coordinates, shapely.get_type_id, shapely.get_num_interior_rings),
     )
-    size, kind, holes = (each.astype(np.int64) for each in asked)
+    size, kind, holes = (count.astype(np.int64) for count in counts)
     one = (kind == shapely.GeometryType.POLYGON) & (holes == 0)
     if one.all():
         return size, owner, one
@@ -232,7 +232,7 @@ def rings(polygons: Geometries) -> tuple[Ints, Ints, Bools]:
 
 
 def holed(polygons: Geometries) -> Bools:
-    """Tell which (n,) polygons have a hole, in any of their parts."""
+    """Return which (n,) polygons have a hole in any part."""
     many = shapely.get_type_id(polygons) == shapely.GeometryType.MULTIPOLYGON
     has: Bools = shapely.get_num_interior_rings(polygons) > 0
     has[many] = [any(part.interiors for part in shape.geoms) for shape in polygons[many]]
@@ -249,17 +249,16 @@ def distinct(pairs: list[Ints]) -> Ints:
     """Return the distinct (k, 2) pairs, the smaller index first, without self-pairs."""
     if not pairs:
         return np.empty((0, 2), dtype=np.int64)
-    every = np.sort(np.concatenate(pairs).astype(np.int64), axis=1)
-    every = every[every[:, 0] != every[:, 1]]
-    distinct: Ints = np.unique(every, axis=0)
+    ordered = np.sort(np.concatenate(pairs).astype(np.int64), axis=1)
+    ordered = ordered[ordered[:, 0] != ordered[:, 1]]
+    distinct: Ints = np.unique(ordered, axis=0)
     return distinct
 
 
 def follow_on(edges: Edges) -> tuple[Ints, Bools]:
-    """Join the edges that follow each other through simple vertices.
+    """Return for each edge the next one through a simple vertex, and which end in no such one.
 
-    Returns each edge's following edge (itself where a chain ends), and which edges have a
-    vertex that is not simple.
+    A vertex is simple if one edge ends and one begins there; a chain's last edge is its own next.
     """
     a, b = edges.a, edges.b
     by_start, by_end = np.argsort(a), np.argsort(b)
@@ -278,23 +277,23 @@ def follow_on(edges: Edges) -> tuple[Ints, Bools]:
 
 
 def _once(values: Ints) -> Bools:
-    """Tell which of sorted values stand only once."""
+    """Return which sorted values occur only once."""
     fresh = np.concatenate([[True], values[1:] != values[:-1], [True]])
     once: Bools = fresh[:-1] & fresh[1:]
     return once
 
 
 def chain_of(follow: Ints) -> Ints:
-    """Return for each edge one edge that stands for its chain."""
+    """Return for each edge the edge that represents its chain."""
     ends = follow == np.arange(len(follow))
-    low, step, under_way = np.arange(len(follow)), follow, -1
+    low, step, open_before = np.arange(len(follow)), follow, -1
     while True:
-        # `low` is the least of 2^k edges from each on, `step` the edge 2^k further.
+        # `low` is the lowest of the next 2^k edges, `step` the edge 2^k further.
         lower, step = np.minimum(low, low[step]), step[step]
-        still = int(np.count_nonzero(~ends[step]))
-        # A longer chain or ring would have an edge for which twice as far is something new.
-        if still == under_way and np.array_equal(lower, low):
+        open_now = int(np.count_nonzero(~ends[step]))
+        # Doubling the distance would change something in a longer chain or ring.
+        if open_now == open_before and np.array_equal(lower, low):
             break
-        low, under_way = lower, still
+        low, open_before = lower, open_now
     chain: Ints = np.where(ends[step], step, low)
     return chain

@@ -1,15 +1,14 @@
 """Wide regions that parcels enclose and that none covers.
 
 *unparcelled area*: a region without a parcel that is enclosed by parcels, is at least as wide as
-`Limits.gap`, and is no strip. What is narrower is a gap; a strip, `Limits.strip` times as long
-as it is wide, is a road, a bank, a canal or a dyke. How many times that is, is told by its area
-over the square of its width: 1 for a square, length over width for a strip, also for one that
-bends, runs in a ring, or is a net of roads.
+`Limits.gap`, and is not a strip. A narrower region is a gap; a strip, `Limits.strip` times as long
+as it is wide, is a road, a bank, a canal or a dyke. The ratio of length to width is the area over
+the squared width: 1 for a square, also right for a strip that bends, closes to a ring or branches.
 
-Unmatched edges that are joined by simple vertices and touch no others are a ring by themselves.
-One that runs clockwise, its parcels being on the left, is the border of a region without parcels;
-the others are outlines of blocks, which may lie in such a region. Faces are made only of the
-others: those that touch, at defects, with the vertices put in that lie on them within rounding.
+Unmatched edges that are joined by simple vertices and touch no others form a ring of their own.
+As parcels are on the left, a clockwise ring bounds a region without parcels; the others are
+outlines of blocks, which may lie in such a region. Only edges that touch others, at defects, are
+polygonized to faces, with the vertices that lie on them within rounding inserted.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from landdata.topology.coverage.gaps import by_border, parcels_along
 from landdata.topology.coverage.proximity import Near, covering, to_edge
 from landdata.topology.rules import Limits
 
-#: A region with so many times the border that a strip may have is a net of them: not measured.
+#: A region with this many times the border of a strip is a net of strips: not measured.
 _NET = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Enclosed:
-    """A wide region that no parcel covers, and the parcels along it, longest border first."""
+    """A wide region that no parcel covers; its parcels in order of border length, longest first."""
 
     parcels: tuple[int, ...]
     area: float  # m²
@@ -54,13 +53,16 @@ def enclosed_of(
     limits: Limits,
     own: int,
 ) -> list[Enclosed]:
-    """Find the wide regions that parcels enclose."""
+    """Return the wide regions that parcels enclose.
+
+    One subject: rings, faces, what lies inside them, and their parcels, over shared arrays.
+    """
     if not len(edges):
         return []
     follow = chains[0]
     ring, touching = _rings(edges, near, chains, limits.rounding)
     area = _area(edges, ring)
-    # A region's circle is not larger than the region.
+    # The inscribed circle is not larger than the region.
     least = np.pi / 4 * limits.gap**2
     alone = (ring == np.arange(len(edges))) & ~touching & (np.abs(area) > least)
     # Holes first, then outlines of blocks.
@@ -69,9 +71,9 @@ def enclosed_of(
     faces = _faces(edges, np.flatnonzero(touching), near, limits.rounding)
     regions = np.concatenate([_polygons(edges, follow, ring, inner[:holes]), faces])
 
-    # What lies inside a region is no part of it: rings, and inside of rings faces.
+    # Rings and faces inside a region are not part of it, nor are faces inside of rings.
     spots = shapely.points(edges.metres(edges.ax[inner], edges.ay[inner]))
-    # One of its vertices: a point in it might lie in a hole of what it is a face of.
+    # A vertex of the face: a point inside it might lie in a hole.
     spots = np.concatenate([spots, shapely.get_point(shapely.get_exterior_ring(faces), 0)])
     region, inside = shapely.STRtree(spots).query(regions, predicate="contains_properly")
     other = (region < holes) | (inside < len(inner))
@@ -87,7 +89,7 @@ def enclosed_of(
 
     kept = _wide(regions, tree, least, limits)
     size, regions = shapely.area(regions[kept]), shapely.normalize(regions[kept])
-    # Who lies along it: along a ring its own, along others those that are found there.
+    # The parcels along it: owners of a ring's edges; for others, those near their sides.
     plain = (kept < holes) & ~np.isin(kept, region)
     place = np.full(len(edges), -1)
     place[inner[kept[plain]]] = np.flatnonzero(plain)
@@ -99,12 +101,16 @@ def enclosed_of(
         beside = np.zeros(len(edges), dtype=np.bool_)
         beside[inner[part[part < len(inner)]]] = True
         beside[inner[kept[~plain & (kept < holes)]]] = True
-        some = edges.take(touching | beside[ring])
-        # A side runs through the vertices within rounding of its line.
-        asked = parcels_along(
-            regions[~plain], some.lines(), some.owner, limits.rounding, reach=limits.rounding
+        candidates = edges.take(touching | beside[ring])
+        # A side passes through vertices within rounding of its line.
+        nearby = parcels_along(
+            regions[~plain],
+            candidates.lines(),
+            candidates.owner,
+            limits.rounding,
+            reach=limits.rounding,
         )
-        for k, parcels in zip(np.flatnonzero(~plain).tolist(), asked, strict=True):
+        for k, parcels in zip(np.flatnonzero(~plain).tolist(), nearby, strict=True):
             along[k] = parcels
     return [
         Enclosed(parcels, extent, shape)
@@ -116,7 +122,7 @@ def enclosed_of(
 def _rings(
     edges: Edges, near: Near, chains: tuple[Ints, Bools], rounding: float
 ) -> tuple[Ints, Bools]:
-    """Return an edge that stands for each edge's chain, and which chains are no rings alone."""
+    """Return for each edge the edge that represents its chain, and whether that touches others."""
     follow, tangled = chains[0], chains[1].copy()
     touch = near.touch | (near.distance <= rounding).any(axis=1)
     tangled[near.i[touch]] = True
@@ -130,12 +136,12 @@ def _rings(
 def _hollow_out(
     regions: Geometries, region: Ints, shapes: Geometries, which: Ints, limits: Limits
 ) -> None:
-    """Take from regions the shapes that lie inside them, pair by pair; a net becomes empty."""
-    less = np.bincount(region, shapely.area(shapes)[which], minlength=len(regions))
-    more = np.bincount(region, shapely.length(shapes)[which], minlength=len(regions))
-    border, size = shapely.length(regions) + more, shapely.area(regions) - less
+    """Subtract the shapes inside regions, pair by pair, in place; a net of strips becomes empty."""
+    inner_area = np.bincount(region, shapely.area(shapes)[which], minlength=len(regions))
+    inner_border = np.bincount(region, shapely.length(shapes)[which], minlength=len(regions))
+    border, size = shapely.length(regions) + inner_border, shapely.area(regions) - inner_area
     net = border**2 > 4 * limits.strip * _NET * size
-    hollow, begins = np.unique(region, return_index=True)  # they come sorted
+    hollow, begins = np.unique(region, return_index=True)  # sorted already
     for at, inside in zip(hollow.tolist(), np.split(which, begins[1:]), strict=False):
         if net[at]:
             regions[at] = shapely.Polygon()
@@ -144,12 +150,12 @@ def _hollow_out(
 
 
 def _wide(regions: Geometries, tree: shapely.STRtree, least: float, limits: Limits) -> Ints:
-    """Return which regions are wide, no strips, and not covered."""
+    """Return the indices of the regions that are wide, not strips, and not covered."""
     size, border = shapely.area(regions), shapely.length(regions)
     keep = (size > least) & (border**2 < 4 * limits.strip * _NET * size)
-    # A circle of diameter 2 · area / border fits in: measured only where that leaves it open.
+    # A circle of diameter 2 · area / border fits in: measured only if that does not decide.
     unsure = keep & ((2 * size < limits.gap * border) | (border**2 > 4 * limits.strip * size))
-    # Wide enough, and no strip: whether so large a circle fits in is all that is asked.
+    # Wide enough and not a strip: it suffices to know if so large a circle fits in.
     least_wide = np.maximum(limits.gap, np.sqrt(size[unsure] / limits.strip))
     circle = shapely.maximum_inscribed_circle(regions[unsure], tolerance=5e-4 * least_wide)
     keep[unsure] = 2 * shapely.length(circle) >= least_wide
@@ -159,8 +165,8 @@ def _wide(regions: Geometries, tree: shapely.STRtree, least: float, limits: Limi
 
 
 def _area(edges: Edges, ring: Ints) -> Floats:
-    """Return for the edge that stands for each ring its area (m²), < 0 around a hole."""
-    # From the first vertex of each, so that nothing is lost in large numbers.
+    """Return each ring's area (m²) at the edge that represents it, < 0 around a hole."""
+    # Relative to each ring's first vertex, so that no precision is lost.
     x, y = edges.ax[ring], edges.ay[ring]
     cross = (edges.ax - x) * (edges.by - y) - (edges.bx - x) * (edges.ay - y)
     area: Floats = np.bincount(ring, cross, minlength=len(edges)) / (2 * PER_METRE**2)
@@ -168,31 +174,33 @@ def _area(edges: Edges, ring: Ints) -> Floats:
 
 
 def _polygons(edges: Edges, follow: Ints, ring: Ints, heads: Ints) -> Geometries:
-    """Return the rings that these edges stand for as polygons."""
-    asked = np.zeros(len(edges), dtype=np.bool_)
-    asked[heads] = True
-    some = np.flatnonzero(asked[ring])
-    after = np.searchsorted(some, follow[some]).tolist()
-    way, of = [], []
-    for which, head in enumerate(np.searchsorted(some, heads).tolist()):
+    """Return the rings that the edges `heads` represent, as polygons."""
+    selected = np.zeros(len(edges), dtype=np.bool_)
+    selected[heads] = True
+    members = np.flatnonzero(selected[ring])
+    after = np.searchsorted(members, follow[members]).tolist()
+    path, polygon = [], []
+    for which, head in enumerate(np.searchsorted(members, heads).tolist()):
         at = head
         while True:
-            way.append(at)
-            of.append(which)
+            path.append(at)
+            polygon.append(which)
             at = after[at]
             if at == head:
                 break
-    some = some[np.array(way, dtype=np.int64)]
-    rings = shapely.linearrings(edges.metres(edges.ax[some], edges.ay[some]), indices=of)
+    members = members[np.array(path, dtype=np.int64)]
+    xy = edges.metres(edges.ax[members], edges.ay[members])
+    rings = shapely.linearrings(xy, indices=polygon)
     return np.asarray(shapely.polygons(rings), dtype=object)
 
 
-def _faces(edges: Edges, some: Ints, near: Near, rounding: float) -> Geometries:
-    """Return the faces between some edges; a vertex within rounding of an edge is put into it."""
-    if not len(some):
+def _faces(edges: Edges, members: Ints, near: Near, rounding: float) -> Geometries:
+    """Return the faces between some edges; a vertex within rounding of an edge becomes its own."""
+    if not len(members):
         return np.empty(0, dtype=object)
-    edge, along = [some, some], [np.zeros(len(some)) - 1, np.ones(len(some)) + 1]
-    xs, ys = [edges.ax[some], edges.bx[some]], [edges.ay[some], edges.by[some]]
+    edge, along = [members, members], [np.zeros(len(members)) - 1, np.ones(len(members)) + 1]
+    xs = [edges.ax[members], edges.bx[members]]
+    ys = [edges.ay[members], edges.by[members]]
     for column, (vertex, across) in enumerate(
         ((near.i, near.j), (near.i, near.j), (near.j, near.i), (near.j, near.i))
     ):
@@ -203,9 +211,9 @@ def _faces(edges: Edges, some: Ints, near: Near, rounding: float) -> Geometries:
         along.append(to_edge(x, y, f)[1])
         xs.append(x)
         ys.append(y)
-    of, x, y = np.concatenate(edge), np.concatenate(xs), np.concatenate(ys)
-    order = np.lexsort((np.concatenate(along), of))
-    _, of = np.unique(of[order], return_inverse=True)
-    lines = shapely.linestrings(edges.metres(x[order], y[order]), indices=of)
+    owner, x, y = np.concatenate(edge), np.concatenate(xs), np.concatenate(ys)
+    order = np.lexsort((np.concatenate(along), owner))
+    _, line = np.unique(owner[order], return_inverse=True)
+    lines = shapely.linestrings(edges.metres(x[order], y[order]), indices=line)
     noded = shapely.get_parts(shapely.union_all(lines))
     return np.asarray(shapely.get_parts(shapely.polygonize(noded)), dtype=object)

@@ -1,17 +1,18 @@
 """Narrow regions that no parcel covers.
 
-*gap*: a region that no parcel covers, wider than `Limits.rounding` and narrower than
-`Limits.gap` (width as above), and that is either enclosed by parcels, or open where it ends
-at a corner: its mouth, the shortest line from a corner of the boundary (`Limits.corner`) to
-the parcel across, with no other before it, is shorter than the limit and less than half as long
-as the gap is deep.
-So a strip, or a wedge that was torn open at a road, is a gap. A taper, two boundaries that part
-at a point and widen until they are further apart than the limit without such a corner, is the
-end of a road and no gap; neither is a nook that is wider than deep.
+*gap*: a region that no parcel covers, wider than `Limits.rounding` and narrower than `Limits.gap`
+(the diameter of its largest circle), that is either enclosed by parcels or open at a corner: its
+mouth, the shortest line from a corner of the boundary (`Limits.corner`) to the parcel across with
+no other parcel before it, is shorter than the limit and less than half as long as the gap is deep.
+So a strip, or a wedge open towards a road, is a gap. A taper, two boundaries that part at a point
+and widen beyond the limit without such a corner, is the end of a road and not a gap; nor is a
+nook that is wider than deep.
 
-A gap narrower than w has at each point of its boundary another piece of boundary less than w
-away. So each of its edges is either shorter than 2 w, or has an unmatched edge within w, or one
-that it has an end in common with and whose far end is within 2 w: only these are made into faces.
+Lines that may close such a mouth are called doors here.
+
+A gap narrower than w has another piece of boundary less than w from each point of its boundary.
+So each of its edges is shorter than 2 w, or has an unmatched edge within w, or shares an end with
+one whose far end is within 2 w: only these edges are polygonized to faces.
 """
 
 from __future__ import annotations
@@ -35,14 +36,17 @@ from landdata.topology.coverage.proximity import Near, covering, to_edge
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
-_DOORS = 3  # from one corner to one parcel
-_ACROSS = 6  # parcels to which a corner has doors
-_TRIED = 1 << 20  # doors and edges before them, looked at at a time
+_DOORS = 3  # from one corner to one parcel, at most
+_ACROSS = 6  # parcels to which a corner has doors, at most
+_TRIED = 1 << 20  # pairs of doors and edges before them, in one batch
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A narrow region that no parcel covers, and the parcels along it, longest border first."""
+    """A narrow region that no parcel covers; its parcels in order of border length, longest first.
+
+    `area` in m², `width` in m.
+    """
 
     parcels: tuple[int, ...]
     area: float
@@ -58,11 +62,11 @@ def gaps_of(
     limits: Limits,
     own: int,
 ) -> list[Gap]:
-    """Find the narrow regions that no parcel covers."""
+    """Return the narrow regions that no parcel covers."""
     regions, doors, lines, owner = _free_regions(edges, near, follow, tree, limits)
     if not len(regions):
         return []
-    # Doors within one gap part it into several faces.
+    # Doors within a gap split it into several faces.
     regions = shapely.get_parts(_together(regions))
     regions = regions[~shapely.is_empty(shapely.buffer(regions, -limits.rounding / 2))]
     regions = shapely.normalize(regions)
@@ -84,34 +88,34 @@ def gaps_of(
 
 
 def _together(faces: Geometries) -> BaseGeometry:
-    """Return the union of faces that have their nodes in common."""
+    """Return the union of faces that share their nodes."""
     try:
         union = shapely.coverage_union_all(faces)
     except shapely.GEOSException:
         union = None
-    # Where lines nearly run along each other, nodes may be amiss.
+    # Where lines run nearly along each other, nodes may not match.
     if union is None or abs(union.area - shapely.area(faces).sum()) > 1e-6 or not union.is_valid:
         return shapely.union_all(faces, grid_size=1e-6)
     return shapely.set_precision(union, 1e-6)
 
 
 def _open(regions: Geometries, doors: Geometries) -> Bools:
-    """Tell which regions end at a door that is more than half as wide as they are deep."""
-    found = np.zeros(len(regions), dtype=np.bool_)
+    """Return which regions end at a door that is more than half as wide as they are deep."""
+    is_open = np.zeros(len(regions), dtype=np.bool_)
     region, door = shapely.STRtree(doors).query(regions, predicate="dwithin", distance=1e-6)
-    # How deep it is at least, its box tells: a net of gaps has thousands of doors.
-    box, of_door = shapely.bounds(regions)[region], shapely.bounds(doors)[door]
-    reach = np.maximum(of_door[:, :2] - box[:, :2], box[:, 2:] - of_door[:, 2:]).max(axis=1)
+    # The box is a lower bound of the depth: a net of gaps has thousands of doors.
+    box, door_box = shapely.bounds(regions)[region], shapely.bounds(doors)[door]
+    reach = np.maximum(door_box[:, :2] - box[:, :2], box[:, 2:] - door_box[:, 2:]).max(axis=1)
     near = reach < 2 * shapely.length(doors)[door]
     region, door = region[near], door[near]
-    asked, of = np.unique(region, return_inverse=True)
-    grown, shrunk = (shapely.buffer(regions[asked], by)[of] for by in (1e-5, -1e-5))
+    distinct, place = np.unique(region, return_inverse=True)
+    grown, shrunk = (shapely.buffer(regions[distinct], by)[place] for by in (1e-5, -1e-5))
     mouth = shapely.length(shapely.intersection(grown, doors[door]))
     inside = shapely.length(shapely.intersection(shrunk, doors[door]))
     outer = (mouth > 1e-3) & (inside < mouth / 2)
     region, door, mouth = region[outer], door[outer], mouth[outer]
-    found[region[shapely.hausdorff_distance(regions[region], doors[door]) < 2 * mouth]] = True
-    return found
+    is_open[region[shapely.hausdorff_distance(regions[region], doors[door]) < 2 * mouth]] = True
+    return is_open
 
 
 def parcels_along(
@@ -119,28 +123,31 @@ def parcels_along(
 ) -> list[tuple[int, ...]]:
     """Return the owners of the lines within `reach` (m) of each region, longest border first.
 
-    The regions are made of the lines, so each of their sides lies along a line as a whole: its
-    middle tells which. (At their ends a thousand may meet.)
+    The regions consist of the lines, so all of a side lies along one line: its middle shows
+    which. (At its ends a thousand lines may meet.)
     """
     parts, region = shapely.get_parts(regions, return_index=True)
     rings, part = shapely.get_rings(parts, return_index=True)
     xy, ring = shapely.get_coordinates(rings, return_index=True)
     side = ring[1:] == ring[:-1]
     start, end = xy[:-1][side], xy[1:][side]
-    of = region[part[ring[1:][side]]]
+    owner_region = region[part[ring[1:][side]]]
     at, line = shapely.STRtree(lines).query(
         shapely.points((start + end) / 2), predicate="dwithin", distance=reach
     )
     at, parcel = np.unique(np.column_stack([at, owner[line]]), axis=0).T
-    return by_border(len(regions), of[at], parcel, np.hypot(*(end - start)[at].T), rounding)
+    return by_border(
+        len(regions), owner_region[at], parcel, np.hypot(*(end - start)[at].T), rounding
+    )
 
 
 def by_border(
     count: int, region: Ints, owner: Ints, length: Floats, rounding: float
 ) -> list[tuple[int, ...]]:
-    """Return the owners along each of `count` regions, given pieces of border of some length (m).
+    """Return the owners along each of `count` regions, the one with the longest border first.
 
-    The one with the longest border comes first, one of no more than rounding not at all.
+    `region`, `owner` and `length` (m) describe k pieces of border. An owner whose border is not
+    longer than rounding is left out.
     """
     both, piece = np.unique(region << 32 | owner, return_inverse=True)
     total = np.bincount(piece, length, minlength=len(both))
@@ -155,20 +162,20 @@ def by_border(
 def _free_regions(
     edges: Edges, near: Near, follow: Ints, tree: shapely.STRtree, limits: Limits
 ) -> tuple[Geometries, Geometries, Geometries, Ints]:
-    """Return the faces that no parcel covers and that may be narrow.
+    """Return the faces that no parcel covers and that may be narrow, and what they consist of.
 
-    And the doors; the edges that the faces were made of, as lines; and those edges' owners.
+    That is the doors; the edges, as lines; and the owners of the edges.
     """
     use = edges.length <= 2 * limits.gap
     use[near.i] = True
     use[near.j] = True
-    nothing = np.empty(0, dtype=object)
-    none = nothing, nothing, nothing, np.empty(0, dtype=np.int64)
+    empty = np.empty(0, dtype=object)
+    nothing = empty, empty, empty, np.empty(0, dtype=np.int64)
     if not use.any():
-        return none
+        return nothing
     doors = _doors(edges, near, follow, limits)
     if len(doors):
-        # A door that runs through parcels alone shuts nothing.
+        # A door that runs only through parcels closes nothing.
         spots = shapely.line_interpolate_point(doors[:, None], [0.25, 0.5, 0.75], normalized=True)
         inside = np.zeros(spots.size, dtype=np.bool_)
         inside[covering(tree, spots.ravel())[0]] = True
@@ -177,19 +184,21 @@ def _free_regions(
     lines = edges.lines()
     noded = shapely.union_all(np.concatenate([lines, doors]))
     faces = shapely.get_parts(shapely.polygonize(shapely.get_parts(noded)))
-    # What is surely wider than the limit is a road.
+    # Faces that are certainly wider than the limit are roads.
     faces = faces[2 * shapely.area(faces) < limits.gap * shapely.length(faces)]
-    # Where two neighbours were digitised apart, thousands of faces are thinner than rounding:
-    # out, unless they belong to something wider, or a door parts one from it.
+    # Where neighbours were digitised separately, thousands of faces are thinner than rounding:
+    # dropped, unless they touch a wider face or a door.
     thin = shapely.is_empty(shapely.buffer(faces, -limits.rounding / 2))
-    some = np.flatnonzero(thin)
+    thin_faces = np.flatnonzero(thin)
     wide = np.concatenate([faces[~thin], doors])
     if len(wide):
-        beside = shapely.STRtree(wide).query(faces[some], predicate="dwithin", distance=1e-6)[0]
-        thin[some[beside]] = False
+        beside = shapely.STRtree(wide).query(faces[thin_faces], predicate="dwithin", distance=1e-6)[
+            0
+        ]
+        thin[thin_faces[beside]] = False
     faces = faces[~thin]
     if not len(faces):
-        return none
+        return nothing
     covered = covering(tree, shapely.point_on_surface(faces))[0]
     free = np.ones(len(faces), dtype=np.bool_)
     free[covered] = False
@@ -197,7 +206,7 @@ def _free_regions(
 
 
 def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries:
-    """Return the lines that may shut a gap: from a corner to the nearest point across."""
+    """Return the doors, lines that may close a gap: from a corner to the nearest point across."""
     at_start, at_end = _corners(edges, follow, limits)
     xs, ys, tx, ty, hit = [], [], [], [], []
     for column, (vertex, across) in enumerate(
@@ -226,11 +235,11 @@ def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries
         return np.empty(0, dtype=object)
     order = np.lexsort((v, u, np.hypot(u - x, v - y), y, x))
     x, y, u, v, across = x[order], y[order], u[order], v[order], across[order]
-    only = _nearest_in_sight(edges, x, y, u, v, across)
-    x, y, u, v = x[only], y[only], u[only], v[only]
-    # A tenth of a millimetre further, lest rounding leaves the door ajar.
-    over = 0.1 / np.hypot(u - x, v - y)
-    u, v = u + (u - x) * over, v + (v - y) * over
+    visible = _nearest_in_sight(edges, x, y, u, v, across)
+    x, y, u, v = x[visible], y[visible], u[visible], v[visible]
+    # A tenth of a millimetre longer, so that rounding leaves no opening.
+    extra = 0.1 / np.hypot(u - x, v - y)
+    u, v = u + (u - x) * extra, v + (v - y) * extra
     ends = np.stack([edges.metres(x, y), edges.metres(u, v)], axis=1)
     return np.asarray(shapely.linestrings(ends), dtype=object)
 
@@ -238,29 +247,28 @@ def _doors(edges: Edges, near: Near, follow: Ints, limits: Limits) -> Geometries
 def _nearest_in_sight(
     edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints
 ) -> Ints:
-    """Return which doors, by corner and length, run to one of the nearest few parcels in sight.
+    """Return which doors run to the nearest few visible parcels, and the nearest few to each.
 
-    And to each the nearest few: an arc of short edges would get dozens, and amid crumbs a corner
-    would have as many as there are crumbs. Once a corner has its parcels, doors to others are not
-    looked at any more.
+    Doors are in order of corner and length. Without the limits, a corner would have dozens of
+    doors to an arc of short edges, or one to every tiny parcel around it.
     """
     fresh = np.ones(len(x), dtype=np.bool_)
     fresh[1:] = (np.diff(x) != 0) | (np.diff(y) != 0)
     corner = np.cumsum(fresh) - 1
     rank = np.arange(len(x)) - np.flatnonzero(fresh)[corner]
-    # Where two edges meet, both have the same door.
+    # Two edges that meet have the same door there.
     left = np.flatnonzero(fresh | np.append(True, (np.diff(u) != 0) | (np.diff(v) != 0)))
     _, way = np.unique(corner << 32 | edges.owner[across], return_inverse=True)
     doors, parcels = np.zeros(way.max() + 1, dtype=np.int64), np.zeros(corner[-1] + 1, np.int64)
     kept, high = [], 8
     while len(left):
-        known = doors[way[left]]
-        left = left[(known < _DOORS) & ((known > 0) | (parcels[corner[left]] < _ACROSS))]
+        so_far = doors[way[left]]
+        left = left[(so_far < _DOORS) & ((so_far > 0) | (parcels[corner[left]] < _ACROSS))]
         here, left = left[rank[left] < high], left[rank[left] >= high]
         here = _in_sight(edges, x, y, u, v, across, rank, here)
-        nth = doors[way[here]] + _so_many_before(way[here])
+        nth = doors[way[here]] + _equal_before(way[here])
         new = here[nth == 0]
-        late = new[parcels[corner[new]] + _so_many_before(corner[new]) >= _ACROSS]
+        late = new[parcels[corner[new]] + _equal_before(corner[new]) >= _ACROSS]
         here = here[(nth < _DOORS) & ~np.isin(way[here], way[late])]
         parcels += np.bincount(corner[np.setdiff1d(new, late)], minlength=len(parcels))
         doors += np.bincount(way[here], minlength=len(doors))
@@ -269,8 +277,8 @@ def _nearest_in_sight(
     return np.sort(np.concatenate(kept))
 
 
-def _so_many_before(values: Ints) -> Ints:
-    """Return for each value how many of those before it are the same."""
+def _equal_before(values: Ints) -> Ints:
+    """Return for each value how many equal ones come before it."""
     order = np.argsort(values, kind="stable")
     begins, many = runs(values[order])
     before = np.empty(len(values), dtype=np.int64)
@@ -279,25 +287,25 @@ def _so_many_before(values: Ints) -> Ints:
 
 
 def _in_sight(
-    edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints, rank: Ints, some: Ints
+    edges: Edges, x: Floats, y: Floats, u: Floats, v: Floats, across: Ints, rank: Ints, doors: Ints
 ) -> Ints:
-    """Return which of some doors run to an edge that no nearer one stands before.
+    """Return which of the `doors` reach their edge without crossing a nearer one.
 
-    What stands before is across a gap itself. Most doors end at the nearest few edges: those are
-    tried first, for each corner has as many doors as edges come near it.
+    A nearer edge has a door of its own. Most doors are crossed by the nearest few edges, so these
+    are tried first: a corner has as many doors as edges come near it.
     """
     low, high = 0, 4
-    done = [some[rank[some] == 0]]
-    left = some[rank[some] > 0]
+    done = [doors[rank[doors] == 0]]
+    left = doors[rank[doors] > 0]
     while len(left):
-        shut = []
+        crossed = []
         for part in np.array_split(left, len(left) * (high - low) // _TRIED + 1):
             many = np.minimum(rank[part], high) - low
             door = np.repeat(part, many)
             step = np.arange(len(door)) - np.repeat(np.cumsum(many) - many, many)
             before = edges.take(across[door - rank[door] + low + step])
-            shut.append(door[_before(x[door], y[door], u[door], v[door], before)])
-        left = np.setdiff1d(left, np.concatenate(shut))
+            crossed.append(door[_before(x[door], y[door], u[door], v[door], before)])
+        left = np.setdiff1d(left, np.concatenate(crossed))
         done.append(left[rank[left] <= high])
         left = left[rank[left] > high]
         low, high = high, 2 * high
@@ -305,11 +313,11 @@ def _in_sight(
 
 
 def _before(x: Floats, y: Floats, u: Floats, v: Floats, edge: Edges) -> Bools:
-    """Tell which edges a way from (x, y) meets before (u, v), by more than a millimetre or two."""
+    """Return which edges cross the line from (x, y) to (u, v) more than 2 mm before its end."""
     long = np.hypot(u - x, v - y)
     dx, dy = (u - x) / long, (v - y) / long
     ax, ay, bx, by = edge.ax - x, edge.ay - y, edge.bx - x, edge.by - y
-    # How far to the left of the way both ends are, and how far along it.
+    # The offsets of both ends to the left of the line, and their positions along it.
     off_a, off_b = dx * ay - dy * ax, dx * by - dy * bx
     on_a, on_b = dx * ax + dy * ay, dx * bx + dy * by
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -323,12 +331,12 @@ def _before(x: Floats, y: Floats, u: Floats, v: Floats, edge: Edges) -> Bools:
 
 
 def _corners(edges: Edges, follow: Ints, limits: Limits) -> tuple[Bools, Bools]:
-    """Tell for each edge's start and end whether the boundary turns away there."""
+    """Return for the edges' starts and ends whether the boundary has a corner there."""
     index = np.arange(len(edges))
     dx, dy = edges.bx - edges.ax, edges.by - edges.ay
     heading = np.arctan2(dy, dx)
     turn = np.abs((heading[follow] - heading + np.pi) % (2 * np.pi) - np.pi)
-    # Where the chain ends, several boundaries meet: a corner.
+    # At the end of a chain several boundaries meet: a corner.
     at_end = (follow == index) | (turn >= np.radians(limits.corner))
     at_start = np.ones(len(edges), dtype=np.bool_)
     going = follow != index

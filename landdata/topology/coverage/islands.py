@@ -8,34 +8,38 @@ import shapely
 from landdata.topology.coverage.edges import Edges, Geometries
 from landdata.topology.rules import Limits
 
-#: Of fewer parcels, each may lie where it will.
+#: Below this number of parcels, none is an island.
 _CROWD = 10
 
 
 def islands_of(
     polygons: Geometries, edges: Edges, tree: shapely.STRtree, limits: Limits, own: int
 ) -> list[int]:
-    """Return the parcels that have no other within `Limits.island`."""
+    """Return the parcels without another one within `Limits.island`."""
     if len(polygons) < _CROWD:
         return []
-    # Only one whose edges are all unmatched can be alone, and only if no other's box is near.
+    # An island has only unmatched edges and no other parcel's box near it.
     unmatched = np.bincount(edges.owner, minlength=len(polygons))[:own]
-    some = np.flatnonzero(unmatched >= 3)
-    some = some[unmatched[some] >= shapely.get_num_coordinates(polygons[some]) // 2]
-    plain = shapely.remove_repeated_points(polygons[some])
+    candidates = np.flatnonzero(unmatched >= 3)
+    candidates = candidates[
+        unmatched[candidates] >= shapely.get_num_coordinates(polygons[candidates]) // 2
+    ]
+    plain = shapely.remove_repeated_points(polygons[candidates])
     parts = np.maximum(shapely.get_num_geometries(plain), 1)
     holes = shapely.get_num_interior_rings(plain)
-    some = some[unmatched[some] >= shapely.get_num_coordinates(plain) - parts - holes]
-    if not len(some):
+    candidates = candidates[
+        unmatched[candidates] >= shapely.get_num_coordinates(plain) - parts - holes
+    ]
+    if not len(candidates):
         return []
     low, high = np.array([-limits.island] * 2), np.array([limits.island] * 2)
-    bounds = shapely.bounds(polygons[some])
+    bounds = shapely.bounds(polygons[candidates])
     window = shapely.box(*(bounds + np.concatenate([low, high])).T)
-    asked = np.bincount(tree.query(window)[0], minlength=len(some))
-    # Few others at most: measured one by one.
-    far = []
-    for at in some[asked <= 8].tolist():
+    near = np.bincount(tree.query(window)[0], minlength=len(candidates))
+    # With few boxes near, the distances are measured one by one.
+    islands = []
+    for at in candidates[near <= 8].tolist():
         beside = tree.query(polygons[at], predicate="dwithin", distance=limits.island)
         if len(beside) == 1:
-            far.append(at)
-    return far
+            islands.append(at)
+    return islands

@@ -1,25 +1,23 @@
-"""Parcels whose interiors have a region in common.
+"""Parcels whose interiors share a region.
 
-*overlap*: two parcels whose interiors have a region in common that is wider than
-`Limits.rounding`; the width is the diameter of the largest circle in the region (the widest
-of its parts). *Containment* is an overlap that leaves nothing of one of the two wider than
-that; *duplicate geometry* leaves nothing at all of either.
+*overlap*: the interiors of two parcels share a region wider than `Limits.rounding`; the width is
+the diameter of the largest circle in it (in the widest of its parts). *Containment* is an overlap
+that leaves nothing wider than that of one parcel; *duplicate geometry* leaves nothing of either.
 
 How they are found, and why none is missed
 ------------------------------------------
-Each ring runs with its parcel on the left. An edge is *matched* if it stands exactly once in
-each direction; the other edges are few. Let m(p) be the number of parcels that cover p. m
-changes only across unmatched edges, and any region with m ≥ 2 is bounded by unmatched edges
-that have one of the overlapping parcels, A, on their inner side. Follow such an edge: either it
-meets another unmatched edge elsewhere than at a simple vertex (one unmatched edge in, one out),
-then the two owners are a candidate pair; or m is the same along the whole chain of edges
-joined by simple vertices, and then any of its points, say a middle, lies in the other parcel,
-which asking the tree of parcels tells. (At a vertex that is not simple chains end, each of which
-is asked.) So of each connected region with m ≥ 2 one pair of
-parcels is found. The common regions of pairs tile it, so all the others are reached by going
-from each common region to those that touch it, whose parcels touch it too. (It would not do to
-go from parcel to parcel: where two coverages lie on one another, both may change at one line.)
-So exact overlays are made only for candidates.
+Rings run with their parcel on the left. An edge is *matched* if it occurs exactly once in each
+direction; the other edges are few. Let m(p) be the number of parcels that cover p. m changes
+only across unmatched edges, and a region with m ≥ 2 is bounded by unmatched edges that have one
+of the overlapping parcels, A, on their inner side. Follow such an edge: either it meets another
+unmatched edge elsewhere than at a simple vertex (one unmatched edge in, one out), and the two
+owners are a candidate pair; or m is constant along the whole chain of edges joined by simple
+vertices, and any of its points, say a middle, lies in the other parcel, which a query of the tree
+of parcels returns. (Chains end at vertices that are not simple; every chain is queried.) So one
+pair of parcels is found for each connected region with m ≥ 2. The common regions of pairs tile
+it, so all others are reached by going from common regions to those that touch them, whose parcels
+touch them too. (Going from parcel to parcel would not do: where two coverages lie on one another,
+both may change at one line.) So exact overlays are computed only for candidates.
 """
 
 from __future__ import annotations
@@ -35,17 +33,17 @@ from landdata.topology.coverage.proximity import Near, covering
 from landdata.topology.coverage.width import width
 from landdata.topology.rules import Limits
 
-#: A parcel that overlaps more others than this lies in a heap.
-HEAP = 16
-_REGIONS = 2_000  # asked at a time for what touches them
+#: A parcel that overlaps more others than this is in a stack.
+STACK = 16
+_REGIONS = 2_000  # queried in one batch
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
     """Two parcels (indices, `first` < `second`) and the region that both cover.
 
-    `area` m², `width` m. `inner` is the one that lies wholly inside the other, if any; `equal`
-    says that both cover exactly the same; `share` is the area's share of the larger parcel.
+    `area` in m², `width` in m. `inner` is the one that lies wholly inside the other, if any;
+    `equal`: both cover exactly the same; `share` is the area as a part of the larger parcel's.
     """
 
     first: int
@@ -65,120 +63,121 @@ def candidates_of(
     chains: tuple[Ints, Bools],
     tree: shapely.STRtree,
 ) -> Ints:
-    """Return (k, 2) pairs of parcels, among them one of each overlapping region's border."""
-    found = [shared]
+    """Return (k, 2) pairs of parcels, with at least one pair for each region with m ≥ 2."""
+    pairs = [shared]
     owner = edges.owner
-    found.append(np.column_stack([owner[near.i[near.touch]], owner[near.j[near.touch]]]))
+    pairs.append(np.column_stack([owner[near.i[near.touch]], owner[near.j[near.touch]]]))
     cut = np.zeros(len(edges), dtype=np.bool_)
     cut[near.i[near.touch]] = True
     cut[near.j[near.touch]] = True
     follow = chains[0]
     stop = cut | cut[follow]
     follow = np.where(stop, np.arange(len(edges)), follow)
-    # One point of each chain; each cut edge is a chain.
-    ask = np.unique(chain_of(follow))
-    some = edges.take(ask)
-    middle = shapely.points(some.metres((some.ax + some.bx) / 2, (some.ay + some.by) / 2))
-    point, parcel = covering(tree, np.asarray(middle, dtype=object))
-    found.append(np.column_stack([some.owner[point], parcel]))
-    return distinct(found)
+    # One point of each chain; a cut edge is a chain.
+    heads = edges.take(np.unique(chain_of(follow)))
+    xy = heads.metres((heads.ax + heads.bx) / 2, (heads.ay + heads.by) / 2)
+    point, parcel = covering(tree, np.asarray(shapely.points(xy), dtype=object))
+    pairs.append(np.column_stack([heads.owner[point], parcel]))
+    return distinct(pairs)
 
 
 def overlapping_pairs(
     polygons: Geometries, tree: shapely.STRtree, pairs: Ints
 ) -> tuple[Ints, Geometries]:
-    """Return all (k, 2) pairs whose interiors meet, and the regions, starting from candidates.
+    """Return all (k, 2) pairs whose interiors intersect, and their regions, from candidates.
 
-    A region that touches one already found belongs to two parcels that touch that one too.
+    A region that touches another belongs to two parcels that touch that one too.
     """
     shapely.prepare(polygons[np.unique(pairs)])
     tested = np.empty(0, dtype=np.int64)
-    found, regions = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=object)]
+    overlapping, regions = [np.empty((0, 2), dtype=np.int64)], [np.empty(0, dtype=object)]
     many = np.zeros(len(polygons), dtype=np.int64)
-    asked = np.zeros((2, len(polygons)), dtype=np.bool_)
+    queried = np.zeros((2, len(polygons)), dtype=np.bool_)
     while len(pairs):
         tested = np.union1d(tested, _packed(pairs))
         pairs = pairs[interiors_meet(polygons, pairs)]
         region = common(polygons[pairs[:, 0]], polygons[pairs[:, 1]])
-        found.append(pairs)
+        overlapping.append(pairs)
         regions.append(region)
         many += np.bincount(pairs.ravel(), minlength=len(polygons))
-        # Where parcels lie in a heap, all their regions touch the same: then all that touches a
-        # parcel of it goes for all that touches its regions.
-        heap = many > HEAP
-        calm = region[~heap[pairs].any(axis=1)]
+        # In a stack of parcels all regions touch the same others: there, the parcels that touch
+        # a parcel of the stack replace those that touch its regions.
+        stacked = many > STACK
+        single = region[~stacked[pairs].any(axis=1)]
         pairs = distinct(
             [
                 *(
-                    each
-                    for begin in range(0, len(calm), _REGIONS)
-                    for each in _beside(calm[begin : begin + _REGIONS], tree)
+                    touching
+                    for begin in range(0, len(single), _REGIONS)
+                    for touching in _pairs_at(single[begin : begin + _REGIONS], tree)
                 ),
-                *_about(np.flatnonzero(heap), polygons, tree, asked),
+                *_pairs_around(np.flatnonzero(stacked), polygons, tree, queried),
             ]
         )
         pairs = pairs[~np.isin(_packed(pairs), tested)]
-    return np.concatenate(found), np.concatenate(regions)
+    return np.concatenate(overlapping), np.concatenate(regions)
 
 
-def _beside(regions: Geometries, tree: shapely.STRtree) -> list[Ints]:
-    """Return all pairs of parcels that touch a region.
+def _pairs_at(regions: Geometries, tree: shapely.STRtree) -> list[Ints]:
+    """Return all pairs of parcels that touch the same region.
 
-    Where many lie on one another, nearly all of their regions touch the same: once is enough.
+    Where many overlap, nearly all regions touch the same parcels; equal sets are used once.
     """
-    # A region computed is a region rounded: ask a millimetre around it.
-    of, parcel = tree.query(regions, predicate="dwithin", distance=0.001)
+    # A computed region is rounded: search 1 mm around it.
+    place, parcel = tree.query(regions, predicate="dwithin", distance=0.001)
     marks = np.random.default_rng(0).integers(0, 2**63, len(tree))
-    known = np.unique(of)
-    begins = np.searchsorted(of, known)
-    if not len(known):
+    touched = np.unique(place)
+    begins = np.searchsorted(place, touched)
+    if not len(touched):
         return []
     _, fresh = np.unique(np.add.reduceat(marks[parcel], begins), return_index=True)
-    kept = np.isin(of, known[fresh])
-    return _meeting(of[kept], parcel[kept])
+    kept = np.isin(place, touched[fresh])
+    return _pairs_by_place(place[kept], parcel[kept])
 
 
-def _about(heap: Ints, polygons: Geometries, tree: shapely.STRtree, asked: Bools) -> list[Ints]:
-    """Return the pairs of what touches a parcel of a heap with all that is near it.
+def _pairs_around(
+    stacked: Ints, polygons: Geometries, tree: shapely.STRtree, queried: Bools
+) -> list[Ints]:
+    """Return the pairs of parcels that touch a stacked one with those whose boxes they meet.
 
-    `asked` keeps, of each parcel, whether it was asked for the one and for the other.
+    `queried` (2, n) records for which parcels either query was made, over several calls.
     """
-    heap = heap[~asked[0, heap]]
-    asked[0, heap] = True
-    touched = np.unique(tree.query(polygons[heap], predicate="dwithin", distance=0.001)[1])
-    touched = touched[~asked[1, touched]]
-    asked[1, touched] = True
+    stacked = stacked[~queried[0, stacked]]
+    queried[0, stacked] = True
+    touched = np.unique(tree.query(polygons[stacked], predicate="dwithin", distance=0.001)[1])
+    touched = touched[~queried[1, touched]]
+    queried[1, touched] = True
     one, two = tree.query(polygons[touched])
     return [np.column_stack([touched[one], two])]
 
 
 def common(one: Geometries, two: Geometries) -> Geometries:
-    """Return the common region of each pair, the same to the last bit whichever comes first."""
+    """Return the common regions of pairs (n,); bit by bit the same in either order."""
     regions: Geometries = shapely.normalize(shapely.intersection(one, two, grid_size=1e-6))
     return regions
 
 
 def _packed(pairs: Ints) -> Ints:
-    """Return each (k, 2) pair of indices as one number."""
+    """Return (k, 2) pairs of indices as single numbers (k,)."""
     packed: Ints = pairs[:, 0] << 32 | pairs[:, 1]
     return packed
 
 
-def _meeting(place: Ints, parcel: Ints) -> list[Ints]:
-    """Return all pairs of parcels that are at the same place."""
+def _pairs_by_place(place: Ints, parcel: Ints) -> list[Ints]:
+    """Return all pairs of parcels with the same place."""
     order = np.argsort(place, kind="stable")
     place, parcel = place[order], parcel[order]
-    found = []
+    pairs = []
     for step in range(1, len(place)):
         meet = place[step:] == place[:-step]
         if not meet.any():
             break
-        found.append(np.column_stack([parcel[:-step][meet], parcel[step:][meet]]))
-    return found
+        pairs.append(np.column_stack([parcel[:-step][meet], parcel[step:][meet]]))
+    return pairs
 
 
 def interiors_meet(polygons: Geometries, pairs: Ints) -> Bools:
-    """Tell for each (k, 2) pair whether the interiors have a point in common."""
+    """Return for (k, 2) pairs whether the interiors intersect."""
     meets: Bools = shapely.relate_pattern(polygons[pairs[:, 0]], polygons[pairs[:, 1]], "T********")
     return meets
 
@@ -186,7 +185,7 @@ def interiors_meet(polygons: Geometries, pairs: Ints) -> Bools:
 def measured(
     polygons: Geometries, pairs: Ints, regions: Geometries, limits: Limits, own: int
 ) -> list[Overlap]:
-    """Measure the overlaps of pairs; those no wider than rounding are none."""
+    """Return the overlaps of pairs that are wider than rounding."""
     mine = pairs[:, 0] < own
     pairs, regions = pairs[mine], _areal(regions[mine])
     one, two = polygons[pairs[:, 0]], polygons[pairs[:, 1]]
@@ -217,19 +216,19 @@ def measured(
 
 
 def _nothing_left(one: Geometries, two: Geometries, regions: Geometries, rounding: float) -> Bools:
-    """Tell of which parcels nothing wider than rounding remains outside the other."""
-    # What is nowhere wider than w has at most an area of w / 2 times its border.
+    """Return of which parcels nothing wider than rounding remains outside the other."""
+    # A region nowhere wider than w has an area of at most w / 2 times its border.
     left = shapely.area(one) - shapely.area(regions)
     border = shapely.length(one) + shapely.length(regions)
-    little = np.flatnonzero(left < 1.01 * rounding / 2 * border + 1e-6)
-    apart = shapely.difference(one[little], two[little])
-    none = np.zeros(len(one), dtype=np.bool_)
-    none[little] = shapely.is_empty(shapely.buffer(apart, -rounding / 2))
-    return none
+    suspects = np.flatnonzero(left < 1.01 * rounding / 2 * border + 1e-6)
+    apart = shapely.difference(one[suspects], two[suspects])
+    empty = np.zeros(len(one), dtype=np.bool_)
+    empty[suspects] = shapely.is_empty(shapely.buffer(apart, -rounding / 2))
+    return empty
 
 
 def _areal(shapes: Geometries) -> Geometries:
-    """Return the polygonal part of each shape; lines and points of an overlay are dropped."""
+    """Return the polygonal parts of shapes, without the lines and points of an overlay."""
     mixed = np.flatnonzero(shapely.get_type_id(shapes) == shapely.GeometryType.GEOMETRYCOLLECTION)
     shapes = shapes.copy()
     for at in mixed:
