@@ -23,7 +23,7 @@ from landdata.features.media_types import MVT, TILEJSON
 from landdata.reference.vn2000 import transformer
 
 WEB_MERCATOR = "WebMercatorQuad"
-HALF_EQUATOR = 20037508.342789244  # metres of web Mercator
+HALF_EQUATOR = crs.HALF_EQUATOR
 
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _WEB_NORTH = 85.05112877980659  # degrees: where web Mercator ends
