@@ -1,4 +1,4 @@
-"""From a query string to a `Query`: each parameter is checked, and the first bad one named."""
+"""From a query string to a `Query`: all parameters are checked, and the first bad one is named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import math
 import re
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 from landdata.errors import BadRequest
@@ -30,7 +30,7 @@ from landdata.reference import calendar
 _MAX_OFFSET = 2**31 - 1
 _INT32 = 2**31
 
-#: What an items request may carry besides its queryables.
+#: The parameters of an items request besides its queryables.
 PARAMETERS = (
     "f",
     "lang",
@@ -59,34 +59,38 @@ _INSTANT = re.compile(rf"{_DATE}|{_TIME}")  # RFC 3339
 _LAST = dt.datetime.max.replace(tzinfo=calendar.VIETNAM)
 _LOST_PLUS = re.compile(r":[0-9]{2}(\.[0-9]+)? [0-9]{2}:[0-9]{2}\b")
 
-#: How values are written; Python itself would also take 1_000, other alphabets and `{uuid}`.
-_FORMS = {
-    "integer": re.compile(r"[+-]?[0-9]{1,19}"),
-    "boolean": re.compile("true|false"),
-    "number": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
-    "date": re.compile(_DATE),
-    "time": re.compile(_TIME),
-    "uuid": re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
-}
 
-_READERS: dict[Kind, Callable[[str], Any]] = {
-    "string": str,
-    "integer": int,
-    "number": float,
-    "boolean": lambda text: text == "true",
-    "date": dt.date.fromisoformat,
-    # PostgreSQL reads no offset of 16 hours and more, which RFC 3339 has
-    "time": lambda text: dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC),
-    "uuid": uuid.UUID,
-    "codes": lambda text: json.dumps([{"code": text}]),
-}
-_WANTED: dict[Kind, str] = {
-    "integer": "a whole number of {bits} bits",
-    "boolean": "true or false",
-    "number": "a number",
-    "date": "a date (2026-01-31)",
-    "time": "a time with its offset (2026-01-31T08:00:00+07:00)",
-    "uuid": "a UUID",
+@dataclass(frozen=True, slots=True)
+class _Syntax:
+    """How a kind of value is written; Python also reads 1_000, other alphabets and `{uuid}`."""
+
+    description: str
+    pattern: re.Pattern[str]
+    read: Callable[[str], Any]
+
+
+_SYNTAX: dict[Kind, _Syntax] = {
+    "string": _Syntax("text", re.compile(".*", re.DOTALL), str),
+    "integer": _Syntax("a whole number of {bits} bits", re.compile(r"[+-]?[0-9]{1,19}"), int),
+    "boolean": _Syntax("true or false", re.compile("true|false"), lambda text: text == "true"),
+    "number": _Syntax(
+        "a number",
+        re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
+        float,
+    ),
+    "date": _Syntax("a date (2026-01-31)", re.compile(_DATE), dt.date.fromisoformat),
+    "time": _Syntax(
+        "a time with its offset (2026-01-31T08:00:00+07:00)",
+        re.compile(_TIME),
+        # PostgreSQL reads no offset of 16 hours and more, which RFC 3339 has
+        lambda text: dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC),
+    ),
+    "uuid": _Syntax(
+        "a UUID", re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), uuid.UUID
+    ),
+    "codes": _Syntax(
+        "a code", re.compile(".*", re.DOTALL), lambda text: json.dumps([{"code": text}])
+    ),
 }
 
 
@@ -96,7 +100,7 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
     query = Query(
         collection=collection,
         storage=storage,
-        crs=crs.parse(values.get("crs", crs.CRS84), storage, "crs"),
+        crs=_crs(values, "crs", storage),
         limit=read_limit(values, DEFAULT_LIMIT, MAX_LIMIT),
         offset=_offset(values),
         time=read_time(values["datetime"]) if "datetime" in values else None,
@@ -132,44 +136,48 @@ def read_export_query(
 
 
 def read_item(
-    of: Collection, arguments: Iterable[tuple[str, str]], storage: int, key: str
+    collection: Collection, arguments: Iterable[tuple[str, str]], storage: int, key: str
 ) -> Query:
     """Check the parameters of a request for one feature, and its id.
 
-    It is the state of now, or as of `datetime`, which must be one time. Raises `BadRequest`, and
-    `NotFound` for what can't be an id.
+    The query is for its current version, or that as of `datetime`, which must be one time. Raises
+    `BadRequest`, and `NotFound` for a key that can't be an id.
     """
     values = unique_values(arguments, ITEM_PARAMETERS)
     when = read_time(values["datetime"]) if "datetime" in values else None
     if when is not None and not when.is_instant:
         raise _bad("datetime", "for one feature it must be one time", values["datetime"])
-    target = crs.parse(values.get("crs", crs.CRS84), storage, "crs")
-    bound: uuid.UUID | int | str = key
-    if of.key_kind == "uuid":
-        # one spelling, one URL
-        if not _FORMS["uuid"].fullmatch(key) or str(bound := uuid.UUID(key)) != key.lower():
-            raise not_found(of, key, when)
-    elif of.key_kind == "integer":
-        if not re.fullmatch(r"0|-?[1-9][0-9]{0,17}", key):
-            raise not_found(of, key, when)
-        bound = int(key)
-    elif "\0" in key:
-        raise not_found(of, key, when)
     return Query(
-        collection=of,
-        crs=target,
+        collection=collection,
+        crs=_crs(values, "crs", storage),
         storage=storage,
         time=when,
-        key=bound,
-        properties=_properties(values, of),
+        key=_key(collection, key, when),
+        properties=_properties(values, collection),
         geometry=_geometry(values),
     )
 
 
+def _key(collection: Collection, key: str, when: TimeInterval | None) -> uuid.UUID | int | str:
+    """Read an id, of which one spelling alone is an address. Raises `NotFound`."""
+    if collection.key_kind == "uuid":
+        if _SYNTAX["uuid"].pattern.fullmatch(key) and str(read := uuid.UUID(key)) == key.lower():
+            return read
+    elif collection.key_kind == "integer":
+        if re.fullmatch(r"0|-?[1-9][0-9]{0,17}", key):
+            return int(key)
+    elif "\0" not in key:
+        return key
+    raise not_found(collection, key, when)
+
+
+def _crs(values: Mapping[str, str], name: str, storage: int) -> crs.Crs:
+    return crs.parse(values.get(name, crs.CRS84), storage, name)
+
+
 def _bbox(values: Mapping[str, str], storage: int) -> crs.BBox | None:
     if "bbox" in values:
-        asked = crs.parse(values.get("bbox-crs", crs.CRS84), storage, "bbox-crs")
-        return crs.parse_bbox(values["bbox"], asked, storage)
+        return crs.parse_bbox(values["bbox"], _crs(values, "bbox-crs", storage), storage)
     if "bbox-crs" in values:
         raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
     return None
@@ -187,7 +195,7 @@ def _filter(
         values["filter"],
         _choice(values, "filter-lang", cql2.LANGUAGES, cql2.LANGUAGES[0]),
         collection,
-        filter_crs=crs.parse(values.get("filter-crs", crs.CRS84), storage, "filter-crs"),
+        filter_crs=_crs(values, "filter-crs", storage),
         storage=storage,
     )
 
@@ -205,7 +213,7 @@ def _sort(values: Mapping[str, str], collection: Collection) -> tuple[Sort, ...]
                 f" {', '.join(collection.sortables)}",
                 values["sortby"],
             )
-        if any(each.by == known for each in steps):
+        if any(step.by == known for step in steps):
             raise _bad("sortby", f"it names {name} twice", values["sortby"])
         steps.append(Sort(known, descending=part.startswith("-")))
     return tuple(steps)
@@ -214,16 +222,16 @@ def _sort(values: Mapping[str, str], collection: Collection) -> tuple[Sort, ...]
 def _properties(values: Mapping[str, str], collection: Collection) -> tuple[Property, ...] | None:
     if "properties" not in values:
         return None
-    wanted = values["properties"].split(",")
-    known = [each.name for each in collection.properties]
-    for name in wanted:
-        if name not in known:
+    names = values["properties"].split(",")
+    available = [known.name for known in collection.properties]
+    for name in names:
+        if name not in available:
             raise _bad(
                 "properties",
-                f"there is no property {name[:100]!r}, only {', '.join(known)}",
+                f"there is no property {name[:100]!r}, only {', '.join(available)}",
                 values["properties"],
             )
-    return tuple(each for each in collection.properties if each.name in wanted)
+    return tuple(known for known in collection.properties if known.name in names)
 
 
 def _geometry(values: Mapping[str, str]) -> bool:
@@ -231,7 +239,7 @@ def _geometry(values: Mapping[str, str]) -> bool:
 
 
 def unique_values(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
-    """Return each parameter once. Raises `BadRequest` for an unknown or repeated one."""
+    """Return the parameters by name. Raises `BadRequest` for an unknown or repeated one."""
     known = tuple(allowed)
     values: dict[str, str] = {}
     for name, value in arguments:
@@ -262,7 +270,7 @@ def read_time(text: str) -> TimeInterval:
         raise _bad("datetime", "an interval has two ends", text)
     since, until = (None if end in ("", "..") else end for end in ends)
     if since and since.startswith("0000-"):
-        since = None  # QGIS's way to say that there is no beginning
+        since = None  # how QGIS writes an open beginning
     first = _instant(since) if since else None
     if since and first and len(since) == len("2026-01-31"):
         first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=calendar.VIETNAM)
@@ -281,7 +289,7 @@ def _instant(text: str) -> dt.datetime:
         why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
         raise _bad("datetime", why, text) from None
     except OverflowError:
-        if text.startswith("9999"):  # how some say that there is no end
+        if text.startswith("9999"):  # how some clients write an open end
             return _LAST
         raise _bad("datetime", "it is at the beginning of the calendar", text) from None
     return time
@@ -289,28 +297,28 @@ def _instant(text: str) -> dt.datetime:
 
 def _value(known: Property, text: str) -> Any:
     """Read a property's value as its type. Raises `BadRequest`."""
+    syntax = _SYNTAX[known.kind]
     try:
-        if known.kind in _FORMS and not _FORMS[known.kind].fullmatch(text):
+        if not syntax.pattern.fullmatch(text):
             raise ValueError(text)
-        value = _READERS[known.kind](text)
+        value = syntax.read(text)
         if known.kind == "integer" and not -(1 << known.bits - 1) <= value < 1 << known.bits - 1:
             raise ValueError(text)
         if known.kind == "number" and not math.isfinite(value):
             raise ValueError(text)
     except (ValueError, OverflowError):  # a time before or after all years
-        raise _bad(
-            known.name, f"it must be {_WANTED[known.kind].format(bits=known.bits)}", text
-        ) from None
+        must = f"it must be {syntax.description.format(bits=known.bits)}"
+        raise _bad(known.name, must, text) from None
     return value
 
 
 def read_limit(values: Mapping[str, str], default: int, most: int) -> int:
-    """Return the limit of a page; more than `most` means that. Raises `BadRequest`."""
+    """Return the limit of a page, `most` at most. Raises `BadRequest`."""
     return min(read_integer(values, "limit", default, least=1), most)
 
 
 def read_integer(values: Mapping[str, str], name: str, default: int, *, least: int) -> int:
-    """Read a whole number; the largest come as no more than 18 digits. Raises `BadRequest`."""
+    """Read a whole number; those over 18 digits become 10^18. Raises `BadRequest`."""
     text = values.get(name)
     if text is None:
         return default
@@ -342,8 +350,8 @@ def _cursor(token: str, query: Query) -> Cursor:
         sort, by = rest or ("", ())
         if sort != query.sorted_by or len(by) != len(query.sort):
             raise ValueError(token)
-        for each in (key, *(value for value in by if value is not None)):
-            if b"\0" in each.encode():  # which fails for what is no text
+        for text in (key, *(value for value in by if value is not None)):
+            if b"\0" in text.encode():  # raises AttributeError where it is not text
                 raise ValueError(token)
         if collection.key_kind == "uuid":
             uuid.UUID(key)
@@ -355,8 +363,8 @@ def _cursor(token: str, query: Query) -> Cursor:
             dt.date.fromisoformat(order)
         elif not -_INT32 <= int(order) < _INT32:
             raise ValueError(token)
-        known: dict[str, Literal["next", "prev"]] = {"n": "next", "p": "prev"}
-        return Cursor(known[direction], key, order, sort, tuple(by))
+        directions: dict[str, Literal["next", "prev"]] = {"n": "next", "p": "prev"}
+        return Cursor(directions[direction], key, order, sort, tuple(by))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise _bad("cursor", "take it from a link as it is", token) from None
 

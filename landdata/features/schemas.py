@@ -1,6 +1,6 @@
-"""What a collection's features hold, what can be asked for, and what they can be sorted by.
+"""JSON Schemas of a collection: its features, its queryables and its sortables.
 
-JSON Schemas as OGC API - Common, part 3 (23-058r2), wants them, made from the collections.
+As OGC API - Common, part 3 (23-058r2) has them.
 """
 
 from __future__ import annotations
@@ -15,76 +15,84 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _ROLES = {"valid_from": "primary-interval-start", "valid_to": "primary-interval-end"}
 
 
-def schema(of: Collection, language: str, url: str) -> dict[str, Any]:
+def schema(collection: Collection, language: str, url: str) -> dict[str, Any]:
     """Return the schema of a collection's features."""
-    known = {}
-    for each in of.properties:
-        described = known[each.name] = _described(of, each, language)
-        if each.nullable:  # in what is sent; a value that is asked for is none
+    properties = {}
+    for known in collection.properties:
+        described = properties[known.name] = _property(collection, known, language)
+        if known.nullable:  # in a response; a value to filter by is never null
             described["type"] = [described["type"], "null"]
-    return _whole(of, language, url, {"geometry": _geometry(of, language), **known})
+    geometry = _geometry(collection, language)
+    return _document(collection, language, url, {"geometry": geometry, **properties})
 
 
-def queryables(of: Collection, language: str, url: str) -> dict[str, Any]:
-    """Return what can be asked for: by value, and in a filter."""
-    known = {
-        name: _described(of, each, language, asked=True) for name, each in of.queryables.items()
+def queryables(collection: Collection, language: str, url: str) -> dict[str, Any]:
+    """Return the schema of what features can be filtered by."""
+    properties = {
+        name: _property(collection, known, language, queryable=True)
+        for name, known in collection.queryables.items()
     }
-    made = _whole(of, language, url, {"geometry": _geometry(of, language), **known})
-    return made | {"additionalProperties": False}
+    geometry = _geometry(collection, language)
+    document = _document(collection, language, url, {"geometry": geometry, **properties})
+    return document | {"additionalProperties": False}
 
 
-def sortables(of: Collection, language: str, url: str) -> dict[str, Any]:
-    """Return what features can be sorted by."""
-    known = {name: _described(of, each, language) for name, each in of.sortables.items()}
-    return _whole(of, language, url, known) | {"additionalProperties": False}
+def sortables(collection: Collection, language: str, url: str) -> dict[str, Any]:
+    """Return the schema of what features can be sorted by."""
+    properties = {
+        name: _property(collection, known, language) for name, known in collection.sortables.items()
+    }
+    return _document(collection, language, url, properties) | {"additionalProperties": False}
 
 
-def _whole(of: Collection, language: str, url: str, known: dict[str, Any]) -> dict[str, Any]:
-    for place, each in enumerate(known.values()):
-        each["x-ogc-propertySeq"] = place + 1
+def _document(
+    collection: Collection, language: str, url: str, properties: dict[str, Any]
+) -> dict[str, Any]:
+    for number, described in enumerate(properties.values(), start=1):
+        described["x-ogc-propertySeq"] = number
     return {
         "$schema": DIALECT,
         "$id": url,
         "type": "object",
-        "title": of.title[language],
-        "properties": known,
+        "title": collection.title[language],
+        "properties": properties,
     }
 
 
-def _geometry(of: Collection, language: str) -> dict[str, Any]:
+def _geometry(collection: Collection, language: str) -> dict[str, Any]:
+    kind = "any" if collection.geometry == "Unknown" else collection.geometry.lower()
     return {
         "title": "Hình thể" if language == "vi" else "Geometry",
-        "format": f"geometry-{'any' if of.geometry == 'Unknown' else of.geometry.lower()}",
+        "format": f"geometry-{kind}",
         "x-ogc-role": "primary-geometry",
     }
 
 
-def _described(
-    of: Collection, each: Property, language: str, *, asked: bool = False
+def _property(
+    collection: Collection, known: Property, language: str, *, queryable: bool = False
 ) -> dict[str, Any]:
-    made: dict[str, Any] = _plain(each.schema(language))
-    if each.kind == "codes" and asked:
+    described: dict[str, Any] = _without_nullable(known.schema(language))
+    if known.kind == "codes" and queryable:
         codes = [*land_use.CURRENT, *land_use.LEGACY]
-        made["items"] = {"type": "string", "enum": codes}
-    if each.unit:
-        made["x-ogc-unitLang"] = "UCUM"
-    if each.column == of.key:
-        made["x-ogc-role"] = "id"
-    # a table of the deployment may call anything so; both ends must be times, or both dates
-    ends = {end.kind for end in of.properties if end.name in _ROLES}
-    if each.name in _ROLES and ends in ({"time"}, {"date"}):
-        made["x-ogc-role"] = _ROLES[each.name]
-    return made
+        described["items"] = {"type": "string", "enum": codes}
+    if known.unit:
+        described["x-ogc-unitLang"] = "UCUM"
+    if known.column == collection.key:
+        described["x-ogc-role"] = "id"
+    # a custom collection may use these names for anything: both must be times, or both dates
+    kinds = {end.kind for end in collection.properties if end.name in _ROLES}
+    if known.name in _ROLES and kinds in ({"time"}, {"date"}):
+        described["x-ogc-role"] = _ROLES[known.name]
+    return described
 
 
-def _plain(node: Any) -> Any:
-    """Write OpenAPI 3.0's `nullable` as JSON Schema does."""
+def _without_nullable(node: Any) -> Any:
+    """Return a copy with OpenAPI 3.0's `nullable` as JSON Schema writes it."""
     if isinstance(node, list):
-        return [_plain(each) for each in node]
+        return [_without_nullable(item) for item in node]
     if not isinstance(node, dict):
         return node
-    made = {key: _plain(each) for key, each in node.items() if key != "nullable"}
+    copy = {key: _without_nullable(value) for key, value in node.items() if key != "nullable"}
     if node.get("nullable"):
-        made["type"] = [made["type"], "null"]
-    return made
+        copy["type"] = [copy["type"], "null"]
+    return copy

@@ -1,14 +1,14 @@
-"""How tiles are cut, what is shown on them, and the documents that say so.
+"""Tile matrix sets, the layers of their tiles, and the documents that describe them.
 
 OGC Tile Matrix Set 2.0 and TileJSON 3.0. Parcels are never simplified: tiles wider than their
-`Collection.max_tile_width_m` do not show them, but the map sheets and the communes instead.
+`Collection.max_tile_width_m` show the map sheets and the communes instead.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -19,20 +19,21 @@ import pyproj
 from landdata.errors import NotFound
 from landdata.features import crs
 from landdata.features.collections import Collection, Property
-from landdata.features.media_types import MVT, TILEJSON
+from landdata.features.media_types import JSON, MVT, TILEJSON
 from landdata.reference.vn2000 import transformer
 
 WEB_MERCATOR = "WebMercatorQuad"
-HALF_EQUATOR = 20037508.342789244  # metres of web Mercator
+HALF_EQUATOR = crs.HALF_EQUATOR
 
 _RELATION = "http://www.opengis.net/def/rel/ogc/1.0/"
 _WEB_NORTH = 85.05112877980659  # degrees: where web Mercator ends
-_PLACE = re.compile(r"0|[1-9][0-9]{0,8}")
+_INDEX = re.compile(r"0|[1-9][0-9]{0,8}")
 
-_BENEATH = {"parcels": ("communes", "sheets")}
+#: Collections that stand in for another one on wider tiles.
+_STAND_INS = {"parcels": ("communes", "sheets")}
 _FIELDS = {"integer": "Number", "number": "Number", "boolean": "Boolean"}  # of TileJSON
-#: What a tile tells of a feature; the rest is one request away, by its id.
-_TOLD = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "label")}
+#: The properties of a feature in a tile; the others are one request away, by its id.
+_TILE_PROPERTIES = {"parcels": ("id", "commune", "sheet", "number", "area", "land_use", "label")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +59,11 @@ class TileMatrixSet:
         return west, north - side, west + side, north
 
     def place(self, z: str, row: str, column: str) -> tuple[int, int, int]:
-        """Return level, row and column of a tile as an address names it: each in one way alone.
+        """Read level, row and column of a tile; leading zeros are refused, so a tile has one URL.
 
         Raises `NotFound` outside the tile matrix set.
         """
-        if all(map(_PLACE.fullmatch, (z, row, column))):
+        if all(map(_INDEX.fullmatch, (z, row, column))):
             level, y, x = int(z), int(row), int(column)
             if level < self.levels and y < 2**level and x < 2**level:
                 return level, y, x
@@ -74,11 +75,10 @@ class TileMatrixSet:
 
     def describe(self, base: str) -> dict[str, Any]:
         """Return the definition, OGC TMS 2.0."""
-        told: dict[str, Any] = {"id": self.id, "title": self.title}
-        if self.uri:
-            told["uri"] = self.uri
         return {
-            **told,
+            "id": self.id,
+            "title": self.title,
+            **({"uri": self.uri} if self.uri else {}),
             "crs": self.crs.uri,
             "orderedAxes": ["X", "Y"] if self.crs.srid == 3857 else ["E", "N"],
             "boundingBox": {
@@ -100,14 +100,7 @@ class TileMatrixSet:
                 }
                 for z in range(self.levels)
             ],
-            "links": [
-                {
-                    "href": f"{base}/tileMatrixSets/{self.id}",
-                    "rel": "self",
-                    "type": "application/json",
-                    "title": self.title,
-                }
-            ],
+            "links": [_link(f"{base}/tileMatrixSets/{self.id}", "self", JSON, self.title)],
         }
 
 
@@ -115,36 +108,26 @@ class TileMatrixSet:
 def matrix_sets(storage: int) -> dict[str, TileMatrixSet]:
     """Return the tile matrix sets by id: the web's, and one in the storage CRS.
 
-    The second is there where the storage CRS is a zone of VN-2000: 2,097,152 m wide around its
+    The second exists where the storage CRS is a zone of VN-2000: 2,097,152 m wide around its
     meridian, from 5° to 24° north, with pixels of 8192 m halved at each level.
     """
     known = crs.supported(storage)
-    made = [
+    sets = [
         TileMatrixSet(
-            WEB_MERCATOR,
-            "Google Maps Compatible for the World",
+            WEB_MERCATOR, "Google Maps Compatible for the World",
             "http://www.opengis.net/def/tilematrixset/OGC/1.0/WebMercatorQuad",
-            known[f"{crs.EPSG}3857"],
-            -HALF_EQUATOR,
-            HALF_EQUATOR,
-            2 * HALF_EQUATOR,
-            23,
+            known[f"{crs.EPSG}3857"], -HALF_EQUATOR, HALF_EQUATOR, 2 * HALF_EQUATOR, 23,
         )
-    ]
-    if storage in crs.VN2000 and not known[f"{crs.EPSG}{storage}"].geographic:
-        made.append(
+    ]  # fmt: skip
+    own = known[f"{crs.EPSG}{storage}"]
+    if storage in crs.VN2000 and not own.geographic:
+        title = pyproj.CRS.from_epsg(storage).name
+        sets.append(
             TileMatrixSet(
-                f"VN2000Quad-{storage}",
-                pyproj.CRS.from_epsg(storage).name,
-                None,
-                known[f"{crs.EPSG}{storage}"],
-                -548_576.0,
-                2_700_000.0,
-                2_097_152.0,
-                20,
+                f"VN2000Quad-{storage}", title, None, own, -548_576.0, 2_700_000.0, 2_097_152.0, 20
             )
         )
-    return {each.id: each for each in made}
+    return {matrix_set.id: matrix_set for matrix_set in sets}
 
 
 def matrix_set(storage: int, name: str) -> TileMatrixSet:
@@ -159,28 +142,33 @@ def matrix_set(storage: int, name: str) -> TileMatrixSet:
 
 
 def layers(
-    offer: dict[str, Collection], name: str | None, of: TileMatrixSet, level: int
+    offer: dict[str, Collection], name: str | None, matrix_set: TileMatrixSet, level: int
 ) -> list[Collection]:
-    """Return what a tileset shows at a level: a collection, or what stands in for it there.
+    """Return the layers of a tileset at a level: its collection, or those that stand in for it.
 
-    Without a name the tileset is that of the whole service: parcels and what is beneath.
+    Without a name the tileset is that of the service, whose collection is parcels.
     """
-    width = of.width / 2**level
+    width = matrix_set.width / 2**level
     main = offer[name or "parcels"]
     if width <= main.max_tile_width_m:
         return [main]
-    beneath = [offer[each] for each in _BENEATH.get(main.id, ()) if each in offer]
-    return [each for each in beneath if width <= each.max_tile_width_m]
+    return [layer for layer in _stand_ins(offer, main) if width <= layer.max_tile_width_m]
 
 
-def first_level(of: Collection, tiling: TileMatrixSet) -> int:
+def _stand_ins(offer: dict[str, Collection], main: Collection) -> list[Collection]:
+    return [offer[name] for name in _STAND_INS.get(main.id, ()) if name in offer]
+
+
+def first_level(collection: Collection, matrix_set: TileMatrixSet) -> int:
     """Return the first level of a tile matrix set at which a collection is drawn."""
-    return next(z for z in range(tiling.levels) if tiling.width / 2**z <= of.max_tile_width_m)
+    widths = (matrix_set.width / 2**z for z in range(matrix_set.levels))
+    return next(z for z, width in enumerate(widths) if width <= collection.max_tile_width_m)
 
 
-def tile_properties(of: Collection) -> list[Property]:
-    """Return the properties that tiles have of a collection."""
-    return [each for each in of.properties if each.name in _TOLD.get(of.id, (each.name,))]
+def tile_properties(collection: Collection) -> list[Property]:
+    """Return the properties of a collection's features in tiles."""
+    names = _TILE_PROPERTIES.get(collection.id)
+    return [known for known in collection.properties if names is None or known.name in names]
 
 
 # -- documents -------------------------------------------------------------------------------
@@ -188,38 +176,29 @@ def tile_properties(of: Collection) -> list[Property]:
 
 def matrix_set_list(base: str, storage: int) -> dict[str, Any]:
     """Return the list of the tile matrix sets."""
+    here = f"{base}/tileMatrixSets"
     return {
         "tileMatrixSets": [
             {
-                "id": each.id,
-                "title": each.title,
-                **({"uri": each.uri} if each.uri else {}),
-                "crs": each.crs.uri,
-                "links": [
-                    _link(
-                        f"{base}/tileMatrixSets/{each.id}", "self", "application/json", each.title
-                    )
-                ],
+                "id": matrix_set.id,
+                "title": matrix_set.title,
+                **({"uri": matrix_set.uri} if matrix_set.uri else {}),
+                "crs": matrix_set.crs.uri,
+                "links": [_link(f"{here}/{matrix_set.id}", "self", JSON, matrix_set.title)],
             }
-            for each in matrix_sets(storage).values()
+            for matrix_set in matrix_sets(storage).values()
         ],
-        "links": [_link(f"{base}/tileMatrixSets", "self", "application/json", "This document")],
+        "links": [_link(here, "self", JSON, "This document")],
     }
 
 
 def links(base: str, name: str | None) -> list[dict[str, Any]]:
     """Return the links to the tilesets of a collection, or of the service."""
-    made = [_link(_place(base, name), _RELATION + "tilesets-vector", "application/json", "Tiles")]
+    tiles = [_link(_tilesets_url(base, name), _RELATION + "tilesets-vector", JSON, "Tiles")]
     if name is None:
-        made.append(
-            _link(
-                f"{base}/tileMatrixSets",
-                _RELATION + "tiling-schemes",
-                "application/json",
-                "Tile matrix sets",
-            )
-        )
-    return made
+        schemes = _RELATION + "tiling-schemes"
+        tiles.append(_link(f"{base}/tileMatrixSets", schemes, JSON, "Tile matrix sets"))
+    return tiles
 
 
 def tilesets(
@@ -230,22 +209,22 @@ def tilesets(
     extents: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the list of the tilesets of a collection, or of the service."""
-    here = _place(base, name)
+    here = _tilesets_url(base, name)
     main = offer[name or "parcels"]
     return {
         "tilesets": [
             {
-                "title": f"{(name or 'map')}: {each.title}",
-                **_cut(each, _shown(offer, main, each), storage, extents),
+                "title": f"{(name or 'map')}: {matrix_set.title}",
+                **_data(matrix_set, _levels(offer, main, matrix_set), storage, extents),
                 "links": [
-                    _link(f"{here}/{each.id}", "self", "application/json", "The tileset"),
-                    *_scheme(base, each),
-                    _template(f"{here}/{each.id}"),
+                    _link(f"{here}/{matrix_set.id}", "self", JSON, "The tileset"),
+                    _scheme_link(base, matrix_set),
+                    _tiles_link(f"{here}/{matrix_set.id}"),
                 ],
             }
-            for each in matrix_sets(storage).values()
+            for matrix_set in matrix_sets(storage).values()
         ],
-        "links": [_link(here, "self", "application/json", "This document")],
+        "links": [_link(here, "self", JSON, "This document")],
     }
 
 
@@ -253,47 +232,43 @@ def tileset(
     base: str,
     offer: dict[str, Collection],
     name: str | None,
-    of: TileMatrixSet,
+    matrix_set: TileMatrixSet,
     storage: int,
     extents: Mapping[str, dict[str, Any]],
     language: str,
 ) -> dict[str, Any]:
     """Return a tileset's description, OGC TMS 2.0."""
-    here = f"{_place(base, name)}/{of.id}"
+    here = f"{_tilesets_url(base, name)}/{matrix_set.id}"
     main = offer[name or "parcels"]
-    shown = _shown(offer, main, of)
+    levels = _levels(offer, main, matrix_set)
     box = extents[main.id]["spatial"]["bbox"]
     links = [
-        _link(here, "self", "application/json", "This document"),
-        *_scheme(base, of),
-        _template(here),
+        _link(here, "self", JSON, "This document"),
+        _scheme_link(base, matrix_set),
+        _tiles_link(here),
     ]
-    if of.id == WEB_MERCATOR:
+    if matrix_set.id == WEB_MERCATOR:
         links.append(_link(f"{here}?f=tilejson", "alternate", TILEJSON, "This as TileJSON"))
     return {
         "title": main.title[language],
-        **_cut(of, shown, storage, extents),
-        "boundingBox": {
-            "lowerLeft": box[:2],
-            "upperRight": box[2:],
-            "crs": crs.CRS84,
-        },
+        **_data(matrix_set, levels, storage, extents),
+        "boundingBox": {"lowerLeft": box[:2], "upperRight": box[2:], "crs": crs.CRS84},
         "layers": [
             {
-                "id": each.id,
-                "title": each.title[language],
+                "id": layer.id,
+                "title": layer.title[language],
                 "dataType": "vector",
-                "minTileMatrix": str(least),
-                "maxTileMatrix": str(most),
+                "minTileMatrix": str(first),
+                "maxTileMatrix": str(last),
                 "propertiesSchema": {
                     "type": "object",
                     "properties": {
                         known.name: known.parameter_schema(language)
-                        for known in tile_properties(each)
+                        for known in tile_properties(layer)
                     },
                 },
             }
-            for each, least, most in shown
+            for layer, first, last in levels
         ],
         "links": links,
     }
@@ -303,131 +278,120 @@ def tilejson(
     base: str,
     offer: dict[str, Collection],
     name: str | None,
-    of: TileMatrixSet,
+    matrix_set: TileMatrixSet,
     extents: Mapping[str, dict[str, Any]],
     language: str,
 ) -> dict[str, Any]:
     """Return a tileset of `WebMercatorQuad` as TileJSON 3.0.0."""
     main = offer[name or "parcels"]
-    shown = _shown(offer, main, of)
-    box = extents[main.id]["spatial"]["bbox"]
-    # beyond this a client enlarges what it has: 4096 units across 153 m are 4 cm
+    levels = _levels(offer, main, matrix_set)
+    west, south, east, north = box = extents[main.id]["spatial"]["bbox"]
+    # a client enlarges the tiles of this level: 4096 units across 153 m are 4 cm
     deepest = 18
     return {
         "tilejson": "3.0.0",
         "name": main.title[language],
         "scheme": "xyz",
-        "tiles": [f"{_place(base, name)}/{of.id}/{{z}}/{{y}}/{{x}}"],
-        "minzoom": min(least for _, least, _ in shown),
+        "tiles": [f"{_tilesets_url(base, name)}/{matrix_set.id}/{{z}}/{{y}}/{{x}}"],
+        "minzoom": min(first for _, first, _ in levels),
         "maxzoom": deepest,
         "bounds": box,
-        "center": [
-            (box[0] + box[2]) / 2, (box[1] + box[3]) / 2, first_level(main, of)
-        ],
+        "center": [(west + east) / 2, (south + north) / 2, first_level(main, matrix_set)],
         "vector_layers": [
             {
-                "id": each.id,
-                "description": each.title[language],
-                "minzoom": least,
-                "maxzoom": min(most, deepest),
+                "id": layer.id,
+                "description": layer.title[language],
+                "minzoom": first,
+                "maxzoom": min(last, deepest),
                 "fields": {
                     known.name: _FIELDS.get(known.kind, "String")
-                    for known in tile_properties(each)
+                    for known in tile_properties(layer)
                 },
             }
-            for each, least, most in shown
+            for layer, first, last in levels
         ],
-    }  # fmt: skip
+    }
 
 
-def _shown(
-    offer: dict[str, Collection], main: Collection, of: TileMatrixSet
+def _levels(
+    offer: dict[str, Collection], main: Collection, matrix_set: TileMatrixSet
 ) -> list[tuple[Collection, int, int]]:
-    """The layers of a tileset with their first and last level."""
-    begins = first_level(main, of)
-    made = [(main, begins, of.levels - 1)]
-    for each in (offer[name] for name in _BENEATH.get(main.id, ()) if name in offer):
-        made.append((each, first_level(each, of), begins - 1))
-    return made
+    """Return the layers of a tileset with their first and last level."""
+    begin = first_level(main, matrix_set)
+    return [(main, begin, matrix_set.levels - 1)] + [
+        (layer, first_level(layer, matrix_set), begin - 1) for layer in _stand_ins(offer, main)
+    ]
 
 
-def _cut(
-    of: TileMatrixSet,
-    shown: list[tuple[Collection, int, int]],
+def _data(
+    matrix_set: TileMatrixSet,
+    levels: list[tuple[Collection, int, int]],
     storage: int,
     extents: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """What a tileset is cut by, and at each level the tiles in which there may be something."""
+    """Return a tileset's matrix set, and for each level the tiles that may not be empty."""
     limits = []
-    for z in range(min(least for _, least, _ in shown), of.levels):
-        here = [each.id for each, least, most in shown if least <= z <= most]
+    for z in range(min(first for _, first, _ in levels), matrix_set.levels):
+        here = [layer.id for layer, first, last in levels if first <= z <= last]
         if here:
-            grounds = np.array([_covered(of, storage, extents[each]) for each in here])
-            limits.append(
-                _limits(of, z, [*grounds[:, :2].min(axis=0), *grounds[:, 2:].max(axis=0)])
-            )
+            bounds = np.array([_bounds(matrix_set, storage, extents[name]) for name in here])
+            whole = [*bounds[:, :2].min(axis=0), *bounds[:, 2:].max(axis=0)]
+            limits.append(_limits(matrix_set, z, whole))
     return {
         "dataType": "vector",
-        "crs": of.crs.uri,
-        "tileMatrixSetId": of.id,
-        **({"tileMatrixSetURI": of.uri} if of.uri else {}),
+        "crs": matrix_set.crs.uri,
+        "tileMatrixSetId": matrix_set.id,
+        **({"tileMatrixSetURI": matrix_set.uri} if matrix_set.uri else {}),
         "tileMatrixSetLimits": limits,
     }
 
 
-def _covered(of: TileMatrixSet, storage: int, extent: dict[str, Any]) -> list[float]:
+def _bounds(matrix_set: TileMatrixSet, storage: int, extent: dict[str, Any]) -> list[float]:
     """Return the bounds of an extent (CRS84) in the CRS of a tile matrix set, within it."""
     west, south, east, north = extent["spatial"]["bbox"]
-    if of.crs.srid == 3857:
-        moved = transformer(4326, 3857)
-        west, south = moved.transform(west, max(south, -_WEB_NORTH))
-        east, north = moved.transform(east, min(north, _WEB_NORTH))
+    if matrix_set.crs.srid == 3857:
+        transform = transformer(4326, 3857).transform
+        west, south = transform(west, max(south, -_WEB_NORTH))
+        east, north = transform(east, min(north, _WEB_NORTH))
     else:
         world = crs.supported(storage)[crs.CRS84]
-        area = crs.bbox_polygon(f"{west!r},{south!r},{east!r},{north!r}", world, storage)
-        west, south, east, north = area.bounds
-    low = [max(west, of.x), max(south, of.y - of.width)]
-    return [*low, min(east, of.x + of.width), min(north, of.y)]
+        box = crs.bbox_polygon(f"{west!r},{south!r},{east!r},{north!r}", world, storage)
+        west, south, east, north = box.bounds
+    low = [max(west, matrix_set.x), max(south, matrix_set.y - matrix_set.width)]
+    return [*low, min(east, matrix_set.x + matrix_set.width), min(north, matrix_set.y)]
 
 
-def _limits(of: TileMatrixSet, z: int, ground: Sequence[float]) -> dict[str, Any]:
-    """The rows and columns of the tiles on a ground, in the CRS of the tile matrix set."""
-    west, south, east, north = map(float, ground)
+def _limits(matrix_set: TileMatrixSet, z: int, bounds: Sequence[float]) -> dict[str, Any]:
+    """Return the rows and columns of the tiles within bounds in the CRS of the matrix set."""
+    west, south, east, north = map(float, bounds)
     count = 1 << z
-    side, last = of.width / count, count - 1
+    side, last = matrix_set.width / count, count - 1
 
-    def place(way: float) -> int:
-        return min(max(math.floor(way / side), 0), last)
+    def index(distance: float) -> int:
+        return min(max(math.floor(distance / side), 0), last)
 
     return {
         "tileMatrix": str(z),
-        "minTileRow": place(of.y - north),
-        "maxTileRow": place(of.y - south),
-        "minTileCol": place(west - of.x),
-        "maxTileCol": place(east - of.x),
+        "minTileRow": index(matrix_set.y - north),
+        "maxTileRow": index(matrix_set.y - south),
+        "minTileCol": index(west - matrix_set.x),
+        "maxTileCol": index(east - matrix_set.x),
     }
 
 
-def _template(tileset: str) -> dict[str, Any]:
-    """The link to the tiles themselves."""
-    place = f"{tileset}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}"
-    return {**_link(place, "item", MVT, "The tiles"), "templated": True}
-
-
-def _place(base: str, name: str | None) -> str:
+def _tilesets_url(base: str, name: str | None) -> str:
     return f"{base}/collections/{name}/tiles" if name else f"{base}/tiles"
 
 
-def _scheme(base: str, of: TileMatrixSet) -> Iterable[dict[str, Any]]:
-    return [
-        _link(
-            f"{base}/tileMatrixSets/{of.id}",
-            _RELATION + "tiling-scheme",
-            "application/json",
-            of.title,
-        )
-    ]
+def _tiles_link(tileset: str) -> dict[str, Any]:
+    url = f"{tileset}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}"
+    return {**_link(url, "item", MVT, "The tiles"), "templated": True}
 
 
-def _link(href: str, rel: str, media: str, title: str) -> dict[str, Any]:
-    return {"href": href, "rel": rel, "type": media, "title": title}
+def _scheme_link(base: str, matrix_set: TileMatrixSet) -> dict[str, Any]:
+    url = f"{base}/tileMatrixSets/{matrix_set.id}"
+    return _link(url, _RELATION + "tiling-scheme", JSON, matrix_set.title)
+
+
+def _link(href: str, rel: str, media_type: str, title: str) -> dict[str, Any]:
+    return {"href": href, "rel": rel, "type": media_type, "title": title}
