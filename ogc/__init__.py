@@ -1,1 +1,1 @@
-"""For machines: the OGC API over the store. `ogc.app.create_blueprint` is the way in."""
+"""For machines: the OGC API over the store. `ogc.app.Application` is the way in."""

@@ -135,7 +135,7 @@ class Application:
 class Endpoint:
     """A function that responds to a request, as an ASGI application of its own.
 
-    Starlette's own `Request` and `Response` would take a tenth of the rate of a page of ten.
+    It gets the service, the request and the variables of the path.
     """
 
     def __init__(self, service: Service, respond: _Respond) -> None:

@@ -63,6 +63,8 @@ def connect(
         # are meant here; and what one client asks is the work of one process, whoever else waits
         options="-c timezone=UTC -c jit=off -c max_parallel_workers_per_gather=0"
         " -c default_transaction_read_only=on"
+        # a statement ends soon after its connection, also where a request to cancel it is lost
+        " -c client_connection_check_interval=1s"
         f" -c statement_timeout={seconds * 1000}"
         + (" -c plan_cache_mode=force_generic_plan" if one_plan else ""),
     )

@@ -184,6 +184,14 @@ def test_who_leaves_before_an_export_has_begun_ends_it(serving: Serving, path: s
         assert until(lambda: serving.connections("landdata-export") == 0)
 
 
+def test_a_page_is_cancelled_when_its_client_disconnects(serving: Serving) -> None:
+    for n in range(5):  # one more than run at once
+        asking = serving.ask(f"/ogc/collections/slow/items?limit=1000&offset={n}&note=x")
+        assert until(lambda: serving.connections("landdata-ogc", "active") == 1)
+        asking.close()
+        assert until(lambda: serving.connections("landdata-ogc", "active") == 0)
+
+
 def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Serving) -> None:
     before = serving.workers()
     assert len(before) == 2

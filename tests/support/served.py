@@ -148,7 +148,7 @@ def statements(client: Client) -> list[Statement]:
 @contextmanager
 def server(settings: Settings, module: str = "") -> Iterator[str]:
     """The address of the landing page of `landdata serve`, on a port of this machine."""
-    port = _free()
+    port = free_port()
     words = [sys.executable, "-m", module] if module else _SERVE
     process = subprocess.Popen(words, env=_environment(settings, port), stdout=subprocess.DEVNULL)
     try:
@@ -163,7 +163,7 @@ def refused(settings: Settings) -> subprocess.CompletedProcess[str]:
     """How `landdata serve` ends that does not begin."""
     return subprocess.run(
         _SERVE,
-        env=_environment(settings, _free()),
+        env=_environment(settings, free_port()),
         capture_output=True,
         text=True,
         timeout=60,
@@ -171,7 +171,8 @@ def refused(settings: Settings) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _free() -> int:
+def free_port() -> int:
+    """A port of this machine at which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
