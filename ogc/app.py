@@ -116,6 +116,8 @@ class Application:
             return
         if method not in ("GET", "HEAD", *_WRITES):
             raise MethodNotAllowed(method)
+        if "\n" in path:  # which a pattern would take for its end
+            raise _not_found(Request(scope))
         if path.endswith("/"):  # as good without it
             scope["path"] = path[:-1]
         scope["app"] = self  # with one, the router raises what it would send as text
@@ -194,7 +196,7 @@ async def landing(service: Service, request: Request) -> Response:
     describe = service.descriptions.landing
     document = await run_in_threadpool(describe, offer, request.base, language)
     if form == HTML:
-        return await html.page(service, request, "landing.html", told=document, offer=offer)
+        return await html.page(service, request, "landing.html", document=document, offer=offer)
     return json_response(request, document, language=language)
 
 
@@ -203,7 +205,7 @@ async def conformance(service: Service, request: Request) -> Response:
     form, language = service.negotiate(request, (JSON, HTML))
     document = {"conformsTo": list(CONFORMANCE)}
     if form == HTML:
-        return await html.page(service, request, "conformance.html", told=document)
+        return await html.page(service, request, "conformance.html", document=document)
     return json_response(request, document, language=language)
 
 
@@ -217,7 +219,7 @@ async def openapi(service: Service, request: Request) -> Response:
 
     document = await run_in_threadpool(write)
     if form == HTML:
-        return await html.page(service, request, "openapi.html", told=document)
+        return await html.page(service, request, "openapi.html", document=document)
     return await run_in_threadpool(
         lambda: json_response(request, document, OPENAPI, language=language)
     )
@@ -231,7 +233,7 @@ async def collections(service: Service, request: Request) -> Response:
     describe = service.descriptions.collections
     document = await run_in_threadpool(describe, offer, extents, request.base, language)
     if form == HTML:
-        return await html.page(service, request, "collections.html", told=document)
+        return await html.page(service, request, "collections.html", document=document)
     return json_response(request, document, language=language)
 
 
@@ -243,7 +245,7 @@ async def describe(service: Service, request: Request, collection: str) -> Respo
     describe = service.descriptions.collection
     document = await run_in_threadpool(describe, of, extent.description, request.base, language)
     if form == HTML:
-        return await html.page(service, request, "collection.html", told=document, of=of)
+        return await html.page(service, request, "collection.html", document=document, of=of)
     return json_response(request, document, language=language, stamp=extent.stamp)
 
 
@@ -273,7 +275,7 @@ async def _schema(
     kind = describe.__name__
     document = describe(of, language, f"{request.base}/collections/{of.id}/{kind}")
     if form == HTML:
-        return await html.page(service, request, "schema.html", told=document, of=of, kind=kind)
+        return await html.page(service, request, "schema.html", document=document, of=of, kind=kind)
     return json_response(request, document, SCHEMA, language=language)
 
 

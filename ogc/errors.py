@@ -34,7 +34,7 @@ class MethodNotAllowed(LandDataError):
 
 @dataclass(frozen=True, slots=True)
 class PublicError:
-    """What a client is told of an error."""
+    """What a client sees of an error."""
 
     error: LandDataError
     status: int
@@ -61,9 +61,9 @@ def as_public_error(error: Exception, endpoint: str) -> PublicError:
 def error_response(error: Exception, endpoint: str) -> Response:
     """Return any error as JSON, with the keys of this project and those of OGC."""
     public = as_public_error(error, endpoint)
-    told = public.error
-    description = f"{told.message} {told.hint}" if told.hint else told.message
+    message, hint = public.error.message, public.error.hint
+    description = f"{message} {hint}" if hint else message
     code = _OGC_CODES.get(public.status, "NoApplicableCode")
-    body = dump({**told.as_dict(), "code": code, "description": description}).encode()
+    body = dump({**public.error.as_dict(), "code": code, "description": description}).encode()
     headers = [("Content-Type", JSON), ("Content-Length", str(len(body)))]
     return Response(public.status, [*headers, *public.headers.items()], body)

@@ -38,7 +38,7 @@ async def items(service: Service, request: Request, collection: str) -> Response
         features = await run_in_threadpool(lambda: [json.loads(text) for text in page.features])
         document = {"features": features, "links": links, "numberMatched": page.matched}
         shown = of.properties if query.properties is None else query.properties
-        context = {"told": document, "of": of, "query": query, "shown": shown}
+        context = {"document": document, "of": of, "query": query, "shown": shown}
         return await html.page(service, request, "items.html", crs=query.crs, **context)
     if len(page.features) > pages.SHORT_PAGE:  # to hash and pack megabytes would stop all others
         return await run_in_threadpool(_page, request, query, page, links, language)
@@ -74,7 +74,9 @@ async def item(service: Service, request: Request, collection: str, key: str) ->
     links.append(link(f"{request.base}/collections/{of.id}", "collection", JSON))
     if form == HTML:
         document = {**json.loads(feature), "links": links}
-        return await html.page(service, request, "item.html", crs=query.crs, told=document, of=of)
+        return await html.page(
+            service, request, "item.html", crs=query.crs, document=document, of=of
+        )
     return cacheable(
         request,
         [feature[:-1], f',"links":[{dump_links(links)}]}}'.encode()],

@@ -157,52 +157,52 @@ def _quoted(path: str) -> str:
 
 @lru_cache(256)
 def _root(scheme: str, host: str, name: str, port: int | str | None, root_path: str) -> str:
-    known = get_host(scheme, host or None, (name, int(port) if port else None))
-    if not known:
+    address = get_host(scheme, host or None, (name, int(port) if port else None))
+    if not address:
         raise BadRequest(
             f"The header Host is no name and port of a host: {host[:200]!r}.",
             hint="Links would begin with it.",
         )
-    return f"{scheme}://{known}{quote(root_path)}"
+    return f"{scheme}://{address}{quote(root_path)}"
 
 
 @lru_cache(256)
 def _media_type(forms: tuple[str, ...], name: str | None, accept: str) -> str:
     main = forms[0]
     if name is not None:
-        asked = _NAMES.get(name)
-        if asked is None or asked not in forms:
+        form = _NAMES.get(name)
+        if form is None or form not in forms:
             names = ", ".join(k for k, v in _NAMES.items() if v in forms)
             raise BadRequest(
                 f"Parameter f is not usable: there is no form {name[:100]!r} here.",
                 hint=f"There are: {names}.",
             )
-        return main if asked in (JSON, GEOJSON) else asked
+        return main if form in (JSON, GEOJSON) else form
     accepted = parse_accept_header(accept, MIMEAccept)
     if not accepted:
         return main
     named = dict.fromkeys((*forms, main.partition(";")[0]))
     best = accepted.best_match(named)
     if best is None:  # what is wanted of a type beside its name, such as a charset, is passed over
-        plain = (("*/*" if each == "*" else each.partition(";")[0], q) for each, q in accepted)
+        plain = (("*/*" if media == "*" else media.partition(";")[0], q) for media, q in accepted)
         best = MIMEAccept(plain).best_match(named)
     if best is None:
         raise NotAcceptable(
-            f"There is no answer here in what Accept names: {str(accepted)[:200]!r}.",
+            f"None of the media types in Accept is available: {str(accepted)[:200]!r}.",
             hint=f"There are: {', '.join(forms)}.",
         )
     return best if best in (HTML, TILEJSON) else main
 
 
 @lru_cache(256)
-def _language(asked: str | None, accept: str, default: str) -> str:
-    if asked is not None:
-        if asked not in collections.LANGUAGES:
+def _language(language: str | None, accept: str, default: str) -> str:
+    if language is not None:
+        if language not in collections.LANGUAGES:
             raise BadRequest(
-                f"Parameter lang is not usable: there is no language {asked[:100]!r} here.",
+                f"Parameter lang is not usable: there is no language {language[:100]!r} here.",
                 hint=f"There are: {', '.join(collections.LANGUAGES)}.",
             )
-        return asked
+        return language
     accepted = parse_accept_header(accept, LanguageAccept)
     best = accepted.best_match(collections.LANGUAGES) if accepted else None
     return best or default

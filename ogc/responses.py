@@ -99,10 +99,10 @@ def validators(tag: str, stamp: int | None) -> list[tuple[str, str]]:
     Stamps go up by a second at least, so one of several in a second may be ahead of the clock: it
     is not sent before its time.
     """
-    made = [("ETag", f'W/"{tag}"'), ("Cache-Control", "no-cache")]  # cache it, and revalidate
+    headers = [("ETag", f'W/"{tag}"'), ("Cache-Control", "no-cache")]  # cache it, and revalidate
     if stamp is not None and stamp <= time.time():
-        made.append(("Last-Modified", http_date(stamp)))
-    return made
+        headers.append(("Last-Modified", http_date(stamp)))
+    return headers
 
 
 @lru_cache(256)
@@ -131,9 +131,9 @@ def dump_links(links: Iterable[dict[str, str]]) -> str:
     """Write links as JSON: as `dump` would, in half the time."""
     return ",".join(
         [
-            f'{{"href":{encode_basestring(each["href"])},"rel":"{each["rel"]}",'
-            f'"type":"{each["type"]}","title":"{each["title"]}"}}'
-            for each in links
+            f'{{"href":{encode_basestring(link["href"])},"rel":"{link["rel"]}",'
+            f'"type":"{link["type"]}","title":"{link["title"]}"}}'
+            for link in links
         ]
     )
 

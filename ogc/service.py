@@ -47,16 +47,14 @@ class Service:
 
     async def collection(self, name: str) -> Collection:
         """Return a collection; one of ours without looking at the file. Raises `NotFound`."""
-        found = self._own.get(name)
-        if found is None:
-            offer = await self.collections()
-            if name not in offer:
-                raise NotFound(
-                    f"There is no collection {name[:100]!r}.",
-                    hint=f"There are: {', '.join(offer)}.",
-                )
-            found = offer[name]
-        return found
+        if name in self._own:
+            return self._own[name]
+        offer = await self.collections()
+        if name not in offer:
+            raise NotFound(
+                f"There is no collection {name[:100]!r}.", hint=f"There are: {', '.join(offer)}."
+            )
+        return offer[name]
 
     def negotiate(self, request: Request, forms: tuple[str, ...]) -> tuple[str, str]:
         """Return media type and language of a response; there may be no other parameter."""

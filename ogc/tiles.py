@@ -18,17 +18,17 @@ async def matrix_sets(service: Service, request: Request) -> Response:
     form, language = service.negotiate(request, (JSON, HTML))
     document = tile_matrix_sets.matrix_set_list(request.base, service.settings.srid)
     if form == HTML:
-        return await html.page(service, request, "tiles.html", told=document)
+        return await html.page(service, request, "tiles.html", document=document)
     return json_response(request, document, language=language)
 
 
 async def matrix_set(service: Service, request: Request, tiling: str) -> Response:
     """The definition of one tile matrix set."""
     form, language = service.negotiate(request, (JSON, HTML))
-    found = tile_matrix_sets.matrix_set(service.settings.srid, tiling)
-    document = found.describe(request.base)
+    matrix = tile_matrix_sets.matrix_set(service.settings.srid, tiling)
+    document = matrix.describe(request.base)
     if form == HTML:
-        return await html.page(service, request, "tiles.html", told=document)
+        return await html.page(service, request, "tiles.html", document=document)
     return json_response(request, document, language=language)
 
 
@@ -37,7 +37,7 @@ async def tilesets(service: Service, request: Request, collection: str | None = 
     of = await service.collection(collection) if collection else None
     form, language = service.negotiate(request, (JSON, HTML))
     offer = await service.collections()
-    extents = await service.extents.of_all(_drawn(offer, of))
+    extents = await service.extents.of_all(_shown(offer, of))
     document = await run_in_threadpool(
         tile_matrix_sets.tilesets,
         request.base,
@@ -47,7 +47,7 @@ async def tilesets(service: Service, request: Request, collection: str | None = 
         extents,
     )
     if form == HTML:
-        return await html.page(service, request, "tiles.html", told=document)
+        return await html.page(service, request, "tiles.html", document=document)
     return json_response(request, document, language=language)
 
 
@@ -61,7 +61,7 @@ async def tileset(
     is_web = matrix.id == tile_matrix_sets.WEB_MERCATOR
     form, language = service.negotiate(request, (JSON, HTML, TILEJSON) if is_web else (JSON, HTML))
     base, offer = request.base, await service.collections()
-    extents = await service.extents.of_all(_drawn(offer, of))
+    extents = await service.extents.of_all(_shown(offer, of))
     if form == TILEJSON:
         document = tile_matrix_sets.tilejson(base, offer, name, matrix, extents, language)
     else:
@@ -69,7 +69,7 @@ async def tileset(
             tile_matrix_sets.tileset, base, offer, name, matrix, storage, extents, language
         )
     if form == HTML:
-        return await html.page(service, request, "tiles.html", told=document)
+        return await html.page(service, request, "tiles.html", document=document)
     return json_response(request, document, form, language=language)
 
 
@@ -92,19 +92,20 @@ async def tile(
     offer = await service.collections()
     layers = tile_matrix_sets.layers(offer, name, matrix, place[0])
     packed = request.accepts_gzip
-    found = await service.tiles.tile(service.tiles.request(layers, matrix, place, packed=packed))
-    headers = validators(found.tag, found.stamp)
-    if request.has_current(found.tag, found.stamp):
+    wanted = service.tiles.request(layers, matrix, place, packed=packed)
+    drawn = await service.tiles.tile(wanted)
+    headers = validators(drawn.tag, drawn.stamp)
+    if request.has_current(drawn.tag, drawn.stamp):
         return Response(304, headers)
-    if not found.body:
+    if not drawn.body:
         return Response(204, headers)
     if packed:
         headers.append(("Content-Encoding", "gzip"))
-    headers += [("Content-Type", MVT), ("Content-Length", str(len(found.body)))]
-    return Response(200, headers, found.body)
+    headers += [("Content-Type", MVT), ("Content-Length", str(len(drawn.body)))]
+    return Response(200, headers, drawn.body)
 
 
-def _drawn(offer: dict[str, Collection], of: Collection | None) -> list[Collection]:
+def _shown(offer: dict[str, Collection], of: Collection | None) -> list[Collection]:
     """The collections that a tileset may show: one of the deployment's is alone on its tiles."""
     own = [offer[name] for name in ("parcels", "sheets", "communes")]
     return own if of is None or of in own else [of]

@@ -1,4 +1,4 @@
-"""The pages for people, health, and the one error handler of both: a Flask application."""
+"""The pages for people, and health: a Flask application with one error handler."""
 
 from __future__ import annotations
 
@@ -56,27 +56,27 @@ def translate(vi: str, en: str) -> str:
 
 
 def healthz() -> Response:
-    """Say that the process is alive; nothing else is asked."""
+    """Say that the process is alive."""
     return jsonify(status="ok")
 
 
 def readyz() -> tuple[Response, int]:
     """Say whether requests can be answered: the database is there and its schema is ours."""
     store: parcels.Store = current_app.extensions["landdata"]
-    told: dict[str, Any] = {"status": "ready", "database": False, "schema": None}
+    status: dict[str, Any] = {"status": "ready", "database": False, "schema": None}
     try:
         with store.engine.connect() as connection:
-            told["schema"] = MigrationContext.configure(connection).get_current_revision()
+            status["schema"] = MigrationContext.configure(connection).get_current_revision()
             config = database.alembic_config(store.settings, connection)
-        told["database"] = True
+        status["database"] = True
     except sa.exc.OperationalError:
-        told |= {"status": "not ready", "hint": "The database does not answer."}
-        return jsonify(told), 503
+        status |= {"status": "not ready", "hint": "The database does not answer."}
+        return jsonify(status), 503
     head = ScriptDirectory.from_config(config).get_current_head()
-    if told["schema"] != head:
-        told |= {"status": "not ready", "hint": f"Run `landdata migrate`: {head} is wanted."}
-        return jsonify(told), 503
-    return jsonify(told), 200
+    if status["schema"] != head:
+        status |= {"status": "not ready", "hint": f"Run `landdata migrate`: {head} is wanted."}
+        return jsonify(status), 503
+    return jsonify(status), 200
 
 
 def error_response(error: Exception) -> Response:
@@ -91,22 +91,22 @@ def error_response(error: Exception) -> Response:
         translated = as_public_error(error, request.endpoint or "no endpoint")
         public, status, headers = translated.error, translated.status, translated.headers
     if parcels.wants_json():
-        made = jsonify(public.as_dict())
+        response = jsonify(public.as_dict())
     else:
         page = render_template(
             "error.html", error=public, status=status, name=HTTPStatus(status).phrase
         )
-        made = Response(page, mimetype="text/html")
-    made.status_code = status
-    made.headers.update({**headers, "Cache-Control": "no-store"})
-    return made
+        response = Response(page, mimetype="text/html")
+    response.status_code = status
+    response.headers.update({**headers, "Cache-Control": "no-store"})
+    return response
 
 
 def _choose_language() -> None:
-    """Take the language asked for: in the address, before, by the browser, by the deployment."""
+    """Take the language of the address, of the cookie, of the browser or of the deployment."""
     store: parcels.Store = current_app.extensions["landdata"]
-    asked = request.args.get("lang"), request.cookies.get("lang")
-    g.language = next((each for each in asked if each in LANGUAGES), None) or (
+    chosen = request.args.get("lang"), request.cookies.get("lang")
+    g.language = next((name for name in chosen if name in LANGUAGES), None) or (
         request.accept_languages.best_match(LANGUAGES, default=store.settings.language)
     )
 

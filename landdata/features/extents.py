@@ -113,8 +113,8 @@ async def read(pool: ReadPool, of: Collection, storage: int) -> Extent:
     west, south, east, north, began, stamp = rows[0]
     if west is None:
         return Extent(WORLD, stamp)
-    low = [math.floor(each * 1e7) / 1e7 for each in (west, south)]
-    box = low + [math.ceil(each * 1e7) / 1e7 for each in (east, north)]
+    low = [math.floor(degrees * 1e7) / 1e7 for degrees in (west, south)]
+    box = low + [math.ceil(degrees * 1e7) / 1e7 for degrees in (east, north)]
     first = None
     if began is not None and began != "-infinity":
         first = _first(of, began)
@@ -128,7 +128,7 @@ def _extent(box: list[float], begin: dt.datetime | None) -> dict[str, Any]:
     }
 
 
-#: The extent of what is not known.
+#: The extent of what has none.
 WORLD = _extent([-180.0, -90.0, 180.0, 90.0], None)
 
 

@@ -1,4 +1,4 @@
-"""Vector tiles: made by PostGIS, and kept as long as they hold.
+"""Vector tiles: drawn by PostGIS, and cached until something changes in their area.
 
 A tile is cached in the process with the stamp of its area (`landdata.store.publications`), which
 is read for each request: one row of an index, in the reader's own database. So a cached tile is
@@ -38,7 +38,7 @@ _EXACT = 0.1  # of a unit: how far a vertex may be from where the projection has
 class Tile:
     """A tile as it is sent, packed or not.
 
-    `tag` is that of what is in it, `stamp` the second in which that was last published, if known.
+    `tag` is that of its content, `stamp` the second in which that was last published, if any.
     """
 
     body: bytes
@@ -64,7 +64,7 @@ class TileRequest:
     @property
     def cache_key(self) -> tuple[Any, ...]:
         """The key of the tile in the cache."""
-        return tuple(each.id for each in self.layers), self.of.id, self.place, self.packed
+        return tuple(layer.id for layer in self.layers), self.of.id, self.place, self.packed
 
 
 class Tiles:
@@ -107,7 +107,7 @@ class Tiles:
     async def _drawn(self, request: TileRequest) -> Tile:
         layers = request.layers
         stamp, parameters = self._stamp(layers, request.area)
-        drawn = [self._layer(each, request.of, request.bounds, request.area) for each in layers]
+        drawn = [self._layer(of, request.of, request.bounds, request.area) for of in layers]
         for _, bound in drawn:
             parameters |= bound
         content = " || ".join(statement for statement, _ in drawn)
@@ -119,10 +119,10 @@ class Tiles:
         body = mvt or b""
         tag = _tag(body)
         # communes bear no second: what they are depends on the day too
-        known = stamp is not None and "communes" not in {each.id for each in layers}
+        has_second = stamp is not None and "communes" not in {of.id for of in layers}
         if request.packed and body:
             body = await asyncio.to_thread(partial(gzip.compress, body, 5, mtime=0))
-        tile = Tile(body, tag, int(standing[0] or 0) or None if known else None)
+        tile = Tile(body, tag, int(standing[0] or 0) or None if has_second else None)
         if stamp is not None:
             with suppress(ValueError):  # it is larger than the whole cache
                 self._cache[request.cache_key] = (today, *standing), tile
@@ -141,7 +141,7 @@ class Tiles:
             plane = crs.affine_map(bounds, tiling.crs, self._storage, within=unit * _EXACT)
             if plane is not None:
                 names = ("ma", "mb", "md", "me", "mx", "my")
-                marks = ", ".join(f"%({each})s::double precision" for each in names)
+                marks = ", ".join(f"%({name})s::double precision" for name in names)
                 return f"ST_Affine(geom, {marks})", dict(zip(names, plane, strict=True))
         # a tile's grid is coarser than what this leaves out
         return crs.output_sql("geom", self._storage, tiling.crs, leads_back=False), {}
@@ -163,7 +163,7 @@ class Tiles:
 
         Each publication has a later one, so the latest is the same only if each is.
         """
-        names = {each.id for each in layers}
+        names = {of.id for of in layers}
         if not names <= {"parcels", "sheets", "communes"}:
             return None, {}
         west, south, east, north = area.bounds
@@ -190,7 +190,7 @@ class Tiles:
     @staticmethod
     def _today(layers: Sequence[Collection]) -> dt.date | None:
         """The day, where what holds now depends on it."""
-        if all(each.open_ended for each in layers):
+        if all(of.open_ended for of in layers):
             return None
         return calendar.day()
 
@@ -216,9 +216,10 @@ class Tiles:
         parameters |= plane
         shape = f"ST_AsMVTGeom({moved}, {frame}, {_EXTENT:d}, {_BUFFER:d}, true)"
         columns = ", ".join(
-            f'{_scalar(each.kind, each.column)} AS "{each.name}"' for each in tile_properties(of)
+            f'{_scalar(shown.kind, shown.column)} AS "{shown.name}"'
+            for shown in tile_properties(of)
         )
-        where = " OR ".join(f"({each})" for each in branches)
+        where = " OR ".join(f"({branch})" for branch in branches)
         return (
             f"coalesce((SELECT ST_AsMVT(drawn, '{of.id}', {_EXTENT:d}, '_shape')"  # noqa: S608
             f" FROM (SELECT {columns}, {shape} AS _shape FROM {of.table}"

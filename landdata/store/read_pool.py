@@ -104,7 +104,7 @@ class ReadPool:
             except psycopg.Error as error:
                 if not is_stale(error):
                     raise
-                self._close_idle()  # what made one stale made all of them so
+                self._close_idle()  # the others are stale for the same reason
                 return await self._on_own_connection(statement)
         finally:
             self._places.release()

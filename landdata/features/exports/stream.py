@@ -178,7 +178,7 @@ class Export:
         except BaseException as error:
             self._error = error
         if self._file is not None:
-            with suppress(OSError):  # what could not be written is told already
+            with suppress(OSError):  # the write has failed already
                 self._file.close()
         with self._moved:
             self._done = True
