@@ -83,15 +83,15 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
     own = ("f", "lang", "sortby", "properties")
     filters = [
         {
-            "name": known.name,
+            "name": prop.name,
             "in": "query",
             "required": False,
-            "description": choose(known.vi, known.en),
-            "schema": known.parameter_schema(language),
+            "description": choose(prop.vi, prop.en),
+            "schema": prop.parameter_schema(language),
             "style": "form",
             "explode": False,
         }
-        for known in collection.queryables.values()
+        for prop in collection.queryables.values()
     ]
     key: dict[str, Any] = {"type": "integer" if collection.key_kind == "integer" else "string"}
     if collection.key_kind == "uuid":
@@ -102,7 +102,7 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
             "Các thuộc tính trong câu trả lời; không nêu thì là tất cả.",
             "The properties in the response; all by default.",
         ),
-        [known.name for known in collection.properties],
+        [prop.name for prop in collection.properties],
     )
     items_parameters = [
         *(_reference(name) for name in parameters.PARAMETERS if name not in own),
@@ -180,8 +180,8 @@ def _export(
         }
     }
     operation["responses"]["200"]["content"] = {
-        known.media_type: features if name in ("geojson", "jsonfg") else _BINARY
-        for name, known in formats.FORMATS.items()
+        file_format.media_type: features if name in ("geojson", "jsonfg") else _BINARY
+        for name, file_format in formats.FORMATS.items()
     }
     return path
 
@@ -198,7 +198,7 @@ def _export_job_paths(choose: Choose) -> dict[str, Any]:
     file = _get("export.file", title, None, has_404=True)
     file["get"]["parameters"] = [number, name]
     file["get"]["responses"]["200"]["content"] = {
-        known.media_type: _BINARY for known in formats.FORMATS.values()
+        file_format.media_type: _BINARY for file_format in formats.FORMATS.values()
     }
     return {"/exports/{jobID}": job, "/exports/{jobID}/{file}": file}
 

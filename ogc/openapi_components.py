@@ -91,7 +91,7 @@ def parameters(storage: int, choose: Choose) -> dict[str, Any]:
     """Return the query parameters that are the same for all collections, by name."""
     uris = list(crs.supported(storage))
     crs_uri = {"type": "string", "format": "uri", "enum": uris, "default": uris[0]}
-    known: dict[str, dict[str, Any]] = {
+    query_parameters: dict[str, dict[str, Any]] = {
         "f": {
             "description": choose(
                 "Dạng của câu trả lời; không nêu thì theo tiêu đề Accept.",
@@ -219,7 +219,7 @@ def parameters(storage: int, choose: Choose) -> dict[str, Any]:
             "explode": False,
             **values,
         }
-        for name, values in known.items()
+        for name, values in query_parameters.items()
     }
 
 
@@ -232,7 +232,7 @@ def schema_name(collection: Collection) -> str:
 
 def schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
     """Return the schemas of all responses, by name."""
-    known: dict[str, Any] = {
+    documents: dict[str, Any] = {
         "Exception": {
             "type": "object",
             "required": ["code", "description"],
@@ -370,7 +370,7 @@ def schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
         name = schema_name(collection)
         identifier = {"type": "integer" if collection.key_kind == "integer" else "string"}
         shape = "MultiPolygon" if collection.geometry.endswith("Polygon") else "Geometry"
-        known[name] = {
+        documents[name] = {
             "type": "object",
             "required": ["type", "id", "geometry", "properties"],
             "properties": {
@@ -380,15 +380,15 @@ def schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
                 "properties": {
                     "type": "object",
                     "properties": {
-                        each.name: each.schema(language)
-                        | ({"nullable": True} if each.nullable else {})
-                        for each in collection.properties
+                        prop.name: prop.schema(language)
+                        | ({"nullable": True} if prop.nullable else {})
+                        for prop in collection.properties
                     },
                 },
                 "links": _LINKS,
             },
         }
-        known[f"{name}Collection"] = {
+        documents[f"{name}Collection"] = {
             "type": "object",
             "required": ["type", "features", "numberReturned", "links", "timeStamp"],
             "properties": {
@@ -404,4 +404,4 @@ def schemas(offer: Iterable[Collection], language: str) -> dict[str, Any]:
                 "links": _LINKS,
             },
         }
-    return known
+    return documents

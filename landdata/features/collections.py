@@ -144,12 +144,12 @@ class Collection:
     @cached_property
     def queryables(self) -> dict[str, Property]:
         """The properties to filter by, by name."""
-        return {known.name: known for known in self.properties if known.queryable}
+        return {prop.name: prop for prop in self.properties if prop.queryable}
 
     @cached_property
     def sortables(self) -> dict[str, Property]:
         """The properties to sort by, by name."""
-        return {known.name: known for known in self.properties if known.sortable}
+        return {prop.name: prop for prop in self.properties if prop.sortable}
 
 
 def collections(settings: Settings) -> dict[str, Collection]:

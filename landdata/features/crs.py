@@ -70,14 +70,14 @@ def supported(storage: int) -> dict[str, Crs]:
         )
     }
     for code in dict.fromkeys(codes):
-        known = pyproj.CRS.from_epsg(code)
+        definition = pyproj.CRS.from_epsg(code)
         systems[f"{EPSG}{code}"] = Crs(
             f"{EPSG}{code}",
-            known.name,
+            definition.name,
             code,
-            geographic=known.is_geographic,
-            north_first=known.axis_info[0].direction.lower() == "north",
-            digits=9 if known.is_geographic else 4,
+            geographic=definition.is_geographic,
+            north_first=definition.axis_info[0].direction.lower() == "north",
+            digits=9 if definition.is_geographic else 4,
         )
     return systems
 
@@ -334,12 +334,12 @@ def _geographic(
 @cache
 def _centre(storage: int) -> float:
     """Return the central longitude of the storage CRS in degrees."""
-    known = pyproj.CRS.from_epsg(storage)
-    operation = known.coordinate_operation
+    definition = pyproj.CRS.from_epsg(storage)
+    operation = definition.coordinate_operation
     for parameter in operation.params if operation else ():
         if parameter.name in {"Longitude of natural origin", "Longitude of false origin"}:
             return float(parameter.value)
-    area = known.area_of_use
+    area = definition.area_of_use
     return (area.west + area.east) / 2 if area else 0.0
 
 

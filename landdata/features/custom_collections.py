@@ -1,8 +1,8 @@
-"""More collections: tables and views of the deployment, named in a file that is read anew.
+"""Custom collections: tables and views of the deployment, named in a file that may change.
 
-`LANDDATA_COLLECTIONS` names a TOML file. What stands in it becomes a `Collection` like ours, served
-through the same statements: rows are wrapped so that they look like a table of ours. The types of
-columns come from the database. Names from the file are checked, and quoted; no SQL is taken.
+`LANDDATA_COLLECTIONS` names a TOML file. Its entries become `Collection`s like ours, served through
+the same statements: their rows are wrapped to look like a table of ours. The types of columns come
+from the database. Names from the file are checked and quoted; it can't hold SQL.
 """
 
 from __future__ import annotations
@@ -14,27 +14,33 @@ import threading
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from landdata.errors import BadRequest, NotFound, Unavailable
-from landdata.features import collections as config
 from landdata.features import crs, parameters
-from landdata.features.collections import LANGUAGES, TIMELESS, Collection, Kind, Property
+from landdata.features.collections import (
+    LANGUAGES,
+    TIMELESS,
+    Collection,
+    Kind,
+    Property,
+    collections,
+)
 from landdata.settings import Settings
 from landdata.store.read_connections import fetch_rows
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _NAME = re.compile(r"[^\W\d]\w{0,62}")
-#: Tables of ours that name people or what is not official.
-_OURS = {"batches", "findings", "holders", "staged_parcels", "survey_points"}
-_KEYS = {"key", "table", "geometry", "title", "description", "widest", "properties"}
+#: Our tables that name people, or hold what is not official.
+_PRIVATE_TABLES = {"batches", "findings", "holders", "staged_parcels", "survey_points"}
+_ENTRY_KEYS = {"key", "table", "geometry", "title", "description", "widest", "properties"}
 _PROPERTY_KEYS = {"column", "title", "unit", "queryable"}
 
-#: Names that mean something else in a request or in a feature.
-_TAKEN = {*parameters.PARAMETERS, "geometry"}
-_NARROWEST = 10  # metres: about a tile of the web's last level
+#: Names that mean something else in a request or a feature.
+_RESERVED = {*parameters.PARAMETERS, "geometry"}
+_MIN_WIDEST = 10  # metres: about a tile of the web's last level
 _KEY_KINDS = ("integer", "uuid", "string")
 
 _KINDS: dict[str, Kind] = {
@@ -50,20 +56,20 @@ _KINDS: dict[str, Kind] = {
     "timestamptz": "time",
     "timestamp": "time",
 }
-_SHAPES = {
-    each.upper(): each
-    for each in (
+_GEOMETRY_TYPES = {
+    name.upper(): name
+    for name in (
         "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon",
     )
 }  # fmt: skip
 
-_COLUMNS = """
+_COLUMNS_SQL = """
 SELECT a.attname::text, t.typname::text, a.attnotnull
 FROM pg_attribute AS a
   JOIN pg_type AS t ON t.oid = a.atttypid
 WHERE a.attrelid = to_regclass(%(name)s) AND a.attnum > 0 AND NOT a.attisdropped
 """
-_GEOMETRY = """
+_GEOMETRY_SQL = """
 SELECT srid, type FROM geometry_columns
 WHERE format('%%I.%%I', f_table_schema, f_table_name)::regclass = to_regclass(%(name)s)
   AND f_geometry_column = %(column)s
@@ -73,189 +79,220 @@ _LOG = logging.getLogger(__name__)
 
 
 class CustomCollections:
-    """The collections of a file, as it stands; a file that makes no sense changes nothing."""
+    """The collections of a file; while the file is not valid, those of the last valid one."""
 
     def __init__(self, path: Path | None, storage: int, taken: frozenset[str], url: sa.URL) -> None:
         self._path = path
         self._url = url
         self._storage = storage
         self._taken = taken
-        self._stamp = (-1, -1) if path is not None else self._now()
-        self._known: dict[str, Collection] = {}
+        self._stamp = (-1, -1) if path is not None else self._file_stamp()
+        self._collections: dict[str, Collection] = {}
         self._lock = threading.Lock()
 
     def collections(self, *, strict: bool = False) -> dict[str, Collection]:
-        """Return them, read anew if the file has changed.
+        """Return the collections by id, read again if the file has changed.
 
-        `strict` raises `BadRequest` where the file makes no sense; else what was before stays,
-        and the reason goes to the log.
+        Where the file is not valid, `strict` raises `BadRequest`; else the reason is logged.
         """
-        stamp = self._now()
+        stamp = self._file_stamp()
         if stamp != self._stamp:
             with self._lock:
                 if stamp != self._stamp:
                     try:
-                        self._known = self._read()
+                        self._collections = self._read()
                     except BadRequest as error:
                         if strict:
                             raise
                         _LOG.error("%s %s", error.message, error.hint or "")
                     self._stamp = stamp
-        return self._known
+        return self._collections
 
     @property
     def known(self) -> dict[str, Collection]:
         """The collections as the file was read last."""
-        return self._known
+        return self._collections
 
     @property
     def is_current(self) -> bool:
-        """Whether the file is as it was when it was read."""
-        return self._stamp == self._now()
+        """Whether the file is unchanged since it was read."""
+        return self._stamp == self._file_stamp()
 
-    def _now(self) -> tuple[int, int]:
+    def _file_stamp(self) -> tuple[int, int]:
         try:
-            state = self._path.stat() if self._path else None
+            status = self._path.stat() if self._path else None
         except OSError:
-            state = None
-        return (state.st_mtime_ns, state.st_size) if state else (0, 0)
+            status = None
+        return (status.st_mtime_ns, status.st_size) if status else (0, 0)
 
     def _read(self) -> dict[str, Collection]:
         assert self._path is not None
         try:
-            told = tomllib.loads(self._path.read_text("utf-8"))
+            entries = tomllib.loads(self._path.read_text("utf-8"))
         except OSError as error:
             raise _bad(f"it can't be read: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise _bad(f"it is no TOML: {error}") from None
-        made = {}
-        for name, entry in told.items():
+        custom = {}
+        for name, entry in entries.items():
             if not _ID.fullmatch(name) or name in self._taken:
                 raise _bad(f"{name!r} can't be a collection's name (a-z, 0-9, - and _; not ours)")
             try:
-                made[name] = self._collection(name, entry)
+                custom[name] = _Definition(self._url, self._storage, name, entry).collection()
             except Unavailable as error:
                 if error.code == "database-down":
                     raise
                 raise _bad(f"[{name}]: {error.message}") from None
-        return made
+        return custom
 
-    def _collection(self, name: str, told: Any) -> Collection:
-        _only(told, _KEYS, name)
-        table, key, shape = (_text(told, each, name) for each in ("table", "key", "geometry"))
-        widest = told.get("widest", math.inf)
-        if type(widest) not in (int, float) or not widest >= _NARROWEST:
-            raise _bad(f"[{name}]: widest is a number of metres, at least {_NARROWEST}")
-        parts = table.split(".")
-        if not 1 <= len(parts) <= 2 or not all(map(_NAME.fullmatch, parts)):
-            raise _bad(f"[{name}] names no table: {table!r} (write schema.table)")
-        if parts[-1] in _OURS and parts[0] in {parts[-1], "public"}:
-            raise _bad(f"[{name}]: {table} is not for readers")
-        quoted = ".".join(map(_quote, parts))
-        known = fetch_rows(self._url, _COLUMNS, {"name": quoted})
-        columns = {column: kind for column, kind, _ in known}
-        required = {column for column, _, needed in known if needed}
-        if not columns:
-            raise _bad(f"[{name}]: there is no table or view {table}, or nobody may read it")
 
-        def kind_of(column: str) -> str:
-            if column not in columns:
-                raise _bad(f"[{name}]: {table} has no column {column!r}")
-            return str(columns[column])
+class _Definition:
+    """An entry of the file, and the table that it names. Its methods raise `BadRequest`."""
 
-        key_type = kind_of(key)
-        if kind_of(shape) != "geometry":
-            raise _bad(f"[{name}]: the column {shape!r} of {table} is no geometry")
-        integer, unique = _KINDS.get(key_type) == "integer", key_type == "uuid"
-        selected = [f"t.{_quote(key)}{'' if integer or unique else '::text'} AS k"]
-        properties = []
-        every: dict[str, Any] = {each: {} for each, kind in columns.items() if kind != "geometry"}
-        given = told.get("properties", every)
-        _only(given, given, f"{name}.properties")
-        if not given:  # all columns would be more than was meant
-            raise _bad(f"[{name}]: there is no property; name one, or leave out all of properties")
-        for place, (each, about) in enumerate(given.items()):
-            here = f"{name}.properties.{each}"
-            _only(about, _PROPERTY_KEYS, here)
-            queryable = about.get("queryable", True)
-            if not isinstance(queryable, bool):
-                raise _bad(f"[{here}]: queryable is true or false, without quotes")
-            column = _text({"column": each, **about}, "column", here)
-            if not _NAME.fullmatch(each) or each in _TAKEN:
-                raise _bad(
-                    f"[{name}]: {each!r} can't be a property's name; give the column another one"
-                    " under properties"
-                )
-            kind, sql = _typed(f"t.{_quote(column)}", kind_of(column))
-            selected.append(f"{sql} AS c{place:d}")
-            title = _titles(about.get("title", each), here)
-            properties.append(
-                Property(
-                    name=each,
-                    column="k" if column == key and kind in _KEY_KINDS else f"c{place:d}",
-                    kind=kind,
-                    bits=64 if columns[column] == "int8" else 32,
-                    vi=title["vi"],
-                    en=title["en"],
-                    unit=_text(about, "unit", here) if "unit" in about else None,
-                    queryable=queryable,
-                )
+    def __init__(self, url: sa.URL, storage: int, name: str, entry: Any) -> None:
+        _only(entry, _ENTRY_KEYS, name)
+        self._url = url
+        self._storage = storage
+        self._name = name
+        self._entry: dict[str, Any] = entry
+        self._table, self._key, self._geometry_column = (
+            _text(entry, field, name) for field in ("table", "key", "geometry")
+        )
+
+    def collection(self) -> Collection:
+        """Return the collection that the entry defines."""
+        name, entry = self._name, self._entry
+        widest = entry.get("widest", math.inf)
+        if type(widest) not in (int, float) or not widest >= _MIN_WIDEST:
+            raise _bad(f"[{name}]: widest is a number of metres, at least {_MIN_WIDEST}")
+        quoted = self._quoted_table()
+        columns = fetch_rows(self._url, _COLUMNS_SQL, {"name": quoted})
+        types = {column: str(kind) for column, kind, _ in columns}
+        required = {column for column, _, not_null in columns if not_null}
+        if not types:
+            raise _bad(f"[{name}]: there is no table or view {self._table}, or nobody may read it")
+        key_type = self._type(types, self._key)
+        if self._type(types, self._geometry_column) != "geometry":
+            raise _bad(
+                f"[{name}]: the column {self._geometry_column!r} of {self._table} is no geometry"
             )
-        moved, type_name, declared = self._geometry(name, quoted, shape)
-        title = _titles(told.get("title", name), name)
+        key_kind: Literal["uuid", "string", "integer"] = "string"
+        if key_type == "uuid" or _KINDS.get(key_type) == "integer":
+            key_kind = "uuid" if key_type == "uuid" else "integer"
+        key = f"t.{_quote(self._key)}"
+        selected, properties = self._properties(types)
+        geometry, geometry_type, declared = self._geometry(quoted)
+        key_column = f"{key}{'::text' if key_kind == 'string' else ''} AS k"
+        selected = [key_column, *selected, f"{geometry} AS geom"]
+        title = _titles(entry.get("title", name), name)
         return Collection(
             id=name,
-            table=f"(SELECT {', '.join(selected)}, {moved} AS geom, {TIMELESS}"  # noqa: S608
-            f" FROM {quoted} AS t WHERE t.{_quote(key)} IS NOT NULL) AS t",
+            table=f"(SELECT {', '.join(selected)}, {TIMELESS}"  # noqa: S608
+            f" FROM {quoted} AS t WHERE {key} IS NOT NULL) AS t",
             key="k",
-            key_kind="integer" if integer else "uuid" if unique else "string",
+            key_kind=key_kind,
             order="version",
             order_kind="integer",
             valid="time",
             open_ended=True,
             title=title,
             item={"vi": title["vi"].lower(), "en": title["en"].lower()},
-            description=_titles(told.get("description", title), name),
+            description=_titles(entry.get("description", title), name),
             keywords={"vi": [], "en": []},
             properties=tuple(properties),
-            geometry=type_name,
-            geometry_required=declared and shape in required,
+            geometry=geometry_type,
+            geometry_required=declared and self._geometry_column in required,
             max_tile_width_m=float(widest),
         )
 
-    def _geometry(self, name: str, quoted: str, column: str) -> tuple[str, str, bool]:
+    def _quoted_table(self) -> str:
+        parts = self._table.split(".")
+        if not 1 <= len(parts) <= 2 or not all(map(_NAME.fullmatch, parts)):
+            raise _bad(f"[{self._name}] names no table: {self._table!r} (write schema.table)")
+        if parts[-1] in _PRIVATE_TABLES and parts[0] in {parts[-1], "public"}:
+            raise _bad(f"[{self._name}]: {self._table} is not for readers")
+        return ".".join(map(_quote, parts))
+
+    def _type(self, types: Mapping[str, str], column: str) -> str:
+        if column not in types:
+            raise _bad(f"[{self._name}]: {self._table} has no column {column!r}")
+        return types[column]
+
+    def _properties(self, types: Mapping[str, str]) -> tuple[list[str], list[Property]]:
+        """Return the select list of the properties, and the properties."""
+        default: dict[str, Any] = {name: {} for name, kind in types.items() if kind != "geometry"}
+        entries = self._entry.get("properties", default)
+        _only(entries, entries, f"{self._name}.properties")
+        if not entries:  # all columns would be more than the entry meant
+            raise _bad(
+                f"[{self._name}]: there is no property; name one, or leave out all of properties"
+            )
+        selected, properties = [], []
+        for number, (name, entry) in enumerate(entries.items()):
+            where = f"{self._name}.properties.{name}"
+            _only(entry, _PROPERTY_KEYS, where)
+            queryable = entry.get("queryable", True)
+            if not isinstance(queryable, bool):
+                raise _bad(f"[{where}]: queryable is true or false, without quotes")
+            column = _text({"column": name, **entry}, "column", where)
+            if not _NAME.fullmatch(name) or name in _RESERVED:
+                raise _bad(
+                    f"[{self._name}]: {name!r} can't be a property's name; give the column another"
+                    " one under properties"
+                )
+            kind, sql = _typed(f"t.{_quote(column)}", self._type(types, column))
+            selected.append(f"{sql} AS c{number:d}")
+            title = _titles(entry.get("title", name), where)
+            is_key = column == self._key and kind in _KEY_KINDS
+            properties.append(
+                Property(
+                    name,
+                    kind,
+                    title["vi"],
+                    title["en"],
+                    column="k" if is_key else f"c{number:d}",
+                    bits=64 if types[column] == "int8" else 32,
+                    unit=_text(entry, "unit", where) if "unit" in entry else None,
+                    queryable=queryable,
+                )
+            )
+        return selected, properties
+
+    def _geometry(self, table: str) -> tuple[str, str, bool]:
         """SQL of the geometry in the storage CRS, its type, and whether its CRS is declared."""
-        known = fetch_rows(self._url, _GEOMETRY, {"name": quoted, "column": column})
-        declared, shape = known[0] if known else (0, "GEOMETRY")
+        name, column = self._name, self._geometry_column
+        declarations = fetch_rows(self._url, _GEOMETRY_SQL, {"name": table, "column": column})
+        declared, geometry_type = declarations[0] if declarations else (0, "GEOMETRY")
         srid, other = declared, declared
         if not declared:
-            of = f"ST_SRID({_quote(column)})"
-            srid, other = fetch_rows(self._url, f"SELECT min({of}), max({of}) FROM {quoted}", {})[0]  # noqa: S608  # checked, quoted
+            srids = f"ST_SRID({_quote(column)})"
+            statement = f"SELECT min({srids}), max({srids}) FROM {table}"  # noqa: S608  # quoted
+            srid, other = fetch_rows(self._url, statement, {})[0]
         if not srid:
             raise _bad(f"[{name}]: the reference system of {column!r} is not known (SRID 0)")
         if srid != other:
             raise _bad(f"[{name}]: {column!r} has several reference systems (SRID {srid}, {other})")
         sql = f"t.{_quote(column)}"
-        if not declared:  # a row of another one may come later, and would be told in a wrong place
+        if not declared:  # a later row may have another SRID, and would be in a wrong place
             sql = f"CASE WHEN ST_SRID({sql}) = {srid:d} THEN {sql} END"
         storage = self._storage
         if srid != storage:
-            # through the pinned operation, like everything that enters or leaves VN-2000
+            # through the pinned operation, like all transformations from and to VN-2000
             if storage in crs.VN2000 and srid not in crs.VN2000:
                 sql = f"ST_SetSRID(ST_Transform({sql}, {crs.PINNED + storage:d}), {storage:d})"
             else:
-                source = f"ST_SetSRID({sql}, {crs.PINNED + srid:d})" if (
-                    srid in crs.VN2000 and storage not in crs.VN2000) else sql  # fmt: skip
-                sql = f"ST_Transform({source}, {storage:d})"
-        return sql, _SHAPES.get(shape, "Unknown"), bool(declared)
+                if srid in crs.VN2000 and storage not in crs.VN2000:
+                    sql = f"ST_SetSRID({sql}, {crs.PINNED + srid:d})"
+                sql = f"ST_Transform({sql}, {storage:d})"
+        return sql, _GEOMETRY_TYPES.get(geometry_type, "Unknown"), bool(declared)
 
 
 def find(settings: Settings, url: sa.URL, name: str) -> Collection:
-    """Return a collection by its id, ours or the deployment's, for who asks once.
+    """Return one collection by its id, ours or a custom one.
 
     Raises `NotFound`, and `BadRequest` where the file makes no sense.
     """
-    own = config.collections(settings)
+    own = collections(settings)
     if name in own:
         return own[name]
     more = CustomCollections(settings.collections, settings.srid, frozenset(own), url)
@@ -267,48 +304,48 @@ def find(settings: Settings, url: sa.URL, name: str) -> Collection:
     return offer[name]
 
 
-def _typed(column: str, kind: str) -> tuple[Kind, str]:
-    """Kind and SQL of a property over a column of the table."""
-    known = _KINDS.get(kind, "string")
-    if kind == "timestamp":
-        return known, f"({column} AT TIME ZONE 'Asia/Ho_Chi_Minh')"
-    if known == "number":
-        return known, f"{column}::double precision"
-    return known, f"{column}::text" if known == "string" else column
+def _typed(column: str, column_type: str) -> tuple[Kind, str]:
+    """Return kind and SQL of a property over a column of a PostgreSQL type."""
+    kind = _KINDS.get(column_type, "string")
+    if column_type == "timestamp":
+        return kind, f"({column} AT TIME ZONE 'Asia/Ho_Chi_Minh')"
+    if kind == "number":
+        return kind, f"{column}::double precision"
+    return kind, f"{column}::text" if kind == "string" else column
 
 
-def _text(told: Mapping[str, Any], what: str, where: str) -> str:
-    value = told.get(what)
+def _text(entry: Mapping[str, Any], field: str, where: str) -> str:
+    value = entry.get(field)
     if not isinstance(value, str):
-        raise _bad(f"[{where}] must say {what}, as text in quotes")
+        raise _bad(f"[{where}] must say {field}, as text in quotes")
     return value
 
 
-def _titles(told: Any, where: str) -> dict[str, str]:
-    if isinstance(told, str):
-        return {"vi": told, "en": told}
-    if not isinstance(told, dict) or not all(isinstance(told.get(n), str) for n in LANGUAGES):
+def _titles(title: Any, where: str) -> dict[str, str]:
+    if isinstance(title, str):
+        return dict.fromkeys(LANGUAGES, title)
+    if not isinstance(title, dict) or not all(isinstance(title.get(n), str) for n in LANGUAGES):
         raise _bad(f'[{where}]: a title or description is "…" or {{vi = "…", en = "…"}}')
-    return {name: told[name] for name in LANGUAGES}
+    return {language: title[language] for language in LANGUAGES}
 
 
-def _only(told: Any, known: Iterable[str], where: str) -> None:
-    if not isinstance(told, dict):
+def _only(entry: Any, allowed: Iterable[str], where: str) -> None:
+    if not isinstance(entry, dict):
         raise _bad(f"[{where}] is no table of TOML")
-    unknown = set(told).difference(known)
+    unknown = set(entry).difference(allowed)
     if unknown:
         raise _bad(f"[{where}] has {', '.join(sorted(unknown))}, which is not known")
 
 
 def _quote(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise _bad(f"{name!r} is no name of a column or table that is taken")
+        raise _bad(f"{name!r} is no name of a column or table that is allowed")
     return f'"{name}"'
 
 
-def _bad(why: str) -> BadRequest:
+def _bad(reason: str) -> BadRequest:
     return BadRequest(
-        f"The file of LANDDATA_COLLECTIONS is not usable: {why}.",
-        hint="docs/operating.md tells what it holds.",
+        f"The file of LANDDATA_COLLECTIONS is not usable: {reason}.",
+        hint="docs/operating.md describes its contents.",
         code="bad-collections",
     )

@@ -105,8 +105,8 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
         offset=_offset(values),
         time=read_time(values["datetime"]) if "datetime" in values else None,
         filters={
-            name: _value(known, values[name])
-            for name, known in collection.queryables.items()
+            name: _value(prop, values[name])
+            for name, prop in collection.queryables.items()
             if name in values
         },
         count=cast("Count", _choice(values, "count", COUNTS, "none")),
@@ -205,17 +205,17 @@ def _sort(values: Mapping[str, str], collection: Collection) -> tuple[Sort, ...]
     for part in values["sortby"].split(",") if "sortby" in values else ():
         # a plus sign in an address means a space
         name = part[1:] if part[:1] in ("-", "+", " ") else part
-        known = collection.sortables.get(name)
-        if known is None:
+        prop = collection.sortables.get(name)
+        if prop is None:
             raise _bad(
                 "sortby",
                 f"features can't be sorted by {name[:100]!r}, only by"
                 f" {', '.join(collection.sortables)}",
                 values["sortby"],
             )
-        if any(step.by == known for step in steps):
+        if any(step.by == prop for step in steps):
             raise _bad("sortby", f"it names {name} twice", values["sortby"])
-        steps.append(Sort(known, descending=part.startswith("-")))
+        steps.append(Sort(prop, descending=part.startswith("-")))
     return tuple(steps)
 
 
@@ -223,7 +223,7 @@ def _properties(values: Mapping[str, str], collection: Collection) -> tuple[Prop
     if "properties" not in values:
         return None
     names = values["properties"].split(",")
-    available = [known.name for known in collection.properties]
+    available = [prop.name for prop in collection.properties]
     for name in names:
         if name not in available:
             raise _bad(
@@ -231,7 +231,7 @@ def _properties(values: Mapping[str, str], collection: Collection) -> tuple[Prop
                 f"there is no property {name[:100]!r}, only {', '.join(available)}",
                 values["properties"],
             )
-    return tuple(known for known in collection.properties if known.name in names)
+    return tuple(prop for prop in collection.properties if prop.name in names)
 
 
 def _geometry(values: Mapping[str, str]) -> bool:
@@ -240,13 +240,13 @@ def _geometry(values: Mapping[str, str]) -> bool:
 
 def unique_values(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) -> dict[str, str]:
     """Return the parameters by name. Raises `BadRequest` for an unknown or repeated one."""
-    known = tuple(allowed)
+    names = tuple(allowed)
     values: dict[str, str] = {}
     for name, value in arguments:
-        if name not in known:
+        if name not in names:
             raise BadRequest(
                 f"There is no parameter {name[:100]!r} here.",
-                hint=f"Known: {', '.join(known)}.",
+                hint=f"Known: {', '.join(names)}.",
             )
         if name in values:
             raise _bad(name, "it is given twice", value)
@@ -295,20 +295,20 @@ def _instant(text: str) -> dt.datetime:
     return time
 
 
-def _value(known: Property, text: str) -> Any:
+def _value(prop: Property, text: str) -> Any:
     """Read a property's value as its type. Raises `BadRequest`."""
-    syntax = _SYNTAX[known.kind]
+    syntax = _SYNTAX[prop.kind]
     try:
         if not syntax.pattern.fullmatch(text):
             raise ValueError(text)
         value = syntax.read(text)
-        if known.kind == "integer" and not -(1 << known.bits - 1) <= value < 1 << known.bits - 1:
+        if prop.kind == "integer" and not -(1 << prop.bits - 1) <= value < 1 << prop.bits - 1:
             raise ValueError(text)
-        if known.kind == "number" and not math.isfinite(value):
+        if prop.kind == "number" and not math.isfinite(value):
             raise ValueError(text)
     except (ValueError, OverflowError):  # a time before or after all years
-        must = f"it must be {syntax.description.format(bits=known.bits)}"
-        raise _bad(known.name, must, text) from None
+        must = f"it must be {syntax.description.format(bits=prop.bits)}"
+        raise _bad(prop.name, must, text) from None
     return value
 
 

@@ -18,9 +18,9 @@ _ROLES = {"valid_from": "primary-interval-start", "valid_to": "primary-interval-
 def schema(collection: Collection, language: str, url: str) -> dict[str, Any]:
     """Return the schema of a collection's features."""
     properties = {}
-    for known in collection.properties:
-        described = properties[known.name] = _property(collection, known, language)
-        if known.nullable:  # in a response; a value to filter by is never null
+    for prop in collection.properties:
+        described = properties[prop.name] = _property(collection, prop, language)
+        if prop.nullable:  # in a response; a value to filter by is never null
             described["type"] = [described["type"], "null"]
     geometry = _geometry(collection, language)
     return _document(collection, language, url, {"geometry": geometry, **properties})
@@ -29,8 +29,8 @@ def schema(collection: Collection, language: str, url: str) -> dict[str, Any]:
 def queryables(collection: Collection, language: str, url: str) -> dict[str, Any]:
     """Return the schema of what features can be filtered by."""
     properties = {
-        name: _property(collection, known, language, queryable=True)
-        for name, known in collection.queryables.items()
+        name: _property(collection, prop, language, queryable=True)
+        for name, prop in collection.queryables.items()
     }
     geometry = _geometry(collection, language)
     document = _document(collection, language, url, {"geometry": geometry, **properties})
@@ -40,7 +40,7 @@ def queryables(collection: Collection, language: str, url: str) -> dict[str, Any
 def sortables(collection: Collection, language: str, url: str) -> dict[str, Any]:
     """Return the schema of what features can be sorted by."""
     properties = {
-        name: _property(collection, known, language) for name, known in collection.sortables.items()
+        name: _property(collection, prop, language) for name, prop in collection.sortables.items()
     }
     return _document(collection, language, url, properties) | {"additionalProperties": False}
 
@@ -69,20 +69,20 @@ def _geometry(collection: Collection, language: str) -> dict[str, Any]:
 
 
 def _property(
-    collection: Collection, known: Property, language: str, *, queryable: bool = False
+    collection: Collection, prop: Property, language: str, *, queryable: bool = False
 ) -> dict[str, Any]:
-    described: dict[str, Any] = _without_nullable(known.schema(language))
-    if known.kind == "codes" and queryable:
+    described: dict[str, Any] = _without_nullable(prop.schema(language))
+    if prop.kind == "codes" and queryable:
         codes = [*land_use.CURRENT, *land_use.LEGACY]
         described["items"] = {"type": "string", "enum": codes}
-    if known.unit:
+    if prop.unit:
         described["x-ogc-unitLang"] = "UCUM"
-    if known.column == collection.key:
+    if prop.column == collection.key:
         described["x-ogc-role"] = "id"
     # a custom collection may use these names for anything: both must be times, or both dates
     kinds = {end.kind for end in collection.properties if end.name in _ROLES}
-    if known.name in _ROLES and kinds in ({"time"}, {"date"}):
-        described["x-ogc-role"] = _ROLES[known.name]
+    if prop.name in _ROLES and kinds in ({"time"}, {"date"}):
+        described["x-ogc-role"] = _ROLES[prop.name]
     return described
 
 

@@ -259,12 +259,12 @@ def filter_conditions(query: Query) -> tuple[list[str], dict[str, Any]]:
     conditions: list[str] = []
     parameters: dict[str, Any] = {}
     for name, value in query.filters.items():
-        queryable = query.collection.queryables[name]
+        prop = query.collection.queryables[name]
         mark = f"p_{name}"
-        if queryable.kind == "codes":
-            conditions.append(f"{queryable.column} @> %({mark})s::jsonb")
+        if prop.kind == "codes":
+            conditions.append(f"{prop.column} @> %({mark})s::jsonb")
         else:
-            conditions.append(f"{queryable.column} = %({mark})s::{_TYPES[queryable.kind]}")
+            conditions.append(f"{prop.column} = %({mark})s::{_TYPES[prop.kind]}")
         parameters[mark] = value
     if query.bbox is not None:
         meets = "ST_Intersects(geom, %(bbox)s::geometry)"
@@ -333,7 +333,7 @@ def feature_json(query: Query) -> str:
         polygon = crs.output_sql("ST_ForcePolygonCCW(geom)", query.storage, query.crs)
         geometry = f"coalesce(ST_AsGeoJSON({polygon}, {query.crs.digits:d}, 0), 'null')"
     properties = collection.properties if query.properties is None else query.properties
-    pairs = [f"'\"{known.name}\":' || {known.json_sql}" for known in properties]
+    pairs = [f"'\"{prop.name}\":' || {prop.json_sql}" for prop in properties]
     return " || ".join(
         [
             '\'{"type":"Feature","id":\'',

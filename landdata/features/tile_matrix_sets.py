@@ -111,15 +111,15 @@ def matrix_sets(storage: int) -> dict[str, TileMatrixSet]:
     The second exists where the storage CRS is a zone of VN-2000: 2,097,152 m wide around its
     meridian, from 5° to 24° north, with pixels of 8192 m halved at each level.
     """
-    known = crs.supported(storage)
+    systems = crs.supported(storage)
     sets = [
         TileMatrixSet(
             WEB_MERCATOR, "Google Maps Compatible for the World",
             "http://www.opengis.net/def/tilematrixset/OGC/1.0/WebMercatorQuad",
-            known[f"{crs.EPSG}3857"], -HALF_EQUATOR, HALF_EQUATOR, 2 * HALF_EQUATOR, 23,
+            systems[f"{crs.EPSG}3857"], -HALF_EQUATOR, HALF_EQUATOR, 2 * HALF_EQUATOR, 23,
         )
     ]  # fmt: skip
-    own = known[f"{crs.EPSG}{storage}"]
+    own = systems[f"{crs.EPSG}{storage}"]
     if storage in crs.VN2000 and not own.geographic:
         title = pyproj.CRS.from_epsg(storage).name
         sets.append(
@@ -132,13 +132,13 @@ def matrix_sets(storage: int) -> dict[str, TileMatrixSet]:
 
 def matrix_set(storage: int, name: str) -> TileMatrixSet:
     """Return the tile matrix set of this id. Raises `NotFound`."""
-    known = matrix_sets(storage)
-    if name not in known:
+    sets = matrix_sets(storage)
+    if name not in sets:
         raise NotFound(
             f"There is no tile matrix set {name[:100]!r}.",
-            hint=f"There are: {', '.join(known)}.",
+            hint=f"There are: {', '.join(sets)}.",
         )
-    return known[name]
+    return sets[name]
 
 
 def layers(
@@ -168,7 +168,7 @@ def first_level(collection: Collection, matrix_set: TileMatrixSet) -> int:
 def tile_properties(collection: Collection) -> list[Property]:
     """Return the properties of a collection's features in tiles."""
     names = _TILE_PROPERTIES.get(collection.id)
-    return [known for known in collection.properties if names is None or known.name in names]
+    return [prop for prop in collection.properties if names is None or prop.name in names]
 
 
 # -- documents -------------------------------------------------------------------------------
@@ -263,8 +263,8 @@ def tileset(
                 "propertiesSchema": {
                     "type": "object",
                     "properties": {
-                        known.name: known.parameter_schema(language)
-                        for known in tile_properties(layer)
+                        prop.name: prop.parameter_schema(language)
+                        for prop in tile_properties(layer)
                     },
                 },
             }
@@ -304,8 +304,7 @@ def tilejson(
                 "minzoom": first,
                 "maxzoom": min(last, deepest),
                 "fields": {
-                    known.name: _FIELDS.get(known.kind, "String")
-                    for known in tile_properties(layer)
+                    prop.name: _FIELDS.get(prop.kind, "String") for prop in tile_properties(layer)
                 },
             }
             for layer, first, last in levels

@@ -48,12 +48,12 @@ def client(make_store):
 
 
 def chosen(client, text, language="cql2-text", **query):
-    answer = client.get(
+    response = client.get(
         ITEMS,
         query_string={"filter": text, "filter-lang": language, "limit": 100, **query},
     )
-    assert answer.status_code == 200, answer.text
-    return sorted(int(each["properties"]["number"]) for each in answer.json["features"])
+    assert response.status_code == 200, response.text
+    return sorted(int(feature["properties"]["number"]) for feature in response.json["features"])
 
 
 def corner(column, row):
@@ -163,7 +163,7 @@ def test_a_filter_chooses(client, text, expected):
     assert chosen(client, tree, "cql2-json") == sorted(expected)
 
 
-def test_an_id_is_asked_for_by_filter(client):
+def test_a_filter_may_name_an_id(client):
     assert chosen(client, f"id = '{client.key}'") == [5]
     assert chosen(client, f"id IN ('{client.key}', '{client.key.upper()}')") == [5]
 
@@ -210,8 +210,8 @@ def test_a_filter_chooses_by_place(client, text, expected):
         ("http://www.opengis.net/def/crs/EPSG/0/5899", 5899, False),
     ],
 )
-def test_a_place_is_given_in_any_system_on_offer(client, uri, srid, flip):
-    x, y = (float(each) for each in corner(1.5, 1.5).split())
+def test_a_geometry_may_be_in_any_supported_crs(client, uri, srid, flip):
+    x, y = map(float, corner(1.5, 1.5).split())
     a, b = transformer(9212, srid).transform(x, y)
     point = [b, a] if flip else [a, b]
     tree = {
@@ -236,11 +236,11 @@ def test_a_parcel_that_was_read_is_itself_and_touches_its_neighbours(client, uri
             ("s_intersects", sorted([*around, int(number)])),
         ):
             tree = {"op": op, "args": [{"property": "geometry"}, feature["geometry"]]}
-            found = chosen(client, json.dumps(tree), "cql2-json", **{"filter-crs": uri})
-            assert found == expected, (uri, op)
+            numbers = chosen(client, json.dumps(tree), "cql2-json", **{"filter-crs": uri})
+            assert numbers == expected, (uri, op)
 
 
-def test_the_whole_world_and_far_places_are_asked_for(client):
+def test_geometries_may_cover_the_world_or_be_far_away(client):
     every = [*ALL, 17]
     world = "POLYGON((-180 -90, 180 -90, 180 90, -180 90, -180 -90))"
     assert chosen(client, f"S_WITHIN(geometry, {world})") == every
@@ -252,8 +252,8 @@ def test_the_whole_world_and_far_places_are_asked_for(client):
     assert chosen(client, f"S_WITHIN(geometry, {box})", **{"filter-crs": uri}) == every
 
 
-def test_a_filter_goes_with_all_else(client):
-    made = client.get(
+def test_a_filter_combines_with_all_other_parameters(client):
+    page = client.get(
         ITEMS,
         query_string={
             "filter": "scale = 1000",
@@ -265,25 +265,25 @@ def test_a_filter_goes_with_all_else(client):
             "count": "exact",
         },
     ).json
-    assert made["numberMatched"] == 4
-    assert [each["properties"] for each in made["features"]] == [
+    assert page["numberMatched"] == 4
+    assert [feature["properties"] for feature in page["features"]] == [
         {"number": "12", "area": 440},
         {"number": "16", "area": 400},
         {"number": "4", "area": 400},
     ]
-    onward = next(link["href"] for link in made["links"] if link["rel"] == "next")
+    onward = next(link["href"] for link in page["links"] if link["rel"] == "next")
     assert [f["properties"]["number"] for f in client.get(onward).json["features"]] == ["8"]
     names = client.get(
         "/ogc/collections/communes/items", query_string={"filter": "CASEI(name) LIKE casei('XÃ%')"}
     ).json["features"]
-    assert [each["properties"]["code"] for each in names] == ["99901"]
+    assert [feature["properties"]["code"] for feature in names] == ["99901"]
 
 
 # -- what is refused
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("", "not CQL2 text"),
         ("number =", "not CQL2 text (line 1, column 9)"),
@@ -337,17 +337,17 @@ def test_a_filter_goes_with_all_else(client):
         ("number = '" + "x" * 60_000 + "'", "longer"),
     ],
 )
-def test_what_makes_no_sense_is_said_in_one_sentence(client, text, said):
-    answer = client.get(ITEMS, query_string={"filter": text})
-    assert answer.status_code == 400, answer.text
-    message = answer.json["error"]["message"]
+def test_a_filter_that_makes_no_sense_is_refused_in_one_sentence(client, text, reason):
+    response = client.get(ITEMS, query_string={"filter": text})
+    assert response.status_code == 400, response.text
+    message = response.json["error"]["message"]
     assert message.startswith("Parameter filter is not usable: ")
-    assert said in message
+    assert reason in message
     assert len(message) < 900
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("number = '7'", "not JSON"),
         ("[1", "not JSON"),
@@ -371,18 +371,18 @@ def test_what_makes_no_sense_is_said_in_one_sentence(client, text, said):
         ("[" * 20_000, "not JSON"),
     ],
 )  # fmt: skip
-def test_bad_json_is_said_in_one_sentence(client, text, said):
-    answer = client.get(ITEMS, query_string={"filter": text, "filter-lang": "cql2-json"})
-    assert answer.status_code == 400, answer.text
-    assert said in answer.json["error"]["message"]
+def test_bad_json_is_refused_in_one_sentence(client, text, reason):
+    response = client.get(ITEMS, query_string={"filter": text, "filter-lang": "cql2-json"})
+    assert response.status_code == 400, response.text
+    assert reason in response.json["error"]["message"]
 
 
 def test_parameters_of_a_filter_need_one(client):
     for query in ("filter-lang=cql2-text", f"filter-crs={STORAGE}"):
         assert client.get(f"{ITEMS}?{query}").status_code == 400
     for query in ("filter-lang=sql", "filter-crs=EPSG:1", "filter=TRUE"):
-        answer = client.get(f"{ITEMS}?filter=TRUE&{query}")
-        assert answer.status_code == 400
+        response = client.get(f"{ITEMS}?filter=TRUE&{query}")
+        assert response.status_code == 400
 
 
 pieces = st.sampled_from(
@@ -416,7 +416,7 @@ trees = st.recursive(
 )  # fmt: skip
 
 
-def test_no_filter_whatever_is_our_fault(client):
+def test_no_filter_is_a_server_error(client):
     @tuned(
         max_examples=6 * tuned.default.max_examples,
         suppress_health_check=[HealthCheck.too_slow],
@@ -424,16 +424,16 @@ def test_no_filter_whatever_is_our_fault(client):
         database=None,
     )
     @given(st.lists(pieces, max_size=9).map(" ".join) | trees.map(json.dumps), st.booleans())
-    def ask(text, as_json):
+    def send(text, as_json):
         language = "cql2-json" if as_json else "cql2-text"
-        answer = client.get(ITEMS, query_string={"filter": text, "filter-lang": language})
-        assert answer.status_code in (200, 400), (text, answer.text)
+        response = client.get(ITEMS, query_string={"filter": text, "filter-lang": language})
+        assert response.status_code in (200, 400), (text, response.text)
 
-    ask()
+    send()
 
 
-def test_the_parser_survives_what_is_let_through():
-    """It is native code: what overflows its stack would end the server, and no test with it."""
+def test_the_parser_survives_the_largest_filters():
+    """It is native code: a stack overflow would end the server without a traceback."""
     code = """
 from landdata.features.cql2 import parsing
 for text in (
@@ -453,13 +453,13 @@ print("ok")
 
 
 def test_a_filter_that_comes_again_is_that_of_its_collection_and_reference_system():
-    known = collections.collections(Settings())
-    parcels, communes = known["parcels"], known["communes"]
-    offered = crs.supported(9212)
+    offer = collections.collections(Settings())
+    parcels, communes = offer["parcels"], offer["communes"]
+    systems = crs.supported(9212)
     text = "S_INTERSECTS(geometry, POINT(11.5 16.7))"
 
-    def read(of, uri):
-        return cql2.read(text, "cql2-text", of, filter_crs=offered[uri], storage=9212)
+    def read(collection, uri):
+        return cql2.read(text, "cql2-text", collection, filter_crs=systems[uri], storage=9212)
 
     first = read(parcels, f"{crs.EPSG}4326")
     assert read(parcels, f"{crs.EPSG}4326") is first

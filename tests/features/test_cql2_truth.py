@@ -1,4 +1,4 @@
-"""Filters at random, in both encodings, beside plain Python and shapely over the same states."""
+"""Random filters, in both encodings, checked against plain Python and shapely."""
 
 from __future__ import annotations
 
@@ -27,64 +27,64 @@ CODES = ["ONT", "CLN", "LUC"]
 FIRST, LAST = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
-def states(random_of):
-    """One or two states each of some parcels on a grid of 10 m, with nulls in most columns."""
-    made = []
+def parcel_versions(rng):
+    """One or two versions of each of 70 parcels on a 10 m grid, with nulls in most columns."""
+    versions = []
     for number in range(70):
         x, y = (
-            stored.EAST + 10 * random_of.randrange(6),
-            stored.NORTH + 10 * random_of.randrange(6),
+            stored.EAST + 10 * rng.randrange(6),
+            stored.NORTH + 10 * rng.randrange(6),
         )
-        shape = shapely.box(x, y, x + random_of.choice([10, 20]), y + random_of.choice([10, 20]))
-        if random_of.random() < 0.3:
+        shape = shapely.box(x, y, x + rng.choice([10, 20]), y + rng.choice([10, 20]))
+        if rng.random() < 0.3:
             shape = shape.difference(shapely.box(x + 2, y + 2, x + 5, y + 5))
-        if random_of.random() < 0.2:
+        if rng.random() < 0.2:
             shape = shapely.union(shape, shapely.box(x + 30, y, x + 40, y + 10))
-        days = [random_of.randrange(20), random_of.randrange(20, 40)][: random_of.randint(1, 2)]
-        key = uuid.UUID(int=random_of.getrandbits(128), version=4)
+        days = [rng.randrange(20), rng.randrange(20, 40)][: rng.randint(1, 2)]
+        key = uuid.UUID(int=rng.getrandbits(128), version=4)
         for place, day in enumerate(days):
-            ends = days[place + 1] if place + 1 < len(days) else random_of.choice([None, 50])
-            made.append({
+            ends = days[place + 1] if place + 1 < len(days) else rng.choice([None, 50])
+            versions.append({
                 "parcel_id": key, "version": place + 1,
-                "valid_from": BEGIN + dt.timedelta(days=day, hours=random_of.choice([0, 0, 5])),
+                "valid_from": BEGIN + dt.timedelta(days=day, hours=rng.choice([0, 0, 5])),
                 "valid_to": None if ends is None else BEGIN + dt.timedelta(days=ends, hours=6),
-                "number": str(number), "sheet": random_of.choice(["1", "2"]),
-                "scale": random_of.choice([None, 500, 1000]),
-                "area": random_of.choice([None, 0.0, -1.5, 100.5, 200.0]),
-                "legal_area": random_of.choice([None, 100.5, 1e14]),
-                "label": random_of.choice(LABELS),
-                "surveyed_on": random_of.choice(
+                "number": str(number), "sheet": rng.choice(["1", "2"]),
+                "scale": rng.choice([None, 500, 1000]),
+                "area": rng.choice([None, 0.0, -1.5, 100.5, 200.0]),
+                "legal_area": rng.choice([None, 100.5, 1e14]),
+                "label": rng.choice(LABELS),
+                "surveyed_on": rng.choice(
                     [None, dt.date(2025, 1, 5), dt.date(2025, 1, 9), dt.date(2025, 2, 9)]),
-                "land_use": random_of.sample(CODES, random_of.randint(0, 3)),
+                "land_use": rng.sample(CODES, rng.randint(0, 3)),
                 "geom": shapely.MultiPolygon(shapely.get_parts(shape).tolist()),
             })  # fmt: skip
-    return made
+    return versions
 
 
 @pytest.fixture(scope="module")
-def known(make_store):
-    """A client, and the states that its store holds."""
+def filled(make_store):
+    """A client, and the versions in its store."""
     settings = make_store()
     engine = database.engine(settings)
     stored.commune(engine)
     batch = stored.batch(engine, "a")
-    made = states(random.Random(23))
-    for each in made:
-        columns = {k: v for k, v in each.items() if k not in ("parcel_id", "geom", "land_use")}
-        columns["land_use"] = [{"code": code, "area": None} for code in each["land_use"]]
-        geom = f"SRID=9212;{each['geom'].wkt}"
-        stored.parcel(engine, batch, geom, parcel_id=each["parcel_id"], **columns)
+    versions = parcel_versions(random.Random(23))
+    for version in versions:
+        columns = {k: v for k, v in version.items() if k not in ("parcel_id", "geom", "land_use")}
+        columns["land_use"] = [{"code": code, "area": None} for code in version["land_use"]]
+        geom = f"SRID=9212;{version['geom'].wkt}"
+        stored.parcel(engine, batch, geom, parcel_id=version["parcel_id"], **columns)
     with served.client(settings, engine) as client:
-        yield client, made
+        yield client, versions
     engine.dispose()
 
 
-# -- operands: JSON, text, and what they are of a state --------------------------------------
+# -- operands: JSON, text, and their value for a version -------------------------------------
 
 
 class Operand:
-    def __init__(self, tree, text, of):
-        self.tree, self.text, self.of = tree, text, of
+    def __init__(self, tree, text, evaluate):
+        self.tree, self.text, self.evaluate = tree, text, evaluate
 
 
 def quoted(text):
@@ -92,7 +92,7 @@ def quoted(text):
 
 
 def named(name):
-    return Operand({"property": name}, name, lambda state: state[name])
+    return Operand({"property": name}, name, lambda version: version[name])
 
 
 def literal(value):
@@ -111,11 +111,11 @@ def plain(text):
 def turned(name, inner):
     turn = {"casei": lower, "accenti": plain}[name]
 
-    def of(state):
-        value = inner.of(state)
+    def evaluate(version):
+        value = inner.evaluate(version)
         return None if value is None else turn(value)
 
-    return Operand({"op": name, "args": [inner.tree]}, f"{name.upper()}({inner.text})", of)
+    return Operand({"op": name, "args": [inner.tree]}, f"{name.upper()}({inner.text})", evaluate)
 
 
 def day(value):
@@ -127,71 +127,71 @@ def time(value):
     return Operand({"timestamp": text}, f"TIMESTAMP('{text}')", lambda _: value)
 
 
-def some_day(random_of):
-    return dt.date(2025, 1, 1) + dt.timedelta(days=random_of.randrange(45))
+def some_day(rng):
+    return dt.date(2025, 1, 1) + dt.timedelta(days=rng.randrange(45))
 
 
-def some_time(random_of):
-    time_of = BEGIN + dt.timedelta(days=random_of.randrange(45), hours=random_of.choice([0, 5, 6]))
-    return random_of.choice([time_of, time_of.astimezone(VIETNAM)])
+def some_time(rng):
+    time_of = BEGIN + dt.timedelta(days=rng.randrange(45), hours=rng.choice([0, 5, 6]))
+    return rng.choice([time_of, time_of.astimezone(VIETNAM)])
 
 
-# -- conditions: each a pair of trees and what it is of a state: true, false or unknown (None)
+# -- conditions, whose value for a version is true, false or unknown (None)
 
 SIGNS = {"=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.le,
          ">": operator.gt, ">=": operator.ge}  # fmt: skip
 
 
 def strict(function):
-    """Unknown where anything is."""
+    """Unknown where an operand is."""
     return lambda *values: None if None in values else function(*values)
 
 
 def condition(op, operands, text, function):
-    tree = {"op": op, "args": [each.tree for each in operands]}
-    return Operand(tree, text, lambda state: function(*[each.of(state) for each in operands]))
+    tree = {"op": op, "args": [operand.tree for operand in operands]}
+    return Operand(tree, text, lambda version: function(*[o.evaluate(version) for o in operands]))
 
 
-def comparable(random_of):
-    kind = random_of.choice(["text", "number", "date", "time"])
+def comparable(rng):
+    kind = rng.choice(["text", "number", "date", "time"])
     if kind == "text":
-        made = [named("label"), named(random_of.choice(["label", "sheet"])),
-                literal(random_of.choice(LABELS[1:]))]  # fmt: skip
-        for name in random_of.sample(["casei", "accenti"], random_of.choice([0, 0, 1, 2])):
-            made = [turned(name, each) for each in made]
+        operands = [named("label"), named(rng.choice(["label", "sheet"])),
+                literal(rng.choice(LABELS[1:]))]  # fmt: skip
+        for name in rng.sample(["casei", "accenti"], rng.choice([0, 0, 1, 2])):
+            operands = [turned(name, operand) for operand in operands]
     elif kind == "number":
-        made = [named("area"), named(random_of.choice(["legal_area", "scale", "version"])),
-                literal(random_of.choice([0, -1.5, 100.5, 1, 1000, 1e14, 1.7e308]))]  # fmt: skip
+        operands = [named("area"), named(rng.choice(["legal_area", "scale", "version"])),
+                literal(rng.choice([0, -1.5, 100.5, 1, 1000, 1e14, 1.7e308]))]  # fmt: skip
     elif kind == "date":
-        made = [named("surveyed_on"), named("surveyed_on"), day(some_day(random_of))]
+        operands = [named("surveyed_on"), named("surveyed_on"), day(some_day(rng))]
     else:
-        made = [named("valid_from"), named("valid_to"), time(some_time(random_of))]
-    return kind, random_of.sample(made, 2)
+        operands = [named("valid_from"), named("valid_to"), time(some_time(rng))]
+    return kind, rng.sample(operands, 2)
 
 
-def compared(random_of):
-    sign = random_of.choice([*SIGNS])
-    _, pair = comparable(random_of)
+def compared(rng):
+    sign = rng.choice([*SIGNS])
+    _, pair = comparable(rng)
     a, b = pair
     return condition(sign, pair, f"{a.text} {sign} {b.text}", strict(SIGNS[sign]))
 
 
-def like(random_of):
+def like(rng):
     pieces = ["%", "_", "\\%", "\\_", "\\\\", "O", "n", "t", "đ", "Ấ", "'", "😀", "50", "a"]
-    pattern = "".join(random_of.choices(pieces, k=random_of.randint(0, 4)))
+    pattern = "".join(rng.choices(pieces, k=rng.randint(0, 4)))
     a, b = named("label"), literal(pattern)
-    for name in random_of.sample(["casei", "accenti"], random_of.choice([0, 1, 2])):
+    for name in rng.sample(["casei", "accenti"], rng.choice([0, 1, 2])):
         a, b = turned(name, a), turned(name, b)
 
     def matches(value, pattern):
         parts = re.findall(r"\\.|.", pattern, re.DOTALL)
         wild = {"%": ".*", "_": "."}
-        expression = "".join(wild.get(each) or re.escape(each[-1]) for each in parts)
+        expression = "".join(wild.get(part) or re.escape(part[-1]) for part in parts)
         return re.fullmatch(expression, value, re.DOTALL) is not None
 
-    no = random_of.random() < 0.3
-    made = condition("like", [a, b], f"{a.text}{' NOT' * no} LIKE {b.text}", strict(matches))
-    return negated(made, made.text) if no else made
+    no = rng.random() < 0.3
+    positive = condition("like", [a, b], f"{a.text}{' NOT' * no} LIKE {b.text}", strict(matches))
+    return negated(positive, positive.text) if no else positive
 
 
 def contrary(value):
@@ -200,12 +200,12 @@ def contrary(value):
 
 def negated(inner, text):
     tree = {"op": "not", "args": [inner.tree]}
-    return Operand(tree, text, lambda state: contrary(inner.of(state)))
+    return Operand(tree, text, lambda version: contrary(inner.evaluate(version)))
 
 
-def between(random_of):
+def between(rng):
     days = day(dt.date(2025, 1, 5)), day(dt.date(2025, 1, 9))
-    name, *ends = random_of.choice([("area", literal(-1.5), literal(100.5)),
+    name, *ends = rng.choice([("area", literal(-1.5), literal(100.5)),
                                     ("scale", named("area"), literal(700)),
                                     ("surveyed_on", *days),
                                     ("valid_from", time(BEGIN), named("valid_to"))])  # fmt: skip
@@ -230,29 +230,32 @@ def either(a, b):
     return None if a is None or b is None else False
 
 
-def listed(random_of):
-    kind, (a, _) = comparable(random_of)
-    several = [comparable(random_of) for _ in range(20)]
-    others = [each for found, pair in several if found == kind for each in pair][:3] or [a]
-    text = f"{a.text} IN ({', '.join(each.text for each in others)})"
+def listed(rng):
+    kind, (a, _) = comparable(rng)
+    several = [comparable(rng) for _ in range(20)]
+    others = [other for same, pair in several if same == kind for other in pair][:3] or [a]
+    text = f"{a.text} IN ({', '.join(other.text for other in others)})"
 
-    def of(state):
-        made = False
-        for each in others:
-            made = either(made, strict(operator.eq)(a.of(state), each.of(state)))
-        return made
+    def evaluate(version):
+        is_in = False
+        for other in others:
+            equal = strict(operator.eq)(a.evaluate(version), other.evaluate(version))
+            is_in = either(is_in, equal)
+        return is_in
 
-    return Operand({"op": "in", "args": [a.tree, [each.tree for each in others]]}, text, of)
-
-
-def unknown(random_of):
-    a = named(random_of.choice(["label", "area", "surveyed_on", "valid_to", "scale"]))
-    no = random_of.random() < 0.5
-    made = condition("isNull", [a], f"{a.text} IS{' NOT' * no} NULL", lambda value: value is None)
-    return negated(made, made.text) if no else made
+    return Operand({"op": "in", "args": [a.tree, [other.tree for other in others]]}, text, evaluate)
 
 
-# -- time: spans of first and last moment; one that is not known may not matter
+def unknown(rng):
+    a = named(rng.choice(["label", "area", "surveyed_on", "valid_to", "scale"]))
+    no = rng.random() < 0.5
+    positive = condition(
+        "isNull", [a], f"{a.text} IS{' NOT' * no} NULL", lambda value: value is None
+    )
+    return negated(positive, positive.text) if no else positive
+
+
+# -- time: spans from a first to a last moment; an unknown end may not matter
 
 same, before = strict(operator.eq), strict(operator.lt)
 
@@ -277,7 +280,7 @@ TEMPORAL = {
 
 
 def first_moment(value):
-    """Of a date, which is a day in Vietnam, where times are compared with it."""
+    """The first moment of a date, a day in Vietnam, for comparisons with times."""
     if value is None or isinstance(value, dt.datetime):
         return value
     if value == dt.date.min:
@@ -293,31 +296,31 @@ def last_moment(value):
     return first_moment(value) + dt.timedelta(days=1) - dt.timedelta(microseconds=1)
 
 
-def span(random_of):
-    """An instant or an interval, and its kind; its value is a pair, each of which may be None."""
-    kind = random_of.choice(["date", "time"])
+def span(rng):
+    """An instant or an interval, and its kind; its value is a pair whose parts may be None."""
+    kind = rng.choice(["date", "time"])
     make, some = (day, some_day) if kind == "date" else (time, some_time)
-    column = named(
-        random_of.choice(["valid_from", "valid_to"]) if kind == "time" else "surveyed_on"
-    )
-    if random_of.random() < 0.5:
-        one = random_of.choice([column, make(some(random_of))])
-        return kind, Operand(one.tree, one.text, lambda state: (one.of(state), one.of(state)))
-    if random_of.random() < 0.4:
+    column = named(rng.choice(["valid_from", "valid_to"]) if kind == "time" else "surveyed_on")
+    if rng.random() < 0.5:
+        one = rng.choice([column, make(some(rng))])
+        return kind, Operand(
+            one.tree, one.text, lambda version: (one.evaluate(version), one.evaluate(version))
+        )
+    if rng.random() < 0.4:
         kind = "time"
         ends = [column, named("valid_to")]
     else:
-        values = sorted(some(random_of) for _ in range(2))
-        ends = [make(each) if random_of.random() < 0.8 else None for each in values]
+        values = sorted(some(rng) for _ in range(2))
+        ends = [make(value) if rng.random() < 0.8 else None for value in values]
         kind = kind if any(ends) else "time"
     least, most = (dt.date.min, dt.date.max) if kind == "date" else (FIRST, LAST)
 
-    def of(state):
-        first = least if ends[0] is None else ends[0].of(state)
-        last = None if ends[1] is None else ends[1].of(state)
+    def evaluate(version):
+        first = least if ends[0] is None else ends[0].evaluate(version)
+        last = None if ends[1] is None else ends[1].evaluate(version)
         if kind == "time":
             first, last = first_moment(first), last_moment(last)
-        return first, last or most  # what has no end yet goes on for ever
+        return first, last or most  # a version without an end is still current
 
     def written(end):
         if end is None:
@@ -326,12 +329,12 @@ def span(random_of):
         return (bare, quoted(bare)) if bare else (end.tree, end.text)
 
     trees, texts = zip(*map(written, ends), strict=True)
-    return kind, Operand({"interval": [*trees]}, f"INTERVAL({', '.join(texts)})", of)
+    return kind, Operand({"interval": [*trees]}, f"INTERVAL({', '.join(texts)})", evaluate)
 
 
-def temporal(random_of):
-    op = random_of.choice([*TEMPORAL])
-    (one, a), (other, b) = span(random_of), span(random_of)
+def temporal(rng):
+    op = rng.choice([*TEMPORAL])
+    (one, a), (other, b) = span(rng), span(rng)
 
     def holds(a, b):
         if one != other:
@@ -361,20 +364,20 @@ SPATIAL = (
 )
 
 
-def array(random_of):
-    op = random_of.choice([*ARRAY])
-    codes = random_of.sample([*CODES, "x'"], random_of.randint(1, 3))
+def array(rng):
+    op = rng.choice([*ARRAY])
+    codes = rng.sample([*CODES, "x'"], rng.randint(1, 3))
     value = Operand(codes, f"({', '.join(map(quoted, codes))})", lambda _: codes)
-    a, b = random_of.choice([(named("land_use"), value), (value, named("land_use"))])
+    a, b = rng.choice([(named("land_use"), value), (value, named("land_use"))])
     return condition(op, [a, b], f"{op.upper()}({a.text}, {b.text})", ARRAY[op])
 
 
-def place(random_of):
-    x, y = stored.EAST + 5 * random_of.randrange(14), stored.NORTH + 5 * random_of.randrange(14)
+def place(rng):
+    x, y = stored.EAST + 5 * rng.randrange(14), stored.NORTH + 5 * rng.randrange(14)
     point, other = shapely.Point(x, y), shapely.Point(x + 12.125, y + 40)
-    line = shapely.LineString([(x, y), (x + random_of.choice([0, 10, 33.25]), y + 10)])
-    box = shapely.box(x, y, x + random_of.choice([3, 10, 20]), y + random_of.choice([3, 10, 20]))
-    return random_of.choice([
+    line = shapely.LineString([(x, y), (x + rng.choice([0, 10, 33.25]), y + 10)])
+    box = shapely.box(x, y, x + rng.choice([3, 10, 20]), y + rng.choice([3, 10, 20]))
+    return rng.choice([
         point, shapely.MultiPoint([point, other]), line,
         shapely.MultiLineString([line, shapely.LineString([(x, y - 20), (x + 60, y - 20)])]),
         box, shapely.MultiPolygon([box, shapely.box(x + 50, y, x + 60, y + 10)]),
@@ -382,78 +385,81 @@ def place(random_of):
     ])  # fmt: skip
 
 
-def spatial(random_of):
-    name = random_of.choice(SPATIAL)
-    shape = place(random_of)
-    here = Operand({"property": "geometry"}, "geometry", lambda state: state["geom"])
+def spatial(rng):
+    name = rng.choice(SPATIAL)
+    shape = place(rng)
+    here = Operand({"property": "geometry"}, "geometry", lambda version: version["geom"])
     tree = json.loads(json.dumps(mapping(shape)))
     there = Operand(tree, shapely.to_wkt(shape, rounding_precision=3), lambda _: shape)
-    a, b = random_of.choice([(here, there), (here, there), (there, here)])
+    a, b = rng.choice([(here, there), (here, there), (there, here)])
     text = f"S_{name.upper()}({a.text}, {b.text})"
     return condition(f"s_{name}", [a, b], text, lambda a, b: bool(getattr(shapely, name)(a, b)))
 
 
-def filters(random_of, depth=0):
-    if depth < 3 and random_of.random() < 0.45:
-        op = random_of.choice(["and", "or", "not"])
-        inner = [filters(random_of, depth + 1) for _ in range(1 if op == "not" else 2)]
+def filters(rng, depth=0):
+    if depth < 3 and rng.random() < 0.45:
+        op = rng.choice(["and", "or", "not"])
+        inner = [filters(rng, depth + 1) for _ in range(1 if op == "not" else 2)]
         if op == "not":
             return negated(inner[0], f"NOT ({inner[0].text})")
         a, b = inner
         text = f"({a.text}) {op.upper()} ({b.text})"
         return condition(op, inner, text, both if op == "and" else either)
-    make = random_of.choice([compared, compared, like, between, listed, unknown, temporal, temporal,
+    make = rng.choice([compared, compared, like, between, listed, unknown, temporal, temporal,
                              array, spatial, spatial])  # fmt: skip
-    return make(random_of)
+    return make(rng)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_a_filter_chooses_what_plain_python_chooses(known, seed):
-    client, made = known
-    random_of = random.Random(seed)
-    some = 0
+def test_a_filter_chooses_what_plain_python_chooses(filled, seed):
+    client, versions = filled
+    rng = random.Random(seed)
+    matching = 0
     for _ in range(120):
-        wanted = filters(random_of)
-        expected = sorted((str(each["parcel_id"]), each["version"]) for each in made
-                          if wanted.of(each) is True)  # fmt: skip
-        some += bool(expected)
-        for language, text in (("cql2-text", wanted.text), ("cql2-json", json.dumps(wanted.tree))):
-            answer = client.get(
+        predicate = filters(rng)
+        expected = sorted((str(v["parcel_id"]), v["version"]) for v in versions
+                          if predicate.evaluate(v) is True)  # fmt: skip
+        matching += bool(expected)
+        for language, text in (
+            ("cql2-text", predicate.text),
+            ("cql2-json", json.dumps(predicate.tree)),
+        ):
+            response = client.get(
                 ITEMS,
                 query_string={"filter": text, "filter-lang": language, "filter-crs": STORAGE,
                               "datetime": "../..", "limit": 1000},
             )  # fmt: skip
-            assert answer.status_code == 200, (text, answer.text)
-            found = sorted((each["id"], each["properties"]["version"])
-                           for each in answer.json["features"])  # fmt: skip
-            assert found == expected, text
-    assert some > 40
+            assert response.status_code == 200, (text, response.text)
+            chosen = sorted((feature["id"], feature["properties"]["version"])
+                           for feature in response.json["features"])  # fmt: skip
+            assert chosen == expected, text
+    assert matching > 40
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_as_of_a_time_filter_and_box_choose_among_the_states_of_then(known, seed):
-    client, made = known
-    random_of = random.Random(seed)
-    some = 0
+def test_as_of_a_time_filter_and_box_choose_among_the_versions_of_then(filled, seed):
+    client, versions = filled
+    rng = random.Random(seed)
+    matching = 0
     for _ in range(100):
-        wanted = filters(random_of)
-        at = BEGIN + dt.timedelta(days=random_of.randrange(55), hours=random_of.choice([0, 5, 6]))
-        asked = {"filter": wanted.text, "filter-crs": STORAGE, "limit": 1000,
+        predicate = filters(rng)
+        at = BEGIN + dt.timedelta(days=rng.randrange(55), hours=rng.choice([0, 5, 6]))
+        query = {"filter": predicate.text, "filter-crs": STORAGE, "limit": 1000,
                  "datetime": at.isoformat().replace("+00:00", "Z")}  # fmt: skip
-        then = [each for each in made if each["valid_from"] <= at
-                and (each["valid_to"] is None or each["valid_to"] > at)]  # fmt: skip
-        if random_of.random() < 0.4:
-            x, y = (side + 5 * random_of.randrange(14) for side in (stored.EAST, stored.NORTH))
+        then = [v for v in versions if v["valid_from"] <= at
+                and (v["valid_to"] is None or v["valid_to"] > at)]  # fmt: skip
+        if rng.random() < 0.4:
+            x, y = (side + 5 * rng.randrange(14) for side in (stored.EAST, stored.NORTH))
             box = shapely.box(x, y, x + 25, y + 15)
-            asked |= {"bbox": ",".join(map(str, box.bounds)), "bbox-crs": STORAGE}
-            then = [each for each in then if shapely.intersects(each["geom"], box)]
-        expected = sorted((str(each["parcel_id"]), each["version"])
-                          for each in then if wanted.of(each) is True)  # fmt: skip
-        some += bool(expected)
-        answer = client.get(ITEMS, query_string=asked)
-        assert answer.status_code == 200, (asked, answer.text)
-        found = sorted((each["id"], each["properties"]["version"])
-                       for each in answer.json["features"])  # fmt: skip
-        assert found == expected, asked
-    assert some > 30
+            query |= {"bbox": ",".join(map(str, box.bounds)), "bbox-crs": STORAGE}
+            then = [v for v in then if shapely.intersects(v["geom"], box)]
+        expected = sorted((str(v["parcel_id"]), v["version"])
+                          for v in then if predicate.evaluate(v) is True)  # fmt: skip
+        matching += bool(expected)
+        response = client.get(ITEMS, query_string=query)
+        assert response.status_code == 200, (query, response.text)
+        chosen = sorted((feature["id"], feature["properties"]["version"])
+                       for feature in response.json["features"])  # fmt: skip
+        assert chosen == expected, query
+    assert matching > 30

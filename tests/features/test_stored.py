@@ -1,4 +1,4 @@
-"""The features that are stored ready are those that would be rendered."""
+"""The features stored as text are those that would be rendered."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ITEMS = "/ogc/collections/parcels/items"
 
 
 def both(engine, settings):
-    """Each state's feature as it is stored and as it is rendered, by version and number."""
-    of = collections.collections(settings)["parcels"]
-    assert of.feature == "feature"
+    """Return the rendered and the stored feature of all versions."""
+    parcels = collections.collections(settings)["parcels"]
+    assert parcels.feature == "feature"
     query = Query(
-        collection=of,
+        collection=parcels,
         crs=crs.supported(settings.srid)[crs.CRS84],
         storage=settings.srid,
-        properties=of.properties,  # a selection is always rendered
+        properties=parcels.properties,  # a selection is always rendered
     )
     rendered = sql.page_statement(query)[0].partition(" AS after_key")[0].rpartition(",")[0]
     assert "ST_AsGeoJSON" in rendered
@@ -61,14 +61,14 @@ def test_what_is_stored_is_what_would_be_rendered(make_store, srid):
     )
     pairs = both(engine, settings)
     assert len(pairs) == 3
-    for rendered, ready in pairs:
-        assert ready == rendered
-        assert json.loads(ready)["geometry"]["coordinates"]
+    for rendered, text in pairs:
+        assert text == rendered
+        assert json.loads(text)["geometry"]["coordinates"]
     engine.dispose()
 
 
 def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path):
-    """All rows at once, a second state as well as a first."""
+    """All rows at once, a second version as well as a first."""
     stored.commune(engine)
     for name, shift in (("a", 0.0), ("b", 0.25)):
         rows = [surveys.parcel(n, surveys.plot(n, shift)) for n in range(1, 4)]
@@ -80,12 +80,12 @@ def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path)
             acceptance.accept(session, settings, batch.id, by="officer")
     pairs = both(engine, settings)
     assert len(pairs) == 6
-    for rendered, ready in pairs:
-        assert ready == rendered
+    for rendered, text in pairs:
+        assert text == rendered
 
 
-def test_it_follows_every_change(settings, engine):
-    """Whoever writes, in whatever time zone, and also where a state only ends."""
+def test_the_stored_feature_follows_every_change(settings, engine):
+    """Whoever writes, in whatever time zone, and also where a version only ends."""
     stored.lattice(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("SET LOCAL timezone = 'Asia/Ho_Chi_Minh'"))
@@ -96,8 +96,8 @@ def test_it_follows_every_change(settings, engine):
         connection.execute(
             sa.text("UPDATE parcel_versions SET geom = ST_Translate(geom, 1, 1), feature = 'no'")
         )
-    for rendered, ready in both(engine, settings):
-        assert ready == rendered
+    for rendered, text in both(engine, settings):
+        assert text == rendered
 
 
 def test_what_people_write_stays_json(settings, engine):
@@ -120,25 +120,25 @@ def test_what_people_write_stays_json(settings, engine):
                 ),
                 {"sheet": sheet, "area": area, "label": label, "key": key},
             )
-        ((rendered, ready),) = both(engine, settings)
-        assert ready == rendered
-        told = json.loads(ready)["properties"]
-        assert (told["sheet"], told["label"]) == (sheet, label)
+        ((rendered, text),) = both(engine, settings)
+        assert text == rendered
+        properties = json.loads(text)["properties"]
+        assert (properties["sheet"], properties["label"]) == (sheet, label)
 
     write()
 
 
-def test_addresses_are_never_stored_in_it(make_store):
+def test_addresses_are_never_stored_in_the_feature(make_store):
     settings = make_store(publish_address=True)
     engine = database.engine(settings)
     stored.lattice(engine)
     with engine.connect() as connection:
-        found = connection.scalars(sa.text("SELECT feature FROM parcel_versions")).all()
-    assert len(found) == 17
-    assert not any("Thôn" in each or "Chủ" in each for each in found)
-    with served.client(settings, engine) as client:  # what is not stored is rendered
-        told = client.get(f"{ITEMS}?limit=1").json["features"][0]
-    assert told["properties"]["address"] == "Thôn 1"
+        features = connection.scalars(sa.text("SELECT feature FROM parcel_versions")).all()
+    assert len(features) == 17
+    assert not any("Thôn" in text or "Chủ" in text for text in features)
+    with served.client(settings, engine) as client:  # an address is rendered
+        feature = client.get(f"{ITEMS}?limit=1").json["features"][0]
+    assert feature["properties"]["address"] == "Thôn 1"
     engine.dispose()
 
 
@@ -150,6 +150,8 @@ def test_the_plain_page_is_read_and_others_are_rendered(settings, engine):
         questions = served.statements(client)
         for query in ("", "&datetime=../..", other, "&properties=area", "&skipGeometry=true"):
             client.get(plain + query)
-    asked = [each.sql for each in questions]
-    assert ["ST_AsGeoJSON" in each for each in asked] == [False, False, True, True, False]
-    assert ["SELECT (feature)::" in each for each in asked] == [True, True, False, False, False]
+    statements = [statement.sql for statement in questions]
+    rendered = ["ST_AsGeoJSON" in statement for statement in statements]
+    stored_text = ["SELECT (feature)::" in statement for statement in statements]
+    assert rendered == [False, False, True, True, False]
+    assert stored_text == [True, True, False, False, False]

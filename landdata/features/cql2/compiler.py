@@ -190,9 +190,11 @@ class Compiler:
 
     def _expression(self, node: dict[str, Any]) -> _Operand:
         if (name := _property_name(node)) is not None:
-            known = self._queryable(name)
-            is_bigint = known.kind == "integer" and known.bits == 64
-            return _Operand(_TYPES[known.kind], _column(known), name=name, is_bigint=is_bigint)
+            queryable = self._queryable(name)
+            is_bigint = queryable.kind == "integer" and queryable.bits == 64
+            return _Operand(
+                _TYPES[queryable.kind], _column(queryable), name=name, is_bigint=is_bigint
+            )
         if "date" in node:
             return _Operand("date", literal=literals.date(node["date"]))
         if "timestamp" in node:
@@ -210,13 +212,13 @@ class Compiler:
         return _Operand("text", TEXT[op.lower()].format(self._sql(inner)))
 
     def _queryable(self, name: str) -> Property:
-        known = self._queryables.get(name)
-        if known is None:
+        queryable = self._queryables.get(name)
+        if queryable is None:
             if name == "geometry":
                 raise bad_filter("geometry can be used in spatial functions only")
             names = ", ".join(("geometry", *self._queryables))
             raise bad_filter(f"there is no property {name[:100]!r} to filter by, only {names}")
-        return known
+        return queryable
 
     def _unify(self, a: _Operand, b: _Operand) -> tuple[_Operand, _Operand]:
         """Bring two operands to one type, a literal to that of the property."""
@@ -345,10 +347,10 @@ class Compiler:
         name = _property_name(node)
         if name is None:
             raise bad_filter(f"{shown(node)} is not a list")
-        known = self._queryable(name)
-        if known.kind != "codes":
+        queryable = self._queryable(name)
+        if queryable.kind != "codes":
             raise bad_filter(f"{name} is not a list")
-        return f"coalesce(jsonb_path_query_array({known.column}, '$[*].code'), '[]')"
+        return f"coalesce(jsonb_path_query_array({queryable.column}, '$[*].code'), '[]')"
 
 
 def _converted(operand: _Operand, target: _SqlType) -> _Operand | None:
@@ -368,11 +370,11 @@ def _converted(operand: _Operand, target: _SqlType) -> _Operand | None:
     return None
 
 
-def _column(known: Property) -> str:
+def _column(queryable: Property) -> str:
     """A property as SQL; a number that JSON can't hold is null, as in responses."""
-    if known.kind == "number":
-        return f"CASE WHEN {known.column} BETWEEN -1e15 AND 1e15 THEN {known.column} END"
-    return known.column
+    if queryable.kind == "number":
+        return f"CASE WHEN {queryable.column} BETWEEN -1e15 AND 1e15 THEN {queryable.column} END"
+    return queryable.column
 
 
 def _property_name(node: Any) -> str | None:

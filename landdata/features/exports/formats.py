@@ -75,8 +75,8 @@ FORMATS = {
 
 def filename(collection: Collection, name: str) -> str:
     """Return the name of a collection's file in a format."""
-    known = FORMATS[name]
-    return f"{collection.id}.{known.extension}{'.zip' if known.zipped else ''}"
+    file_format = FORMATS[name]
+    return f"{collection.id}.{file_format.extension}{'.zip' if file_format.zipped else ''}"
 
 
 def links(collection: str) -> list[dict[str, str]]:
@@ -85,10 +85,10 @@ def links(collection: str) -> list[dict[str, str]]:
         {
             "href": f"{collection}/export?f={name}",
             "rel": "enclosure",
-            "type": known.media_type,
-            "title": known.title,
+            "type": file_format.media_type,
+            "title": file_format.title,
         }
-        for name, known in FORMATS.items()
+        for name, file_format in FORMATS.items()
     ]
 
 

@@ -1,8 +1,8 @@
-"""The process that writes files: so that no server's worker ever loads GDAL.
+"""The child process that writes files, so that no worker of the server loads GDAL.
 
-Run by its path with one argument, which says what comes and what is wanted; it imports nothing of
-landdata. Rows come as CSV on standard input, geometry as hexadecimal WKB, and go out block by
-block, so a province takes no more memory than a commune.
+Run by its path with one argument, the task as JSON (`writers._task`); it imports nothing of
+landdata. Rows arrive as CSV on standard input, geometry as hexadecimal WKB, and are written block
+by block, so a province takes no more memory than a commune.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _TYPES = {
 
 
 def main() -> int:
-    """Write what the argument says."""
+    """Write the file of the task; return the exit code."""
     task = json.loads(sys.argv[1])
     target = Path(task["target"])
     reader = pa.RecordBatchReader.from_batches(_schema(task), _batches(task))
@@ -54,7 +54,7 @@ def main() -> int:
 
 
 def _schema(task: dict[str, Any]) -> pa.Schema:
-    """The columns as they go out."""
+    """Return the columns as they are written."""
     return pa.schema(
         [
             pa.field(name, pa.large_binary(), metadata={"ARROW:extension:name": "geoarrow.wkb"})
@@ -82,7 +82,7 @@ def _batches(task: dict[str, Any]) -> Iterator[pa.RecordBatch]:
         )
     except pa.ArrowInvalid as error:
         if "Empty CSV" in str(error):
-            return  # no row: a file without features
+            return  # a file without features
         raise
     for batch in reader:
         columns = [
@@ -95,7 +95,7 @@ def _batches(task: dict[str, Any]) -> Iterator[pa.RecordBatch]:
 
 
 def _binary(column: pa.Array) -> pa.Array:
-    """Read all hexadecimal digits of a column at once: half the digits, half the offsets."""
+    """Return a column of hexadecimal digits as bytes: half the digits, half the offsets."""
     validity, offsets, data = column.buffers()
     plain = bytes.fromhex(data.to_pybytes().decode("ascii")) if data else b""
     ends = pa.Array.from_buffers(pa.int64(), len(column) + 1, [None, offsets])
@@ -157,5 +157,5 @@ if __name__ == "__main__":
         sys.stderr.write(f"{type(problem).__name__}: {problem}\n")
         code = 1
     sys.stderr.flush()
-    # Arrow's reading thread may still be there, and the interpreter's end would abort on it.
+    # Arrow's reading thread may still run, and the interpreter would abort on it at exit.
     os._exit(code)

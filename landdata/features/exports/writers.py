@@ -133,7 +133,7 @@ def _jsonfg(query: Query) -> str:
     if query.crs.uri != crs.CRS84:
         place = f"coalesce(ST_AsGeoJSON({_polygon(query)}, {query.crs.digits:d}, 0), 'null')"
     time = "''"
-    json_sql = {known.name: known.json_sql for known in query.collection.properties}
+    json_sql = {prop.name: prop.json_sql for prop in query.collection.properties}
     if "valid_from" in json_sql and "valid_to" in json_sql:
         until = f"replace({json_sql['valid_to']}, 'null', '\"..\"')"
         since = json_sql["valid_from"]
@@ -183,13 +183,13 @@ def _select_list(columns: Sequence[_Column]) -> str:
     return ", ".join(f'{column.sql} AS "{column.name}"' for column in columns)
 
 
-def _column(known: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one a kind
+def _column(prop: Property, name: str) -> tuple[str, str]:  # noqa: PLR0911  # one a kind
     """Kind and SQL of a property in a format."""
-    column = known.column
+    column = prop.column
     writable = f"CASE WHEN {WRITABLE_YEAR} THEN {{}} END".replace("{}", column)
-    match known.kind:
+    match prop.kind:
         case "integer":
-            return "integer" if known.bits == 32 else "long", column
+            return "integer" if prop.bits == 32 else "long", column
         case "boolean":
             return "boolean", f"({column})::text"
         case "number":
@@ -257,22 +257,22 @@ def write_file(
 
 def _task(query: Query, name: str, target: Path, columns: Sequence[_Column]) -> dict[str, Any]:
     """The argument of the child process."""
-    known, collection = FORMATS[name], query.collection
+    file_format, collection = FORMATS[name], query.collection
     system = pyproj.CRS.from_epsg(query.crs.srid)
     # FlatGeobuf's index has no room for features without geometry; only these always have one
     unindexed = name == "fgb" and collection.id not in ("parcels", "sheets")
     return {
         "format": name,
-        "driver": known.driver,
-        "zipped": known.zipped,
-        "extension": known.extension,
+        "driver": file_format.driver,
+        "zipped": file_format.zipped,
+        "extension": file_format.extension,
         "target": os.fspath(target),
         "layer": collection.id,
         "columns": [(column.name, column.kind) for column in columns],
         "geometry_type": collection.geometry,
         "crs": f"EPSG:{query.crs.srid}",
         "projjson": json.loads(system.to_json()) if name == "parquet" else None,
-        "dataset_options": known.dataset_options,
+        "dataset_options": file_format.dataset_options,
         "layer_options": {"SPATIAL_INDEX": "NO"} if unindexed else {},
     }
 
