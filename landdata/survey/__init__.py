@@ -161,7 +161,7 @@ def _open(path: Path, scratch: Path, settings: Settings, options: Options, clock
     engine, profile = options.get("engine"), options.get("profile")
     source: Source
     if dataset.format.kind == "polygons":
-        source = reader.Reading(dataset, settings, engine)
+        source = reader.LayerReader(dataset, settings, engine)
     else:
         columns = profile.columns if profile else None
         with clock.stage("read"):

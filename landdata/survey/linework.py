@@ -23,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.survey import encodings, fields
-from landdata.survey.model import Made
+from landdata.survey.model import ConstructedParcels
 
 Role = Literal["boundary", "papers", "edge", "number", "area", "land_use"]
 
@@ -127,7 +127,9 @@ def _closed(lines: NDArray[np.object_]) -> NDArray[np.object_]:
 # -- what the drivers give
 
 
-def read(wkb: pa.ChunkedArray, columns: Mapping[str, pa.ChunkedArray], name: str) -> Made:
+def read(
+    wkb: pa.ChunkedArray, columns: Mapping[str, pa.ChunkedArray], name: str
+) -> ConstructedParcels:
     """Turn the elements of the drawing `name`, as GDAL's DGN and DXF give them, into parcels.
 
     Raises `BadSurvey` for a drawing without a boundary.
@@ -176,7 +178,7 @@ def read(wkb: pa.ChunkedArray, columns: Mapping[str, pa.ChunkedArray], name: str
     findings = list(made.findings)
     if lost:
         findings.append(Finding("unread-boundary", detail={"count": str(lost)}))
-    return Made(
+    return ConstructedParcels(
         wkb=pa.chunked_array([pa.array(shapely.to_wkb(made.geometry), pa.binary())]),
         columns={
             _FIELDS[role]: pa.chunked_array([pa.array(values, pa.string())])

@@ -114,7 +114,7 @@ class FieldMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
+class ConstructedParcels:
     """n parcels made of what had no polygons; `findings` name them by their index.
 
     `wkb` is null where none can be made. `columns` hold text as `reader.Layer` does.

@@ -19,7 +19,7 @@ import pyarrow as pa
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.survey import fields
-from landdata.survey.model import Made
+from landdata.survey.model import ConstructedParcels
 
 #: What a column of coordinates may be called. Case, accents and underscores do not count.
 NAMES: dict[str, tuple[str, ...]] = {
@@ -95,7 +95,9 @@ class _Parcel:
         return None
 
 
-def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = None) -> Made:
+def read(
+    path: Path, name: str, most: int, *, columns: Sequence[str] | None = None
+) -> ConstructedParcels:
     """Read a text of at most `most` points into parcels, in the order in which it names them.
 
     `name` is what the sender calls it, and `columns` name its columns if no header does. A
@@ -165,7 +167,7 @@ def read(path: Path, name: str, most: int, *, columns: Sequence[str] | None = No
     texts = {header[at]: [p.values[at] for p in made] for at in kept}
     if "edge" in places:
         texts.setdefault("edges", [_edges(parcel) for parcel in made])
-    return Made(
+    return ConstructedParcels(
         wkb=pa.chunked_array([pa.array(shapes, pa.binary())]),
         columns={
             name: pa.chunked_array([pa.array(values, pa.string())])

@@ -99,7 +99,7 @@ def build(block: Block, dataset: Dataset, max_vertices: int) -> Shapes:
         null[absent] = declared
         damaged[absent] = ~declared
         # those have a finding already
-        null &= ~np.isin(block.ids, [*block.unread, *block.told])
+        null &= ~np.isin(block.ids, [*block.unread, *block.reported])
     not_finite = np.zeros_like(absent)
     unread = empty & ~absent
     not_finite[unread] = [_has_nan(wkb[index]) for index in np.flatnonzero(unread)]
