@@ -23,7 +23,7 @@ from landdata.settings import Settings
 from landdata.store.tables import Commune, CommuneRecoding
 from landdata.survey import archive, reader
 from landdata.survey.declared_crs import identify
-from landdata.survey.encodings import Evidence, decode, detect
+from landdata.survey.encodings import EncodingEvidence, decode, detect
 
 _UNKNOWN = dt.date(1900, 1, 1)  # since when a unit was, where only its end is known
 
@@ -155,7 +155,7 @@ def import_file(
     ]
     names = [str(name or "") for name in _column(columns, path, "name", "fullname", "tenxa")]
     if not layer.unicode:
-        names = [*decode(names, detect(Evidence(names), cpg=dataset.cpg).name)]
+        names = [*decode(names, detect(EncodingEvidence(names), cpg=dataset.cpg).name)]
     dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
     twice = [each for each, count in Counter(zip(codes, dates, strict=True)).items() if count > 1]
     if twice:  # the last would be taken for the whole

@@ -97,7 +97,7 @@ def starts(path, monkeypatch, size=2, **options):
     monkeypatch.setattr(reader, "BLOCK", size)
     found: list[int] = []
     each = lambda part: found.append(part.start)  # noqa: E731
-    return survey.read(path, SETTINGS, each=each, **options), found
+    return survey.read(path, SETTINGS, on_part=each, **options), found
 
 
 def test_what_the_first_block_shows_is_mostly_right(tmp_path, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_first_block_that_fits_does_not_hide_that_the_rest_does_not(tmp_path, 
     monkeypatch.setattr(reader, "BLOCK", 2)
     seen = []
     with pytest.raises(BadSurvey) as caught:
-        survey.read(path, SETTINGS, each=seen.append)
+        survey.read(path, SETTINGS, on_part=seen.append)
     assert caught.value.code == "crs-contradicted"
     assert len(seen) == 3
 
@@ -208,7 +208,7 @@ def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(cuts, seed):
 )
 def test_the_evidence_of_text_does_not_depend_on_the_blocks(blocks, unicode):
     def chosen(given):
-        evidence = texts.Evidence(["TENCHU"], unicode=unicode)
+        evidence = texts.TextEvidence(["TENCHU"], unicode=unicode)
         for block in given:
             evidence.add({"TENCHU": block})
         return evidence.choose(cpg=None, option=None, mend=False)
