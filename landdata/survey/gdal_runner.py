@@ -72,7 +72,7 @@ def _drivers(engine: str) -> frozenset[str]:
     if result.returncode != 0:
         raise LandDataError(
             f"The reader of survey files ({engine}) does not start.",
-            hint="`landdata doctor` tells what is missing.",
+            hint="Run `landdata doctor` to see what is missing.",
             code="no-reader",
         )
     return frozenset(json.loads(result.stdout))
@@ -182,7 +182,7 @@ def _raise_for_exit(
         raise LandDataError(
             "GDAL has loaded drivers that it must not have"
             f" ({stderr.decode(errors='replace')[-200:]}).",
-            hint="`landdata doctor` tells more; no survey can be read until then.",
+            hint="Run `landdata doctor`; no survey can be read until then.",
             code="drivers",
         )
     if code in (-signal.SIGXCPU, -signal.SIGKILL):

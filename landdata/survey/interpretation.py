@@ -333,10 +333,10 @@ def _describe(dataset: Dataset, layer: Layer) -> Dataset:
     """Return the dataset with what only reading shows of its format."""
     if dataset.format is formats.SHAPEFILE:
         return dataset
-    alone = len(dataset.layers) == 1
+    is_single = len(dataset.layers) == 1
     # A layer without a name gets that of our copy, which is not the sender's.
-    ours = "" if dataset.format.layered else dataset.file.stem
-    named = layer.layer if alone and layer.layer != ours else None
+    copy_name = "" if dataset.format.layered else dataset.file.stem
+    named = layer.layer if is_single and layer.layer != copy_name else None
     return replace(
         dataset,
         layer=named or dataset.layer,
