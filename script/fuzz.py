@@ -43,7 +43,7 @@ import shapely
 from landdata.batches.validation import ReadOptions, check
 from landdata.errors import LandDataError
 from landdata.settings import Settings
-from landdata.survey import reader
+from landdata.survey import gdal_runner
 
 FORMATS = ("shapefile", "dbf", "geopackage", "dxf")
 SEEDS = Path(__file__).parents[1] / "tests" / "support" / "fuzz_seeds.txt"
@@ -59,7 +59,7 @@ spec.loader.exec_module(child)
 import pyarrow
 if sys.argv[2] == "fiona":
     import fiona
-elif sys.argv[2] == "making":
+elif sys.argv[2] == "construction":
     sys.path.insert(0, sys.argv[1].removesuffix("landdata/survey/gdal_process.py"))
     import landdata.survey.construction
 else:
@@ -368,7 +368,7 @@ def main() -> None:
     listening = socket.create_server(("127.0.0.1", 0))
     listening.setblocking(False)
     sound = Sound(folder, listening.getsockname()[1])
-    reader.subprocess = types.SimpleNamespace(  # type: ignore[attr-defined]
+    gdal_runner.subprocess = types.SimpleNamespace(  # type: ignore[attr-defined]
         Popen=Forked,
         run=subprocess.run,
         PIPE=subprocess.PIPE,

@@ -15,7 +15,7 @@ from landdata.errors import BadRequest
 from landdata.settings import Settings
 from landdata.store import communes
 from landdata.store.tables import Batch
-from landdata.survey.archive import bundle, called
+from landdata.survey.archive import bundle, display_name
 
 
 def receive(
@@ -44,7 +44,7 @@ def receive(
         )
     with tempfile.TemporaryDirectory() as scratch:
         bundled = bundle(path, Path(scratch))
-        source = called(bundled)
+        source = display_name(bundled)
         sha256 = source_files.keep(session, settings, bundled, source)
     stored_options = (options or ReadOptions()).as_dict()
     same = sa.select(Batch).where(

@@ -96,9 +96,9 @@ def check(
         fields=options.fields,
         engine=options.engine,
         mend_text=options.mend_text,
-        profile=profiles.of(options.profile) if options.profile else None,
+        profile=profiles.parse(options.profile) if options.profile else None,
         commune=boundary.bounds if boundary else None,
-        each=on_part,
+        on_part=on_part,
         progress=progress,
     )
     official = neighbours(survey) if neighbours else None

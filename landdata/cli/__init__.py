@@ -272,7 +272,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
             fields=options.fields,
             engine=options.engine,
             mend_text=options.mend_text,
-            profile=profiles.of(options.profile) if options.profile else None,
+            profile=profiles.parse(options.profile) if options.profile else None,
             commune=ground,
         )
     if as_json:

@@ -15,7 +15,7 @@ from alembic.script import ScriptDirectory
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
-from landdata.survey import reader
+from landdata.survey import gdal_runner
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def _disk(settings: Settings) -> Result:
 
 def _reader(_: Settings) -> Result:
     try:
-        missing, network = reader.examine()
+        missing, network = gdal_runner.examine()
     except LandDataError as error:
         return Result("survey reader", False, error.message, "Run script/setup again.")
     if missing:

@@ -107,7 +107,7 @@ def pipeline(source: int, target: int) -> str:
             return text
     raise LandDataError(
         f"PROJ has no operation EPSG:{DATUM_OPERATION} from EPSG:{source} to EPSG:{target}.",
-        hint="Install PROJ's own database (proj.db) again; `landdata doctor` tells more.",
+        hint="Reinstall PROJ's database (proj.db), then run `landdata doctor`.",
         code="no-datum-operation",
     )
 

@@ -23,7 +23,7 @@ from landdata.settings import Settings
 from landdata.store.tables import Commune, CommuneRecoding
 from landdata.survey import archive, reader
 from landdata.survey.declared_crs import identify
-from landdata.survey.encodings import Evidence, decode, detect
+from landdata.survey.encodings import EncodingEvidence, decode, detect
 
 _UNKNOWN = dt.date(1900, 1, 1)  # the beginning of a unit of which only the end is known
 
@@ -155,7 +155,7 @@ def import_file(
     ]
     names = [str(name or "") for name in _column(columns, path, "name", "fullname", "tenxa")]
     if not layer.unicode:
-        names = [*decode(names, detect(Evidence(names), cpg=dataset.cpg).name)]
+        names = [*decode(names, detect(EncodingEvidence(names), cpg=dataset.cpg).name)]
     dates = [valid_from] * len(codes) if valid_from else _dates(columns, path)
     counts = Counter(zip(codes, dates, strict=True))
     repeated = [code for (code, _), count in counts.items() if count > 1]

@@ -1,9 +1,9 @@
-"""A stranger's zip or file becomes a safe folder with one dataset, or one clear error.
+"""An untrusted zip or file becomes a safe folder with one dataset, or one clear error.
 
-Nothing of the sender's names or folders reaches the disk, sizes are counted while unpacking
-and not believed, and what a file is its bytes must say (`formats`, `shapefile`) before any driver
-sees it. A driver guesses from contents, so that an XML file named x.shp could make it read other
-files of this machine, or the network.
+The sender's names and folders never reach the disk, sizes are counted while unpacking instead of
+trusted, and a file's format is recognised from its bytes (`formats`, `shapefile`) before any
+driver opens it. A driver guesses from contents, so an XML file named x.shp could make it read
+other files of this machine, or the network.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from landdata.survey import formats, shapefile
 from landdata.survey.dataset import Dataset
 
 _ARCHIVES = (".zip", ".rar", ".7z", ".gz", ".tgz", ".tar", ".bz2", ".xz")
-_SMALL = 1 << 20  # members below this are no bombs, whatever their ratio
-_CHUNK = 1 << 18  # of a larger one each reading has the system find and clear memory anew
+_SMALL = 1 << 20  # bytes; members below this are not bombs, whatever their ratio
+_CHUNK = 1 << 18  # bytes; for a larger one the system allocates and clears memory every time
 
 
 def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = None) -> Dataset:
-    """Unpack a zip, gather a shapefile's parts or take a file, below the folder `into`.
+    """Return the dataset of a zip, a shapefile or another file, put below the folder `into`.
 
-    A zip of several layers needs the name of one. Raises `NotFound` where there is no such
-    file, and `BadSurvey` for what is of no format that is read.
+    A zip of several layers needs the name of one. Raises `NotFound` if there is no such file,
+    `BadSurvey` if its format is not supported.
     """
     path = Path(path)
-    _there(path)
-    name = called(path)
+    _check_exists(path)
+    name = display_name(path)
     if path.stat().st_size > settings.max_file_mb << 20:
         raise _too_large(name, settings)
     with path.open("rb") as file:
@@ -46,11 +46,11 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
     elif path.suffix.lower() == ".shp":
         layers = {Path(name).stem: _gather(path, into)}
     else:
-        found = formats.recognise(path, name)
+        kind = formats.recognise(path, name)
         folder = into / "0"
         folder.mkdir()
-        target = folder / f"survey{found.suffix}"
-        if found is formats.GEOPACKAGE:  # SQLite may leave journals, which it puts beside the file
+        target = folder / f"survey{kind.suffix}"
+        if kind is formats.GEOPACKAGE:  # SQLite may leave journals beside the file
             shutil.copyfile(path, target)
         else:
             target.symlink_to(path.resolve())
@@ -59,27 +59,27 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
     chosen, inner = _pick(names, layers, layer, name)
     folder = layers[chosen]
     if (folder / "survey.shp").is_file():
-        return shapefile.sound(chosen, names, folder, settings)
-    return _bare(chosen, names, folder, inner)
+        return shapefile.describe(chosen, names, folder, settings)
+    return _single_file(chosen, names, folder, inner)
 
 
-def called(path: Path) -> str:
-    """Return a file's name as text; what is no UTF-8 in it, as in older archives, is marked."""
+def display_name(path: Path) -> str:
+    """Return a file's name as text, with a mark for what is not UTF-8, as in older archives."""
     return os.fsencode(path.name).decode("utf-8", "replace")
 
 
 def bundle(path: Path, into: Path) -> Path:
-    """Return the one file that is kept for ever: the zip itself, or a new one of a shapefile.
+    """Return the one file to keep for ever: the file itself, or a new zip of a shapefile.
 
-    The new one, made in the folder `into`, is the same to the byte for the same parts: no
-    times, fixed order, and stored without compression, whose bytes differ between versions.
-    Raises `NotFound` where there is no such file, `BadSurvey` where it is a folder.
+    The new zip, in the folder `into`, has the same bytes for the same parts: no times, a fixed
+    order, and no compression, whose bytes differ between versions. Raises `NotFound` if there is
+    no such file, `BadSurvey` if it is a folder.
     """
     path = Path(path)
-    _there(path)
+    _check_exists(path)
     if path.suffix.lower() != ".shp":
         return path
-    stem = Path(called(path)).stem
+    stem = Path(display_name(path)).stem
     target = into / f"{stem}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for suffix, part in sorted(shapefile.siblings(path).items()):
@@ -90,22 +90,24 @@ def bundle(path: Path, into: Path) -> Path:
     return target
 
 
-def _there(path: Path) -> None:
+def _check_exists(path: Path) -> None:
     if path.is_dir():
         raise BadSurvey(
-            f"{called(path)} is a folder, not a file.",
+            f"{display_name(path)} is a folder, not a file.",
             hint="Give one survey file of it, or zip its files.",
             code="folder",
         )
     if not path.is_file():
-        raise NotFound(f"There is no file {called(path)}.", hint="Check the path.", code="no-file")
+        raise NotFound(
+            f"There is no file {display_name(path)}.", hint="Check the path.", code="no-file"
+        )
 
 
 # -- plain shapefiles
 
 
 def _gather(path: Path, into: Path) -> Path:
-    """Give the parts of a shapefile our names, without copying them."""
+    """Return a folder with links to the parts of a shapefile, under names of our own."""
     folder = into / "0"
     folder.mkdir()
     for suffix, part in shapefile.siblings(path).items():
@@ -117,8 +119,8 @@ def _gather(path: Path, into: Path) -> Path:
 
 
 def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
-    """Unpack the datasets of a zip; return layer → folder."""
-    name = called(path)
+    """Unpack the datasets of a zip and return layer → folder."""
+    name = display_name(path)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -129,7 +131,7 @@ def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
         UnicodeError, ValueError, OSError, RuntimeError,
     ) as error:  # fmt: skip
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
-            raise  # a full disk is no fault of the file; a place before its beginning is
+            raise  # a full disk is not the file's fault; a negative offset (EINVAL) is
         raise BadSurvey(
             f"{name} is not a whole zip: it cannot be unpacked.",
             hint="Make the zip again and check that it was sent completely.",
@@ -138,7 +140,7 @@ def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
 
 
 def _check_members(members: list[zipfile.ZipInfo], name: str, settings: Settings) -> None:
-    """Refuse a zip for what its directory says."""
+    """Raise `BadSurvey` for a zip whose directory is not acceptable."""
     if len(members) > settings.max_members:
         raise BadSurvey(
             f"{name} holds {len(members)} members; {settings.max_members} are allowed.",
@@ -171,7 +173,7 @@ def _check_members(members: list[zipfile.ZipInfo], name: str, settings: Settings
 
 
 def _unsafe(name: str) -> bool:
-    """Tell whether a member's name leaves the archive."""
+    """Tell whether a member's path leaves the archive."""
     path = PurePosixPath(name.replace("\\", "/"))
     return path.is_absolute() or ".." in path.parts or (len(name) > 1 and name[1] == ":")
 
@@ -183,7 +185,7 @@ def _extract(
     settings: Settings,
     name: str,
 ) -> dict[str, Path]:
-    """Write the parts of the datasets under names of our own; all else stays packed."""
+    """Write the parts of datasets under names of our own; return layer → folder."""
     groups = _groups(members, name)
     stems = [stem for _, stem, _ in groups]
     places = [(parent, stem) for parent, stem, _ in groups]
@@ -210,30 +212,30 @@ def _extract(
 def _groups(
     members: list[zipfile.ZipInfo], name: str
 ) -> dict[tuple[str, str, str], dict[str, zipfile.ZipInfo]]:
-    """Gather the members that belong together: (folder, stem, suffix) → suffix → member."""
-    found: dict[tuple[str, str, str], dict[str, zipfile.ZipInfo]] = {}
+    """Return the members by dataset: (folder, stem, suffix) → suffix → member."""
+    datasets: dict[tuple[str, str, str], dict[str, zipfile.ZipInfo]] = {}
     for member, path in _parts(members):
         suffix = path.suffix.lower()
         kind = ".shp" if suffix in shapefile.PARTS else suffix
-        group = found.setdefault((str(path.parent).lower(), path.stem.lower(), kind), {})
+        group = datasets.setdefault((str(path.parent).lower(), path.stem.lower(), kind), {})
         if suffix in group:
             raise BadSurvey(
                 f"{name} holds {path.name} twice.", hint="Keep one.", code="duplicate-member"
             )
         group[suffix] = member
-    whole = {key: parts for key, parts in found.items() if key[2] in parts}
+    whole = {key: parts for key, parts in datasets.items() if key[2] in parts}
     better = {k: parts for k, parts in whole.items() if k[2] not in formats.COMMON_SUFFIXES}
-    groups = better or whole  # a readme.txt beside a survey is no layer
+    groups = better or whole  # a readme.txt beside a survey is not a layer
     foreign = [
-        (called, hint)
-        for suffix, called, hint in formats.FOREIGN
+        (description, hint)
+        for suffix, description, hint in formats.FOREIGN
         if any(member.filename.lower().endswith(suffix) for member in members)
     ]
     office = foreign and foreign[0][0] == "an Office document" and not better
     if foreign and (office or not groups):
-        called, hint = foreign[0]
+        description, hint = foreign[0]
         raise BadSurvey(
-            f"{name} is or holds {called}, which is not read.", hint=hint, code="no-layer"
+            f"{name} is or holds {description}, which is not read.", hint=hint, code="no-layer"
         )
     if not groups:
         nested = any(m.filename.lower().endswith(_ARCHIVES) for m in members)
@@ -246,17 +248,18 @@ def _groups(
 
 
 def _parts(members: list[zipfile.ZipInfo]) -> Iterator[tuple[zipfile.ZipInfo, PurePosixPath]]:
-    """Go through the members that are parts of datasets."""
+    """Yield the members that are parts of datasets."""
     for member in members:
         path = PurePosixPath(_readable(member).replace("\\", "/"))
         hidden = path.name.startswith("._") or "__MACOSX" in path.parts
-        known = path.suffix.lower() in shapefile.PARTS or path.suffix.lower() in formats.SUFFIXES
-        if known and not member.is_dir() and not hidden:
+        suffix = path.suffix.lower()
+        is_part = suffix in shapefile.PARTS or suffix in formats.SUFFIXES
+        if is_part and not member.is_dir() and not hidden:
             yield member, path
 
 
 def _readable(member: zipfile.ZipInfo) -> str:
-    """Return a member's name; zips made on Windows often hold UTF-8 without saying so."""
+    """Return a member's name; zips from Windows often hold UTF-8 without the flag for it."""
     if member.flag_bits & 0x800:
         return member.filename
     try:
@@ -266,7 +269,7 @@ def _readable(member: zipfile.ZipInfo) -> str:
 
 
 def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, budget: int) -> int:
-    """Unpack one member, no further than just beyond the budget; return the bytes written."""
+    """Unpack a member, but not far beyond the budget; return the number of bytes written."""
     written = 0
     with archive.open(member) as source, target.open("wb") as copy:
         while written <= budget and (chunk := source.read(_CHUNK)):
@@ -288,7 +291,7 @@ def _too_large(name: str, settings: Settings) -> BadSurvey:
 def _pick(
     names: tuple[str, ...], folders: dict[str, Path], layer: str | None, source: str
 ) -> tuple[str, str | None]:
-    """Choose the dataset and the layer within it, or say which there are."""
+    """Return the name of the dataset and of the layer in it; raise `BadSurvey` with the choices."""
     listed = ", ".join(names)
     if layer is not None:
         if layer in names:
@@ -312,22 +315,22 @@ def _pick(
     return names[0], None
 
 
-def _bare(layer: str, layers: tuple[str, ...], folder: Path, inner: str | None) -> Dataset:
-    """Describe a dataset of one file."""
+def _single_file(layer: str, layers: tuple[str, ...], folder: Path, inner: str | None) -> Dataset:
+    """Return the dataset of one file."""
     (file,) = folder.glob("survey.*")
-    found = formats.recognise(file, layer)
-    if found is formats.GML:
-        _forget_schema(file)
-    return Dataset(layer=layer, layers=layers, folder=folder, format=found, inner=inner)
+    kind = formats.recognise(file, layer)
+    if kind is formats.GML:
+        _remove_schemas(file)
+    return Dataset(layer=layer, layers=layers, folder=folder, format=kind, inner=inner)
 
 
-def _forget_schema(file: Path) -> None:
-    """Take the names of schemas out of a GML: the driver would read whatever file they name."""
+def _remove_schemas(file: Path) -> None:
+    """Overwrite the schema locations of a GML: the driver would read any file that they name."""
     place = file.with_suffix(".new")
     with file.open("rb") as source, place.open("wb") as copy:
         kept = b""
         while chunk := source.read(_CHUNK):
-            # A word may straddle two chunks; the new one is as long as the old.
+            # A word may span two chunks; the new word has the length of the old.
             kept = (kept + chunk).replace(b"schemaLocation", b"schemaDisregarded"[:14])
             kept = kept.replace(b"SchemaLocation", b"SchemaDisregarded"[:14])
             copy.write(kept[:-16])

@@ -1,8 +1,8 @@
-"""Parcels made of lines and labels, or of points, in the reader's confined process.
+"""Parcels constructed from lines and labels, or from points, in the confined child process.
 
-Cutting lines where they meet, and gathering points by parcel, cost more than reading them, and
-how much is the sender's choice. So both are done under the limits of the reader's process: this
-module is its parent's side and the child's.
+Noding lines and grouping points by parcel cost more than reading them, and a file decides how
+much. So both run under the limits of the child process; this module is both sides, parent's and
+child's.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import pyarrow as pa
 from landdata.errors import BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import linework, points, reader
+from landdata.survey import gdal_runner, linework, points, reader
 from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block, Layer
 
-_WKB = "\0wkb"  # no field of a file is called so
+_WKB = "\0wkb"  # no field of a file has this name
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A layer that was made as a whole, and comes in one block."""
+class ConstructedLayer:
+    """A layer that was constructed as a whole, in one block."""
 
     layer: Layer
     block: Block
     whole: bool = True
 
     def blocks(self) -> Iterator[Block]:
-        """Go through it."""
+        """Yield the one block."""
         yield self.block
 
 
@@ -44,11 +44,11 @@ def read(
     *,
     engine: str | None = None,
     columns: Sequence[str] | None = None,
-) -> Made:
+) -> ConstructedLayer:
     """Read a drawing or a text of points into a layer of parcels.
 
-    `engine` is the reader's, of a drawing; `columns` name those of a text without a header.
-    Raises `BadSurvey` for what gives no parcels, or takes too much time or memory.
+    `engine` reads a drawing; `columns` are the names for a text without a header. Raises
+    `BadSurvey` for a file without parcels, or one that exceeds the limits of time or memory.
     """
     elements = None
     if dataset.format.kind == "linework":
@@ -56,9 +56,9 @@ def read(
         _write(pa.table({_WKB: wkb, **drawn}), dataset.folder / "elements.arrows")
     target = dataset.folder / "parcels.arrows"
     measured = dataset.folder / "points.arrows"
-    answer = reader.confined(
+    result = gdal_runner.run(
         {
-            "engine": "making",
+            "engine": "construction",
             "kind": dataset.format.kind,
             "name": dataset.layer,
             "source": str(dataset.file),
@@ -71,12 +71,12 @@ def read(
         dataset,
         settings,
     )
-    if "refused" in answer:
-        raise BadSurvey(answer["message"], hint=answer["hint"], code=answer["refused"])
+    if "refused" in result:
+        raise BadSurvey(result["message"], hint=result["hint"], code=result["refused"])
     table = _read(target)
     if table.num_rows > settings.max_rows:
         raise reader.too_many(dataset, table.num_rows, settings)
-    findings = tuple(Finding(rule, row, detail=told) for rule, row, told in answer["findings"])
+    findings = tuple(Finding(rule, row, detail=detail) for rule, row, detail in result["findings"])
     layer = Layer(
         unicode=elements is not None,
         layer=dataset.layer,
@@ -94,9 +94,11 @@ def read(
         ids=np.arange(table.num_rows, dtype=np.int64),
         wkb=_array(whole[_WKB]),
         columns={name: _array(column) for name, column in _fields(whole).items()},
-        told=tuple(f.row for f in findings if f.rule == "missing-geometry" and f.row is not None),
+        reported=tuple(
+            f.row for f in findings if f.rule == "missing-geometry" and f.row is not None
+        ),
     )
-    return Made(layer, block)
+    return ConstructedLayer(layer, block)
 
 
 def _array(column: pa.ChunkedArray) -> pa.Array:
@@ -104,21 +106,21 @@ def _array(column: pa.ChunkedArray) -> pa.Array:
 
 
 def run(task: dict[str, Any]) -> dict[str, Any]:
-    """Do the child's part of `read`; the answer is what its parent takes."""
+    """Run the child's part of `read`; return its message to the parent."""
     try:
         if task["kind"] == "linework":
             elements = _read(Path(task["elements"]))
-            made = linework.read(elements[_WKB], _fields(elements), task["name"])
+            parcels = linework.read(elements[_WKB], _fields(elements), task["name"])
         else:
-            made = points.read(
+            parcels = points.read(
                 Path(task["source"]), task["name"], task["points"], columns=task["columns"]
             )
     except BadSurvey as error:
         return {"refused": error.code, "message": error.message, "hint": error.hint}
-    _write(pa.table({_WKB: made.wkb, **made.columns}), Path(task["target"]))
-    if made.points is not None:
-        _write(made.points, Path(task["measured"]))
-    return {"findings": [(f.rule, f.row, dict(f.detail)) for f in made.findings]}
+    _write(pa.table({_WKB: parcels.wkb, **parcels.columns}), Path(task["target"]))
+    if parcels.points is not None:
+        _write(parcels.points, Path(task["measured"]))
+    return {"findings": [(f.rule, f.row, dict(f.detail)) for f in parcels.findings]}
 
 
 def _fields(table: pa.Table) -> dict[str, pa.ChunkedArray]:
@@ -131,7 +133,7 @@ def _write(table: pa.Table, path: Path) -> None:
 
 
 def _read(path: Path) -> pa.Table:
-    """Map a table, not load it: the file may go while the arrays are in use."""
+    """Return a memory-mapped table; its file is removed, which the mapping survives."""
     with pa.memory_map(str(path)) as source:
         table = pa.ipc.open_stream(source).read_all()
     path.unlink()

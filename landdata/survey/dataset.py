@@ -1,4 +1,4 @@
-"""One layer of a file of a stranger's, made safe to read."""
+"""One layer of a survey file, made safe to read."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ from landdata.survey.formats import Format
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
-    """One layer, safe to read: its parts bear names of our own and agree with each other.
+    """One layer, safe to read: its files have names of our own and agree with each other.
 
-    Of a shapefile all is known before it is read: `rows` counts the records of the .dbf,
-    `deleted` those of them that are marked deleted, which no reader returns, and `numbers`
-    are the numeric fields, each `(offset, width)` in a record. Of other formats `layer`,
-    `layers`, `shape` and `prj` are what reading tells, and `rows` is null; `inner` is the layer
-    that is asked for within the file.
+    For a shapefile all is known before reading: `rows` counts the records of the .dbf, `deleted`
+    those marked deleted, which no driver returns, and `numbers` is numeric field → `(offset,
+    width)` in a record. For other formats `layer`, `layers`, `shape` and `prj` are set by reading
+    and `rows` is null; `inner` is the requested layer within the file.
     """
 
     layer: str
-    layers: tuple[str, ...]  # all that the file has
+    layers: tuple[str, ...]  # all in the file
     folder: Path
     format: Format = formats.SHAPEFILE
     inner: str | None = None

@@ -1,10 +1,10 @@
 """Bytes to Vietnamese text.
 
-A DBF says nothing reliable of its encoding: `.cpg` is often absent or wrong, and general
-detectors do not know TCVN3 and VNI. So every candidate decodes the whole file, and the one
-that yields valid Vietnamese syllables is taken.
+A DBF does not state its encoding reliably: `.cpg` is often missing or wrong, and general detectors
+do not know TCVN3 and VNI. So the whole file is decoded by every candidate, and the one that
+yields most valid Vietnamese syllables is chosen.
 
-Raw text is passed as latin-1 `str`, one character a byte, which loses nothing.
+Raw text is passed as latin-1 `str`, one character per byte, which loses nothing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Literal
 from landdata.errors import BadRequest
 from landdata.survey.model import EncodingChoice
 
-#: In the order of preference where the scores are equal.
+#: In order of preference for equal scores.
 ENCODINGS = ("UTF-8", "TCVN3", "VNI", "CP1258", "CP1252")
 
 _TABLES: dict[str, dict[str, str]] = json.loads(
@@ -32,17 +32,17 @@ _TABLES: dict[str, dict[str, str]] = json.loads(
 
 
 def _table(name: str, keys: str) -> dict[str, str]:
-    """Pair the keys of a table with its letters."""
+    """Return key → letter of a table."""
     table = _TABLES[name]
     return dict(zip(table[keys].split(), table["letters"].split(), strict=True))
 
 
 TCVN3 = {chr(int(byte, 16)): letter for byte, letter in _table("tcvn3", "bytes").items()}
-#: Capitals that the standard has and the fonts of its time had not: they fill the free bytes.
+#: Capitals of the standard that the fonts of its time lacked: they use free bytes.
 TCVN3_CAPITALS = {
     chr(int(byte, 16)): letter for byte, letter in _table("tcvn3_capitals", "bytes").items()
 }
-#: Each sequence in the cases in which it is found; the base letter tells the letter's case.
+#: Sequences in all cases in use; the base letter has the letter's case.
 VNI = {
     cased: letter.upper() if cased[0].isupper() else letter
     for sequence, letter in _table("vni", "sequences").items()
@@ -55,14 +55,14 @@ _LETTERS = (
     "aăâbcdđeêghiklmnoôơpqrstuưvxyáàảãạắằẳẵặấầẩẫậéèẻẽẹếềểễệíìỉĩịóòỏõọốồổỗộớờởỡợúùủũụứừửữựýỳỷỹỵ"
 )
 VIETNAMESE = frozenset(_LETTERS + _LETTERS.upper())
-#: TCVN3 bytes that are no Vietnamese letters when read as latin-1: `ª` in UTF-8 is a remnant.
+#: TCVN3 bytes that are not Vietnamese letters in latin-1: `ª` in UTF-8 is a remnant.
 _REMNANTS = {raw: letter for raw, letter in TCVN3.items() if raw not in VIETNAMESE}
 _REMNANT_TABLE = str.maketrans(_REMNANTS)
 
 _WORD = re.compile(r"(?:[A-Za-z]|[^\x00-\x7f])+")
 _ACCENTED = re.compile(r"[^\x00-\x7f]")
 _ACCENTED_WORD = re.compile(r"[A-Za-z]*[^\x00-\x7f](?:[A-Za-z]|[^\x00-\x7f])*")
-# A word with accents and no small plain letter: its case may have been lost.
+# A word with accents and no lower-case plain letter: its case may be lost.
 _UNSURE = re.compile(
     r"(?<![A-Za-z])(?<![^\x00-\x7f])[A-Z]*[^\x00-\x7f](?:[A-Z]|[^\x00-\x7f])*(?![a-z])"
 )
@@ -78,7 +78,7 @@ _CASE_EDGE = re.compile(f"(?<=[{_SMALL}])(?=[A-Z{_LETTERS.upper()}][{_SMALL}])")
 
 _TONES = "\u0300\u0301\u0303\u0309\u0323"  # grave, acute, tilde, hook above, dot below
 _ONSETS = "b c ch d đ g gh gi h k kh l m n ng ngh nh p ph q qu r s t th tr v x"
-# Languages of the highlands, of whose places and people a cadastre is full.
+# Languages of the highlands, whose names of places and people are common in a cadastre.
 _FOREIGN_ONSETS = "bl br đh đr dr gr j kl kr ml mr pl pr w f z st sr hr mn tl dl"
 _OPEN_RIMES = (
     "a ai ao au ay ă âu ây e eo ê êu i ia iêu iu o oa oai oao oay oe oeo oi ô ôi ơ ơi"
@@ -99,7 +99,7 @@ _STOP = frozenset(_STOP_RIMES.split())
 
 
 def _choice(items: Iterable[str]) -> str:
-    """Write an alternation, longest first, so that `ngh` is tried before `ng`."""
+    """Return a regex alternation, longest first, so that `ngh` precedes `ng`."""
     return "(?:" + "|".join(sorted(items, key=len, reverse=True)) + ")"
 
 
@@ -115,7 +115,7 @@ _POSSIBLE = re.compile(f"{_LOOSE_ONSET}?{_LOOSE_RIME}(?:{_LOOSE_ONSET}{_LOOSE_RI
 
 
 def _toneless(word: str) -> tuple[str, str]:
-    """Split a word into its letters without tone, and its tones."""
+    """Return a word's letters without tones, and its tones."""
     apart = unicodedata.normalize("NFD", word)
     letters = unicodedata.normalize("NFC", "".join(c for c in apart if c not in _TONES))
     return letters, "".join(c for c in apart if c in _TONES)
@@ -128,16 +128,16 @@ def is_syllable(word: str) -> bool:
     match = _SYLLABLE.fullmatch(letters)
     if match is None or len(tones) > 1:
         return False
-    # Rimes that end in a stop bear only the acute and the dot below.
+    # Rimes that end in a stop have only the acute and the dot below.
     return match[2] not in _STOP or tones in ("\u0301", "\u0323")
 
 
 @lru_cache(maxsize=100_000)
 def is_mangled(word: str) -> bool:
-    """Tell whether a word bears Vietnamese accents in a way no word can: `Đđi`, `Trưêng`.
+    """Tell whether a word has Vietnamese accents as no word can: `Đđi`, `Trưêng`.
 
-    Wider than `is_syllable`: a tone that was forgotten, words run together and names of the
-    highlands (Đắk, Krông) are no damage.
+    More tolerant than `is_syllable`: a missing tone, joined words and names of the highlands
+    (Đắk, Krông) are not damage.
     """
     for part in _CASE_EDGE.split(word):
         if not _ACCENTED.search(part):
@@ -157,7 +157,7 @@ def _utf8(text: str) -> str:
 
 
 def _cp(codec: str) -> Callable[[str], str]:
-    """Make a decoder of a code page, in which undefined bytes stay as they are."""
+    """Return a decoder of a code page that keeps undefined bytes."""
     table = {}
     for byte in range(128, 256):
         letter = bytes([byte]).decode(codec, "ignore")
@@ -187,18 +187,18 @@ _WESTERN = {
     if (letter := bytes([byte]).decode("cp1252", "ignore"))
 }
 
-_JOINT = "\x00"  # stands in no DBF value: the driver ends a text there
+_JOINT = "\x00"  # in no DBF value: the driver ends a text there
 
 
 def _bulk(values: Sequence[str], decode: Callable[[str], str]) -> list[str]:
-    """Decode all values in one call."""
+    """Return the values decoded in one call."""
     if not values:
         return []
     return decode(_JOINT.join(values)).split(_JOINT)
 
 
 def _decode_utf8(value: str) -> str | None:
-    """Decode one value; cut off a letter that the field's width cut in two; None: not UTF-8."""
+    """Return a value decoded, without a letter truncated by the field's width; null: not UTF-8."""
     raw = value.encode("latin-1")
     try:
         return raw.decode("utf-8")
@@ -209,12 +209,12 @@ def _decode_utf8(value: str) -> str | None:
 
 
 def _words(texts: Iterable[str]) -> Counter[str]:
-    """Count the words that bear accents; of raw text, those that have bytes above 127."""
+    """Count the words with accents; in raw text, with bytes above 127."""
     return Counter(_ACCENTED_WORD.findall(_JOINT.join(texts)))
 
 
 def _score(words: Counter[str], decode: Callable[[str], str]) -> float:
-    """Return the share of valid syllables among raw words, once decoded."""
+    """Return the share of valid syllables among raw words after decoding."""
     # All words in one call; a high byte never ends a word, so decoded words stay whole.
     decoded = _bulk(list(words), decode)
     good = sum(
@@ -225,10 +225,10 @@ def _score(words: Counter[str], decode: Callable[[str], str]) -> float:
     return good / words.total() if words else 0.0
 
 
-class Evidence:
-    """What the distinct accented texts of a file tell of its encoding, in as far as they came.
+class EncodingEvidence:
+    """Statistics of the distinct accented texts of a file, by which to detect its encoding.
 
-    Texts are raw, as latin-1. It grows with the words of a language, not with the file.
+    Texts are raw, as latin-1. The size grows with the words of a language, not with the file.
     """
 
     def __init__(self, values: Sequence[str] = ()) -> None:
@@ -237,7 +237,7 @@ class Evidence:
         self.add(values)
 
     def add(self, values: Sequence[str]) -> None:
-        """Take in texts that did not come before."""
+        """Add texts that were not added before."""
         accented = [value for value in values if not value.isascii()]
         if not accented:
             return
@@ -250,56 +250,56 @@ class Evidence:
             self._utf8 += sum(_decode_utf8(value) is not None for value in accented)
 
     def __bool__(self) -> bool:
-        """Tell whether there is any."""
+        """Tell whether there are any accented texts."""
         return self._count > 0
 
     @property
     def unfinished(self) -> bool:
-        """Tell whether somebody began to convert the file from TCVN3 and left letters behind.
+        """Whether the file is UTF-8 from an unfinished conversion from TCVN3.
 
-        So it is where it has such letters as a habit. Few and meaningless, they are a degree
-        sign or a trade mark.
+        That is if most words with TCVN3 letters are syllables once these are converted; otherwise
+        the letters are degree signs or trade marks.
         """
         decoded = ((_decode_utf8(word) or word, count) for word, count in self._words.items())
-        found = [
+        remnants = [
             (word, count)
             for word, count in decoded
             if _REMNANT.search(word) and re.search(r"[A-Za-zÀ-ỹ]", word)
         ]
-        good = sum(c for word, c in found if is_syllable(word.translate(_REMNANT_TABLE)))
-        return 0 < sum(count for _, count in found) <= good * 2
+        good = sum(c for word, c in remnants if is_syllable(word.translate(_REMNANT_TABLE)))
+        return 0 < sum(count for _, count in remnants) <= good * 2
 
     def scores(self) -> dict[str, float]:
-        """Return for each encoding the share of what makes sense in it."""
-        # A letter cut in two at the end of a field is no sign against UTF-8.
+        """Return for each encoding the share of texts or words that are valid in it."""
+        # A letter truncated at the end of a field does not count against UTF-8.
         scores = {"UTF-8": self._utf8 / self._count}
         scores |= {name: _score(self._words, _DECODERS[name]) for name in ENCODINGS[1:]}
         if scores["UTF-8"] < 1 and max(scores.values()) > scores["UTF-8"] - 0.05:
-            scores["UTF-8"] *= 0.5  # bytes that happen to fit are common in short words
+            scores["UTF-8"] *= 0.5  # in short words, other bytes often happen to be valid
         return scores
 
 
 def canonical(name: str) -> str:
-    """Return the name of an encoding as we write it; an unknown one raises `BadRequest`."""
-    known = {"ascii": "ASCII", "abc": "TCVN3", "vni-windows": "VNI", **_CPG}
-    known |= {encoding.lower(): encoding for encoding in ENCODINGS}
-    found = known.get(name.strip().lower())
-    if found is None:
+    """Return the canonical name of an encoding; raises `BadRequest` for an unknown one."""
+    names = {"ascii": "ASCII", "abc": "TCVN3", "vni-windows": "VNI", **_CPG}
+    names |= {encoding.lower(): encoding for encoding in ENCODINGS}
+    encoding = names.get(name.strip().lower())
+    if encoding is None:
         raise BadRequest(
             f"Encoding {name!r} is not known.",
-            hint=f"Known are {', '.join(ENCODINGS)}.",
+            hint=f"Give one of {', '.join(ENCODINGS)}.",
             code="unknown-encoding",
         )
-    return found
+    return encoding
 
 
 def detect(
-    evidence: Evidence, *, cpg: str | None = None, option: str | None = None
+    evidence: EncodingEvidence, *, cpg: str | None = None, option: str | None = None
 ) -> EncodingChoice:
-    """Choose the encoding of a file.
+    """Return the encoding of a file.
 
-    `cpg` is what the `.cpg` says (a hint, used where scores are equal); `option` is what the
-    surveyor says, which decides. An unknown `option` raises `BadRequest`.
+    `cpg` is the text of the `.cpg` (a hint for equal scores); `option` is the surveyor's and
+    decides. Raises `BadRequest` for an unknown `option`.
     """
     by: Literal["cpg", "detected", "option"] = "detected"
     scores = evidence.scores() if evidence else {}
@@ -323,10 +323,10 @@ def detect(
 
 
 def decode(values: Sequence[str], name: str) -> list[str]:
-    """Decode raw texts (latin-1) to Unicode NFC.
+    """Return raw texts (latin-1) decoded to Unicode NFC.
 
-    TCVN3 text gets its case back, word by word. A value that is not in the encoding comes back
-    as it is, byte by byte.
+    The case of TCVN3 text is restored, word by word. A value that is not valid in the encoding is
+    returned unchanged.
     """
     name = canonical(name)
     if name == "ASCII":
@@ -343,17 +343,17 @@ def decode(values: Sequence[str], name: str) -> list[str]:
     return _bulk(texts, lambda text: unicodedata.normalize("NFC", text))
 
 
-def bytes_of(text: str) -> str | None:
-    """Return the bytes, as latin-1, that a text of western letters was; null for other text."""
+def latin1_bytes(text: str) -> str | None:
+    """Return the bytes, as latin-1, of a text of western letters; null for other text."""
     raw = text.translate(_WESTERN)
     return raw if max(raw, default="") <= "\xff" else None
 
 
-def finish(texts: Sequence[str]) -> list[str]:
-    """Return what texts would be, were a conversion from TCVN3 finished that somebody began.
+def finish_conversion(texts: Sequence[str]) -> list[str]:
+    """Return texts with an unfinished conversion from TCVN3 finished.
 
-    Letters of TCVN3 that it left behind (`Lª` for `Lê`) are converted, and the capitals that it
-    lost come back. Whether it began at all is for `Evidence.unfinished` to say.
+    Remaining letters of TCVN3 (`Lª` for `Lê`) are converted, and lost capitals restored. Only for
+    a file with `EncodingEvidence.unfinished`.
     """
     mended = [
         _REMNANT_WORD.sub(
@@ -364,19 +364,19 @@ def finish(texts: Sequence[str]) -> list[str]:
         else text
         for text in texts
     ]
-    # The same conversion lost the case of the letters that it did convert.
+    # The conversion also lost the case of the letters that it converted.
     return [_mend_case(text) if _UNSURE.search(text) else text for text in mended]
 
 
 def _mend_case(text: str) -> str:
-    """Give the capitals back that TCVN3 writes with the byte of the small letter.
+    """Return a text with the capitals that TCVN3 encodes as small letters.
 
-    A word is in capitals where its plain letters are; one with too few plain letters to tell
-    follows the rest of the value.
+    A word is in capitals if its plain letters are; one with too few plain letters follows the
+    rest of the value.
     """
     plain = re.findall(r"[A-Za-z]+", text)
-    # UBND, HTX and the like stand in capitals beside words that do not.
-    shouted = all(map(str.isupper, plain)) and any(
+    # UBND, HTX and the like are in capitals beside words that are not.
+    all_capitals = all(map(str.isupper, plain)) and any(
         len(re.findall(r"[A-Z]", word)) > 1 and is_syllable(word) for word in _WORD.findall(text)
     )
 
@@ -386,13 +386,13 @@ def _mend_case(text: str) -> str:
         if letters and not letters.isupper():
             return word
         certain = len(letters) > 1 or (len(letters) == 1 and word[0] != letters)
-        return word.upper() if certain or shouted else word
+        return word.upper() if certain or all_capitals else word
 
     return _WORD.sub(mend, text)
 
 
-def mangled(texts: Sequence[str]) -> list[bool]:
-    """Tell of each decoded text whether it is half converted: broken letters or words."""
+def are_mangled(texts: Sequence[str]) -> list[bool]:
+    """Return for decoded texts whether they are half converted: broken letters or words."""
     bad = {word for word in _words(texts) if is_mangled(word)}
     if not bad:
         return [False] * len(texts)

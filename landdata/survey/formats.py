@@ -1,7 +1,7 @@
-"""Which format a file has, told from its first bytes and never from its name.
+"""The formats that are accepted, recognised by a file's first bytes and never by its name.
 
-A driver guesses from contents too, and guesses wide. So each file gets exactly one driver, and
-only after its bytes were found to be that driver's.
+Drivers guess from contents too, and accept too much. So a file is opened by exactly one driver,
+and only after its bytes have been checked to be of that driver's format.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Literal
 
 from landdata.errors import BadSurvey
 
-_HEAD = 65_536  # bytes in which a format shows itself
+_HEAD = 65_536  # bytes by which to recognise a format
 _TAIL = 256
 
 
@@ -23,9 +23,9 @@ _TAIL = 256
 class Format:
     """A format that is accepted.
 
-    `driver` is GDAL's (null: read without GDAL), `suffix` the one that the file gets from us,
-    `suffixes` those under which it comes. `kind` says what its rows are: polygons, or lines
-    and labels of which polygons are made, or points.
+    `driver` is GDAL's (null: read without GDAL), `suffix` the one of our copy, `suffixes` those of
+    files in this format. `kind` is what its rows are: polygons, or lines and labels or points, of
+    which polygons are constructed.
     """
 
     name: str
@@ -39,10 +39,10 @@ class Format:
 
 SHAPEFILE = Format(
     name="shapefile", driver="ESRI Shapefile", suffix=".shp", suffixes=(".shp",)
-)  # its parts are gathered and checked by `archive`
+)  # `archive` and `shapefile` check its parts
 GEOPACKAGE = Format(
     name="GeoPackage", driver="GPKG", suffix=".gpkg", suffixes=(".gpkg",), layered=True,
-    # Without it SQLite would look for, and obey, journals beside the file.
+    # Without it SQLite would use journals beside the file.
     options={"IMMUTABLE": "YES"},
 )  # fmt: skip
 GEOJSON = Format(
@@ -61,12 +61,12 @@ POINTS = Format(
     kind="points",
 )  # fmt: skip
 
-#: Told apart by their first bytes; the shapefile, which is several files, is not among them.
+#: Recognised by their first bytes; the shapefile, which is several files, is not.
 FORMATS = (GEOPACKAGE, GEOJSON, FLATGEOBUF, GML, DXF, DGN, POINTS)
-#: The drivers that GDAL has in its process: of these the one that the file needs.
+#: GDAL's drivers for them; the child process loads the one that the file needs.
 DRIVERS = tuple(f.driver for f in (SHAPEFILE, *FORMATS) if f.driver is not None)
 SUFFIXES: Mapping[str, Format] = MappingProxyType({s: f for f in FORMATS for s in f.suffixes})
-#: Suffixes of much else too: counted only where a zip holds nothing better.
+#: Suffixes of many other files too: used only if a zip holds no others.
 COMMON_SUFFIXES = frozenset({".json", ".xml", ".txt", ".csv"})
 
 _XML_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)([^>]*)>", re.DOTALL)
@@ -74,7 +74,7 @@ _GML_ROOT = re.compile(rb"http://www\.opengis\.net/(?:gml|wfs)")
 _DXF_HEAD = re.compile(rb"(?:999\r?\n[^\n]*\n\s*)*0\s*\r?\n\s*SECTION\s*\r?\n")
 _EXPORT = "Export the parcels as a shapefile or a GeoPackage."
 _OFFICE = "Save points as text (.csv); export parcels as a shapefile or a GeoPackage."
-#: Members that tell what a zip is, where it holds no survey: how they end, what it is, what to do.
+#: Members that show what a zip without a survey is: suffix, description, hint.
 FOREIGN = (
     ("[content_types].xml", "an Office document", _OFFICE),
     (".xlsx", "an Office document", _OFFICE),
@@ -85,8 +85,8 @@ FOREIGN = (
     (".kml", "a KML", _EXPORT),
     (".mdb", "a personal geodatabase", _EXPORT),
 )
-# What is not accepted, but can be called by its name.
-_KNOWN = (
+# Formats that are not accepted: magic bytes, description, hint, error code.
+_REJECTED = (
     (b"\xd0\xcf\x11\xe0", "a DGN of version 8", "Save it as DGN V7, DXF or a shapefile.", "dgn-v8"),
     (b"!table", "a MapInfo table", _EXPORT, "unknown-format"),
     (b"Version 300\n", "a MapInfo file", _EXPORT, "unknown-format"),
@@ -100,17 +100,17 @@ _KNOWN = (
 
 
 def recognise(path: Path, name: str) -> Format:
-    """Return the format of a file by its bytes; `name` is what the sender calls it.
+    """Return the format of a file by its bytes; `name` is the sender's.
 
-    Raises `BadSurvey` for what is not accepted.
+    Raises `BadSurvey` for a format that is not accepted.
     """
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith((".xls", ".doc", ".mdb")):
-        raise _named(name, "an Office document", _OFFICE, "unknown-format")
-    for magic, called, hint, code in _KNOWN:
+        raise _rejected(name, "an Office document", _OFFICE, "unknown-format")
+    for magic, description, hint, code in _REJECTED:
         if head.startswith(magic):
-            raise _named(name, called, hint, code)
+            raise _rejected(name, description, hint, code)
     if head.startswith(b"SQLite format 3\0"):
         return GEOPACKAGE
     if head.startswith(b"fgb\x03fgb"):
@@ -137,7 +137,7 @@ def _recognise_text(head: bytes, path: Path, name: str) -> Format:
 
 
 def _is_table(head: bytes) -> bool:
-    """Tell whether text is delimited lines: the first two have the same four columns or more."""
+    """Tell whether the first two lines have the same number of columns, four or more."""
     if head.startswith(b"\xff\xfe"):
         head = head[2:].replace(b"\0", b"")
     lines = [line for line in head.splitlines() if line.strip()][:2]
@@ -147,7 +147,7 @@ def _is_table(head: bytes) -> bool:
 
 
 def _check_end(path: Path, name: str) -> None:
-    """Refuse a DXF that does not end as one."""
+    """Raise `BadSurvey` for a DXF without its end."""
     with path.open("rb") as file:
         file.seek(max(0, path.stat().st_size - _TAIL))
         if not file.read().rstrip(b"\0\x1a \t\r\n").endswith(b"EOF"):
@@ -155,7 +155,7 @@ def _check_end(path: Path, name: str) -> None:
 
 
 def _check_elements(path: Path, name: str) -> None:
-    """Refuse a DGN whose chain of elements breaks off; the driver would not say so."""
+    """Raise `BadSurvey` for a DGN whose chain of elements breaks off; the driver would not."""
     with path.open("rb") as file:
         while (head := file.read(4))[:2] != b"\xff\xff":
             if len(head) < 4:
@@ -170,7 +170,7 @@ def _cut_off(name: str) -> BadSurvey:
 
 
 def _check_xml(head: bytes, name: str) -> None:
-    """Refuse XML that is no GML, or that defines entities."""
+    """Raise `BadSurvey` for XML that is not GML or defines entities."""
     if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
         raise BadSurvey(
             f"{name} has a document type of its own, which no GML needs.",
@@ -179,18 +179,18 @@ def _check_xml(head: bytes, name: str) -> None:
         )
     root = _XML_ROOT.search(re.sub(rb"<!--.*?-->", b"", head, flags=re.DOTALL))
     if root is not None and root[1] == b"kml":
-        raise _named(name, "a KML", _EXPORT, "unknown-format")
+        raise _rejected(name, "a KML", _EXPORT, "unknown-format")
     if root is None or b"\0" in head or not _GML_ROOT.search(root[2]):
         raise _unknown(name)
 
 
-def _named(name: str, called: str, hint: str, code: str) -> BadSurvey:
-    return BadSurvey(f"{name} is {called}, which is not read.", hint=hint, code=code)
+def _rejected(name: str, description: str, hint: str, code: str) -> BadSurvey:
+    return BadSurvey(f"{name} is {description}, which is not read.", hint=hint, code=code)
 
 
 def _unknown(name: str) -> BadSurvey:
     return BadSurvey(
-        f"{name} is of no format that is read here.",
+        f"{name} has a format that is not supported.",
         hint="Send a zipped shapefile, or another of the formats in docs/survey-files.md.",
         code="unknown-format",
     )

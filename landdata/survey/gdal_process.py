@@ -1,15 +1,15 @@
-"""The process that lets GDAL at a stranger's file: no network, no new rights, limited means.
+"""The child process that reads a survey file with GDAL; one file, as it may not import landdata.
 
-Run by its path, apart from the package and with an environment of its own: so its engines that
-read import nothing of landdata. It reads one layer and writes it as an Arrow stream: geometry
-as WKB; text of a shapefile as latin-1, one character a byte, other text as it is. On standard
-output it tells, each in a line of JSON, what the layer is, each block of rows once that is
-written, and how it ended. `names ENGINE` instead of a task names the drivers of that engine's
-GDAL, and `confine` tells what the network became.
+It has no network, no new privileges, limited resources, and an environment of its own. It is run
+by its path. It reads one layer and writes it as an Arrow stream: geometry as WKB; text of a
+shapefile as latin-1, one character per byte, other text as it is. Its messages on standard output
+are lines of JSON: the description of the layer, then every block of rows that is written, then
+the result. `names ENGINE` instead of a task prints the drivers of that engine's GDAL, `confine`
+the state of the network.
 
-Two engines, and never both in one process, since each brings a GDAL of its own: `pyogrio` reads
-in bulk, `fiona` row by row, and tells which rows it could not read. `making` has no GDAL: it makes
-parcels of what they read.
+There are two engines, never both in one process, as each has a GDAL of its own: `pyogrio` reads in
+bulk, `fiona` row by row, reporting rows that it cannot read. `construction` has no GDAL and, once
+confined, imports the package: it constructs parcels from what an engine has read.
 """
 
 from __future__ import annotations
@@ -35,26 +35,27 @@ _POLYGONAL = re.compile(r"Polygon|Surface|Unknown|Collection|Geometry$")
 
 
 class RefusedError(Exception):
-    """The file is sound, but not read as asked: `{"refused": code, …}`."""
+    """The file is valid but not acceptable: `{"refused": code, …}`."""
 
 
-def tell(**told: Any) -> None:
-    """Tell the parent."""
-    sys.stdout.write(json.dumps(told) + "\n")
+def send(**message: Any) -> None:
+    """Send a message to the parent."""
+    sys.stdout.write(json.dumps(message) + "\n")
     sys.stdout.flush()
 
 
 def confine(limits: dict[str, int]) -> str:
-    """Give up the network, new rights and unlimited means; return what the network became.
+    """Drop the network and new privileges, and set limits; return the state of the network.
 
-    Before any import that starts a thread: a process with threads may not enter a namespace.
+    To be called before any import that starts a thread: a process with threads may not enter a
+    namespace. `limits`: `seconds` of CPU, bytes of `memory` and of a `file`.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     network = "none"
     if libc.unshare(_NEWNET) != 0 and libc.unshare(_NEWUSER | _NEWNET) != 0:
         network = f"not cut off: {os.strerror(ctypes.get_errno())}"
     libc.prctl(_NO_NEW_PRIVS, 1, 0, 0, 0)
-    # after the namespace, which would clear it: a parent that is killed leaves no child behind
+    # After the namespace, which would clear it: the child ends with a killed parent.
     libc.prctl(_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
@@ -64,11 +65,11 @@ def confine(limits: dict[str, int]) -> str:
     return network
 
 
-# -- what the file says of itself, asked without GDAL
+# -- independent counts of rows, without GDAL
 
 
-def count(task: dict[str, Any], layer: str) -> dict[str, Any]:
-    """Count the rows of a layer independently of GDAL: `rows`, null where nothing tells."""
+def count_rows(task: dict[str, Any], layer: str) -> dict[str, Any]:
+    """Return the number of rows of a layer by its file, not GDAL: `rows`, null if unknown."""
     counters = {
         "GPKG": _count_table,
         "GML": _count_members,
@@ -80,7 +81,7 @@ def count(task: dict[str, Any], layer: str) -> dict[str, Any]:
 
 
 def _count_table(source: str, layer: str) -> dict[str, Any]:
-    """Count a GeoPackage's rows; its stored count is often stale."""
+    """Return a GeoPackage's number of rows, and the `stated` one, which is often stale."""
     import sqlite3  # noqa: PLC0415  # for this format alone
 
     store = sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)
@@ -92,25 +93,25 @@ def _count_table(source: str, layer: str) -> dict[str, Any]:
     rows = store.execute(f'SELECT count(*) FROM "{quoted}"').fetchone()[0]  # noqa: S608
     stated = None
     if store.execute("SELECT 1 FROM sqlite_master WHERE name = 'gpkg_ogr_contents'").fetchone():
-        told = store.execute(
+        row = store.execute(
             "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", (layer,)
         ).fetchone()
-        stated = told[0] if told else None
+        stated = row[0] if row else None
     store.close()
     return {"rows": rows, "stated": stated}
 
 
 def _count_members(source: str, layer: str) -> dict[str, Any]:
-    """Count a GML's features, and see that it is whole, and defines nothing."""
+    """Return a GML's number of features; raise for one that is cut off or defines entities."""
     from xml.parsers import expat  # noqa: PLC0415
 
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     path: list[str] = []
 
     def begin(name: str, _: dict[str, str]) -> None:
         name = name.rpartition(":")[2]
         if path and re.fullmatch(r"(?:feature)?[mM]embers?", path[-1]):
-            seen[name] += 1
+            counts[name] += 1
         path.append(name)
 
     def refuse(*_: object) -> None:
@@ -122,11 +123,11 @@ def _count_members(source: str, layer: str) -> dict[str, Any]:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse
     with open(source, "rb") as file:
         parser.ParseFile(file)
-    return {"rows": seen.get(layer)}
+    return {"rows": counts.get(layer)}
 
 
 def _count_features(source: str, _: str) -> dict[str, Any]:
-    """Count a GeoJSON's features, holding one of them in memory at a time."""
+    """Return a GeoJSON's number of features, decoding one at a time."""
     with open(source, encoding="utf-8-sig") as file:
         text = file.read()
     space = re.compile(r"[\s,]*")
@@ -148,10 +149,10 @@ def _count_features(source: str, _: str) -> dict[str, Any]:
 
 
 def _check_groups(source: str, _: str) -> dict[str, Any]:
-    """See that a DXF is pairs of a code and a value of its kind, up to its end.
+    """Raise unless a DXF is pairs of a code and a value of the code's type, up to its end.
 
-    The driver stops at the first pair that is none, and says nothing of what comes after. How
-    many features a drawing gives cannot be told without it.
+    The driver silently stops at the first other pair. The number of features of a drawing is not
+    known without the driver: `rows` is null.
     """
     with open(source, encoding="latin-1", newline="\n") as file:
         lines = (line.rstrip("\r\n") for line in file)
@@ -162,10 +163,10 @@ def _check_groups(source: str, _: str) -> dict[str, Any]:
                 section, name = value.strip(), ""
             elif kind == 0:
                 name = value.strip()
-                # Other sections may hold objects of a program's own naming.
+                # Other sections may hold objects with a program's own names.
                 allowed = r"[A-Z0-9_]+" if section == "ENTITIES" else r"[\w$.: -]+"
                 if not re.fullmatch(allowed, name):
-                    raise ValueError(f"no name of an entity: {name[:40]!r}")
+                    raise ValueError(f"not the name of an entity: {name[:40]!r}")
                 if name == "EOF":
                     return {"rows": None}
             elif 10 <= kind < 60 or 110 <= kind < 150 or 210 <= kind < 240:
@@ -173,12 +174,12 @@ def _check_groups(source: str, _: str) -> dict[str, Any]:
             elif 60 <= kind < 100 or 160 <= kind < 180 or 270 <= kind < 290:
                 int(value)
             elif "\0" in value:
-                raise ValueError("a text holds a byte of nought")
+                raise ValueError("a text holds a null byte")
     raise ValueError("there is no end")
 
 
-def choose(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
-    """Choose the layer of parcels; refuse where that is not one."""
+def choose_layer(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
+    """Return the name of the one polygon layer, or of the `wanted` one; refuse otherwise."""
     names = [name for name, kind in layers if kind is not None]
     fitting = [name for name, kind in layers if kind is not None and _POLYGONAL.search(kind)]
     if wanted is not None:
@@ -194,7 +195,7 @@ def choose(layers: list[tuple[str, str | None]], wanted: str | None) -> str:
 
 
 def _expect(drivers: list[str], driver: str) -> None:
-    """See that GDAL has the one driver and no other; else end at once."""
+    """Exit with code 3 unless `driver` is GDAL's only driver."""
     if drivers != [driver]:
         sys.stderr.write(f"drivers: {', '.join(drivers)}")
         sys.exit(3)
@@ -203,16 +204,16 @@ def _expect(drivers: list[str], driver: str) -> None:
 # -- pyogrio
 
 
-def bulk(task: dict[str, Any]) -> dict[str, Any]:
-    """Read a layer in bulk."""
+def read_bulk(task: dict[str, Any]) -> dict[str, Any]:
+    """Read a layer in bulk with pyogrio; return the final message."""
     import pyarrow as pa  # noqa: PLC0415
     import pyogrio  # noqa: PLC0415
     from pyogrio.raw import open_arrow  # noqa: PLC0415
 
     _expect(sorted(pyogrio.list_drivers()), task["driver"])
     layers = [tuple(pair) for pair in pyogrio.list_layers(task["source"]).tolist()]
-    layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
-    told = count(task, layer)
+    layer = choose_layer(layers, task["layer"]) if task["choose"] else layers[0][0]
+    counted = count_rows(task, layer)
     with open_arrow(
         task["source"],
         layer=layer,
@@ -223,14 +224,14 @@ def bulk(task: dict[str, Any]) -> dict[str, Any]:
         **task["options"],
     ) as (meta, reader):
         fields = [_plain(field) for field in reader.schema]
-        tell(
+        send(
             geometry=meta["geometry_name"] or "wkb_geometry",
             fid=meta["fid_column"] or "OGC_FID",
             layers=[name for name, kind in layers if kind is not None],
             layer=layer,
             crs=meta["crs"],
             shape=meta["geometry_type"],
-            expected=told["rows"],
+            expected=counted["rows"],
         )
         rows = 0
         with (
@@ -241,14 +242,14 @@ def bulk(task: dict[str, Any]) -> dict[str, Any]:
                 columns = [_cast(c, f.type) for c, f in zip(batch.columns, fields, strict=True)]
                 writer.write_batch(pa.record_batch(columns, pa.schema(fields)))
                 rows += batch.num_rows
-                tell(rows=rows)
+                send(rows=rows)
         if task["driver"] == "FlatGeobuf":
-            told["rows"] = pyogrio.read_info(task["source"], layer=layer)["features"]
-    return {"expected": told["rows"], "stated": told.get("stated")}
+            counted["rows"] = pyogrio.read_info(task["source"], layer=layer)["features"]
+    return {"expected": counted["rows"], "stated": counted.get("stated")}
 
 
 def _plain(field: Any) -> Any:
-    """Return the field as it is handed on: lists, JSON and the like as text."""
+    """Return the field as it is written: lists, JSON and other types as text."""
     import pyarrow as pa  # noqa: PLC0415
 
     kind = field.type
@@ -261,16 +262,16 @@ def _plain(field: Any) -> Any:
 
 
 def _cast(column: Any, kind: Any) -> Any:
-    """Return a column as it is handed on: text as Unicode, that ends at a NUL."""
+    """Return a column as it is written: text is Unicode and ends at a NUL."""
     import pyarrow as pa  # noqa: PLC0415
     import pyarrow.compute as pc  # noqa: PLC0415
 
     if column.type == kind:
         try:
             column.validate(full=True)
-        except pa.ArrowInvalid:  # text that is no UTF-8, whatever the format promises
+        except pa.ArrowInvalid:  # not UTF-8, though the format requires it
             column = pa.array(map(_text, column.cast(pa.binary()).to_pylist()), kind)
-        # As the other engine and all other formats have it; and no database takes a NUL for text.
+        # As the other engine and all other formats do; and PostgreSQL text holds no NUL.
         if pa.types.is_string(kind) and pc.any(pc.match_substring(column, "\0")).as_py():
             column = pc.replace_substring_regex(column, r"(?s)\x00.*", "")
         return column
@@ -278,7 +279,7 @@ def _cast(column: Any, kind: Any) -> Any:
 
 
 def _text(value: bytes | None) -> str | None:
-    """Read text, and what is no UTF-8 byte by byte."""
+    """Decode text as UTF-8, or else as latin-1."""
     if value is None:
         return None
     try:
@@ -290,8 +291,11 @@ def _text(value: bytes | None) -> str | None:
 # -- fiona
 
 
-def by_row(task: dict[str, Any]) -> dict[str, Any]:
-    """Read a layer row by row; rows that cannot be read are told, and empty in the stream."""
+def read_by_row(task: dict[str, Any]) -> dict[str, Any]:
+    """Read a layer row by row with fiona; return the final message. One subject: one pass.
+
+    Rows that cannot be read are reported as `unread`, and empty in the stream.
+    """
     import fiona  # noqa: PLC0415
     import pyarrow as pa  # noqa: PLC0415
     from fiona.errors import FionaError  # noqa: PLC0415
@@ -300,19 +304,19 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
     with fiona.Env() as environment:
         _expect(sorted(environment.drivers()), driver)
     layers = _layers_by_row(task)
-    layer = choose(layers, task["layer"]) if task["choose"] else layers[0][0]
+    layer = choose_layer(layers, task["layer"]) if task["choose"] else layers[0][0]
     ids, broken = _ids(task, layer), False
-    told: dict[str, Any] = {"rows": None}
+    counted: dict[str, Any] = {"rows": None}
     try:
-        told = count(task, layer)
+        counted = count_rows(task, layer)
     except RefusedError:
         raise
-    except Exception:  # what cannot be counted can still be read up to where it breaks
+    except Exception:  # a damaged file can still be read up to the damage
         ids, broken = None, True
     unread: list[int] = []
     rows = 0
     lost: int | None = None
-    place = os.open(task["progress"], os.O_WRONLY | os.O_CREAT, 0o600)
+    progress = os.open(task["progress"], os.O_WRONLY | os.O_CREAT, 0o600)
     with (
         fiona.open(
             task["source"],
@@ -326,29 +330,29 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
         fields = {name: _arrow(kind) for name, kind in source.schema["properties"].items()}
         schema = pa.schema([("fid", pa.int64()), *fields.items(), ("wkb", pa.binary())])
         if driver == "FlatGeobuf":
-            told["rows"] = len(source)
-        tell(
+            counted["rows"] = len(source)
+        send(
             geometry="wkb",
             fid="fid",
             layers=[name for name, kind in layers if kind is not None],
             layer=layer,
             crs=source.crs_wkt or None,
             shape=source.schema["geometry"],
-            expected=told["rows"],
+            expected=counted["rows"],
         )
         with pa.ipc.new_stream(sink, schema) as writer:
             block: list[tuple[Any, ...]] = []
 
             def write() -> None:
                 writer.write_batch(_rows(block, schema))
-                tell(rows=rows, unread=unread)
+                send(rows=rows, unread=unread)
                 block.clear()
                 unread.clear()
 
             for fid, feature in _features(source, ids):
-                os.pwrite(place, struct.pack("<q", fid), 0)
+                os.pwrite(progress, struct.pack("<q", fid), 0)
                 if isinstance(feature, FionaError | KeyError | ValueError | SystemError):
-                    if fid < 0:  # the reader stopped: what follows is out of reach
+                    if fid < 0:  # the driver stopped: the rest cannot be read
                         lost = rows
                         break
                     unread.append(fid)
@@ -362,14 +366,14 @@ def by_row(task: dict[str, Any]) -> dict[str, Any]:
             if block:
                 write()
     return {
-        "expected": told["rows"],
-        "stated": told.get("stated"),
+        "expected": counted["rows"],
+        "stated": counted.get("stated"),
         "lost": rows if broken else lost,
     }
 
 
 def _rows(block: list[tuple[Any, ...]], schema: Any) -> Any:
-    """Return rows as they are handed on."""
+    """Return rows as a record batch."""
     import pyarrow as pa  # noqa: PLC0415
 
     columns = zip(*block, strict=True)
@@ -378,21 +382,21 @@ def _rows(block: list[tuple[Any, ...]], schema: Any) -> Any:
 
 
 def _layers_by_row(task: dict[str, Any]) -> list[tuple[str, str | None]]:
-    """List the layers and the kinds of their shapes, null for a table without any."""
+    """Return the layers and their geometry types, null for a table without geometry."""
     import fiona  # noqa: PLC0415
 
     layers: list[tuple[str, str | None]] = []
     for name in fiona.listlayers(task["source"]):
-        with fiona.open(task["source"], layer=name, enabled_drivers=[task["driver"]]) as one:
-            kind = one.schema["geometry"]
+        with fiona.open(task["source"], layer=name, enabled_drivers=[task["driver"]]) as source:
+            kind = source.schema["geometry"]
             layers.append((name, None if kind == "None" else kind))
     return layers
 
 
 def _features(source: Any, ids: list[int] | None) -> Iterator[tuple[int, Any]]:
-    """Go through the features: `(fid, feature or error)`; `(-1, error)` where that ends early.
+    """Yield the features: `(fid, feature or error)`; `(-1, error)` if the driver stops early.
 
-    By their ids where the file tells them, so that one bad row does not hide those behind it.
+    By their ids if known, so that one damaged row does not hide those behind it.
     """
     if ids is not None:
         for fid in ids:
@@ -414,7 +418,7 @@ def _features(source: Any, ids: list[int] | None) -> Iterator[tuple[int, Any]]:
 
 
 def _ids(task: dict[str, Any], layer: str) -> list[int] | None:
-    """Return the ids of a layer's rows, where they are known without GDAL."""
+    """Return the ids of a layer's rows, null if they are not known without GDAL."""
     if task["driver"] == "ESRI Shapefile":
         with open(task["source"][:-4] + ".dbf", "rb") as file:
             rows, head, size = struct.unpack("<IHH", file.read(12)[4:])
@@ -436,7 +440,7 @@ def _ids(task: dict[str, Any], layer: str) -> list[int] | None:
 
 
 def _arrow(kind: str) -> Any:
-    """Return the Arrow type of one of fiona's."""
+    """Return the Arrow type for a type of fiona."""
     import pyarrow as pa  # noqa: PLC0415
 
     kinds = {
@@ -466,7 +470,7 @@ _CODES = {
 
 
 def _wkb(geometry: Any) -> bytes | None:
-    """Write a geometry as WKB in two dimensions, whatever it is: to judge it is not ours."""
+    """Return a geometry, valid or not, as WKB in two dimensions."""
     if geometry is None:
         return None
     head = struct.pack("<BI", 1, _CODES[geometry.type])
@@ -489,26 +493,26 @@ def _body(kind: str, coordinates: Any) -> bytes:
     part = kind.removeprefix("Multi")
     head = struct.pack("<BI", 1, _CODES[part])
     return struct.pack("<I", len(coordinates)) + b"".join(
-        head + _body(part, each) for each in coordinates
+        head + _body(part, member) for member in coordinates
     )
 
 
-# -- neither
+# -- construction
 
 
-def make(task: dict[str, Any]) -> dict[str, Any]:
-    """Make parcels of lines or points (`landdata.survey.making`)."""
+def construct(task: dict[str, Any]) -> dict[str, Any]:
+    """Construct parcels from lines or points (`landdata.survey.construction`)."""
     sys.path.append(str(Path(__file__).parents[2]))  # where the package is, installed or not
-    from landdata.survey import construction  # noqa: PLC0415  # once confined: it starts threads
+    from landdata.survey import construction  # noqa: PLC0415  # it starts threads, so only once confined
 
     return construction.run(task)
 
 
-_ENGINES = {"pyogrio": bulk, "fiona": by_row, "making": make}
+_ENGINES = {"pyogrio": read_bulk, "fiona": read_by_row, "construction": construct}
 
 
 def main() -> int:
-    """Read as the parent's task says, or list an engine's drivers, or tell of the confinement."""
+    """Run a task, print an engine's drivers, or print the state of the network."""
     if sys.argv[1] == "confine":
         sys.stdout.write(json.dumps(confine({"seconds": 9, "file": 0, "memory": 1 << 30})))
         return 0
@@ -527,10 +531,10 @@ def main() -> int:
     task = json.loads(sys.argv[1])
     confine(task["limits"])
     try:
-        answer = _ENGINES[task["engine"]](task)
+        result = _ENGINES[task["engine"]](task)
     except RefusedError as refused:
-        answer = refused.args[0]
-    tell(**answer)
+        result = refused.args[0]
+    send(**result)
     return 0
 
 

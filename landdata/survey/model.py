@@ -1,4 +1,4 @@
-"""What a survey file becomes: arrays in the storage CRS, and how they were understood."""
+"""A survey: arrays in the storage CRS, and how the file was interpreted."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ SCHEMA = pa.schema(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CrsChoice:
-    """Which CRS the coordinates are in, and why we say so.
+    """The CRS of the coordinates, and the reason for it.
 
-    `declared` is the file's own text (null where it has none), `declared_epsg` what that text
-    says, `detected` what the bounds of the coordinates say (null where they fit several or
-    none). `epsg` is the code chosen; `candidates` are `(epsg, reason)`, the likeliest first.
+    `declared` is the file's WKT (null if it has none), `declared_epsg` its code, `detected` the
+    code by the bounds of the coordinates (null if they fit several or none). `epsg` is the code
+    chosen; `candidates` are `(epsg, reason)`, the likeliest first.
     """
 
     declared: str | None
@@ -64,12 +64,12 @@ class CrsChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodingChoice:
-    """In which encoding the text is, and how sure that is.
+    """The encoding of the text, and the confidence in it.
 
-    `confidence` is 0 to 1; `candidates` are `(name, score)`, the best first, the score being
-    the share of accented words that are valid Vietnamese syllables. `by` tells who decided.
-    `unfinished` counts the distinct values in which somebody left a conversion unfinished, and
-    `mended` those of them that were finished, because the surveyor asked for it.
+    `confidence` is 0 to 1; `candidates` are `(name, score)`, the best first; the score is the
+    share of accented words that are valid Vietnamese syllables. `by` is the origin of the choice.
+    `unfinished` counts the distinct values with an unfinished conversion, `mended` those of them
+    that were finished at the surveyor's request.
     """
 
     name: str
@@ -93,9 +93,9 @@ class EncodingChoice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldMatch:
-    """A field of the source and the attribute it feeds (null: none).
+    """A field of the source and its attribute (null: none).
 
-    `how` is by which likeness; `filled` counts the rows in which the field holds a value.
+    `how` is the kind of match; `filled` counts the rows in which the field holds a value.
     """
 
     source: str
@@ -114,28 +114,28 @@ class FieldMatch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Made:
-    """n parcels made of what had no polygons; `findings` name them by their index.
+class ConstructedParcels:
+    """n parcels constructed from lines or points; `findings` name them by their index.
 
-    `wkb` is null where none can be made. `columns` hold text as `reader.Layer` does.
+    `wkb` is null for a parcel that cannot be constructed. `columns` hold text as `reader.Layer`.
     """
 
     wkb: pa.ChunkedArray  # (n,) binary
     columns: dict[str, pa.ChunkedArray]  # field → (n,) values
     findings: tuple[Finding, ...]
-    points: pa.Table | None = None  # survey points, where it was made of them
+    points: pa.Table | None = None  # survey points, if constructed from them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SurveyPoints:
-    """m points that were measured, each once, and the parcels that they bound.
+    """m distinct measured points, and the parcels that they bound.
 
-    `measured` is as the file has it, in the survey's own CRS (`CrsChoice.epsg`), `stored` the
-    same in the storage CRS on the 1 mm grid: x (easting) before y (northing).
+    `measured` is as in the file, in the survey's own CRS (`CrsChoice.epsg`), `stored` the same in
+    the storage CRS on the 1 mm grid: x (easting) before y (northing).
     """
 
-    lines: NDArray[np.int64]  # (m,) the first line of the file that has it, counted from 1
-    names: pa.Array  # (m,) string; null where it has none
+    lines: NDArray[np.int64]  # (m,) its first line in the file, counted from 1
+    names: pa.Array  # (m,) string; null without a name
     measured: NDArray[np.float64]  # (m, 2)
     stored: NDArray[np.float64]  # (m, 2)
     parcels: pa.ListArray  # (m,) rows of the survey
@@ -147,10 +147,9 @@ class SurveyPoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """Rows of a survey that follow one another; its arrays are those of `Survey`.
+    """Consecutive rows of a survey; the arrays are those of `Survey`.
 
-    A part that starts at row 0 takes back all that came before it: what they were read by was
-    wrong.
+    A part that starts at row 0 replaces all before it: they were interpreted by a wrong decision.
     """
 
     start: int  # rows before it
@@ -167,27 +166,27 @@ class Part:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Survey:
-    """A survey file, read and understood. All arrays have one entry per row of the file.
+    """A survey file, read and interpreted. All arrays have one entry per row of the file.
 
     `geometry` is as surveyed, never repaired, in the storage CRS on the 1 mm grid.
     `measured_area` is of the polygon in the source's own projected CRS, before reprojection; in
-    the storage CRS where the source's does not measure (`landdata.survey.crs.unit`).
+    the storage CRS if the source's does not measure areas (`vn2000.metres_per_unit`).
     """
 
     source: str  # file name, without folders
     layer: str
     rows: NDArray[np.int64]  # (n,) feature ids of the source, 0-based in a shapefile
     geometry: NDArray[np.object_]  # (n,) Polygon, MultiPolygon or None
-    measured_area: NDArray[np.float64]  # (n,) m²; NaN where there is no geometry
+    measured_area: NDArray[np.float64]  # (n,) m²; NaN without geometry
     attributes: pa.Table  # n rows, SCHEMA
     srid: int  # EPSG code of the storage CRS
     crs: CrsChoice
     encoding: EncodingChoice
     fields: tuple[FieldMatch, ...]
-    profile: str | None = None  # name and version of the profile by which it was read
-    points: SurveyPoints | None = None  # where it is of points
+    profile: str | None = None  # name and version
+    points: SurveyPoints | None = None  # of a text of survey points
     findings: tuple[Finding, ...] = ()
-    engine: str = "pyogrio"  # that read it: 'pyogrio' (in bulk), 'fiona' (row by row), 'text'
+    engine: str = "pyogrio"  # 'pyogrio' (in bulk), 'fiona' (row by row) or 'text'
     seconds: dict[str, float] = field(default_factory=dict)  # by stage
 
     def __len__(self) -> int:
@@ -197,9 +196,9 @@ class Survey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What `landdata inspect` tells of a file; nothing is stored.
+    """The result of `landdata inspect`; nothing is stored.
 
-    `refusal` is the sentence with which reading the file as it is would be refused, or null.
+    `refusal` is the sentence with which reading the file would be refused, or null.
     """
 
     source: str

@@ -1,8 +1,8 @@
-"""Mapping profiles: what a surveyor's files are like, written down once and versioned.
+"""Mapping profiles: how to read a surveyor's files, versioned.
 
-A profile is YAML: which field feeds which attribute, and, where the files do not say so, their
-encoding, CRS and columns. Options given with a file overrule its profile. A surveyor may have one
-remembered, for all files that come without one; each version that was remembered is kept.
+A profile is YAML: which fields hold which attributes and, if the files do not state them, encoding,
+CRS and columns. Options of a file overrule its profile. A surveyor may have a profile remembered
+for all files without one; every version that was remembered is kept.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from landdata.errors import BadRequest, NotFound
-from landdata.survey import fields as known
+from landdata.survey import fields as survey_fields
 from landdata.survey import points
 
 _SHIPPED = resources.files("landdata.reference").joinpath("data/profiles")
 _MAX_BYTES = 65_536
-_CURRENT = "current.yaml"  # no version is called so: each has a number
+_CURRENT = "current.yaml"  # not a version's name: these end in a number
 
 Names = Annotated[
     tuple[str, ...],
@@ -31,10 +31,10 @@ Names = Annotated[
 
 
 class Profile(BaseModel):
-    """A profile; frozen.
+    """A profile.
 
-    `fields` is attribute → fields that feed it, the first that a file has (or `=constant`).
-    `columns` names the columns of text without a header.
+    `fields` is attribute → its fields, of which the first in a file is used (or `=constant`).
+    `columns` are the names of the columns of text without a header.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -50,9 +50,11 @@ class Profile(BaseModel):
     @field_validator("fields")
     @classmethod
     def _attributes(cls, value: dict[str, Names]) -> dict[str, Names]:
-        unknown = sorted(set(value) - set(known.NAMES))
+        unknown = sorted(set(value) - set(survey_fields.NAMES))
         if unknown:
-            raise ValueError(f"{unknown[0]} is no attribute; they are {', '.join(known.NAMES)}")
+            raise ValueError(
+                f"{unknown[0]} is no attribute; they are {', '.join(survey_fields.NAMES)}"
+            )
         return value
 
     @field_validator("columns")
@@ -65,23 +67,23 @@ class Profile(BaseModel):
         return value
 
     def __str__(self) -> str:
-        """Return its name and version."""
+        """Return name and version."""
         return f"{self.name} {self.version}"
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is set, as JSON values; `of` reads it again."""
+        """Return the values that are set, as JSON values for `parse`."""
         return self.model_dump(mode="json", exclude_none=True)
 
 
 def names() -> list[str]:
-    """Name the profiles that come with landdata."""
+    """Return the names of the profiles that come with landdata."""
     return sorted(Path(entry.name).stem for entry in _SHIPPED.iterdir())
 
 
 def load(name: str) -> Profile:
-    """Load a profile by its name, or from a YAML file by its path.
+    """Return a profile by its name, or from a YAML file by its path.
 
-    Raises `NotFound` where there is none, `BadRequest` where it is not understood.
+    Raises `NotFound` if there is none, `BadRequest` if it is invalid.
     """
     if name in names():
         text = _SHIPPED.joinpath(f"{name}.yaml").read_text("utf-8")
@@ -97,40 +99,40 @@ def load(name: str) -> Profile:
             raise _bad(path.name, f"it has over {_MAX_BYTES} bytes")
         text = path.read_text("utf-8", "replace")
     try:
-        return of(yaml.safe_load(text), Path(name).name)
+        return parse(yaml.safe_load(text), Path(name).name)
     except (yaml.YAMLError, RecursionError):
         raise _bad(Path(name).name, "it is no YAML") from None
 
 
 def remember(home: Path, surveyor: str, profile: Profile) -> None:
-    """Use a profile for all later files of a surveyor that come without one.
+    """Use a profile for all later files of a surveyor without one.
 
-    Raises `BadRequest` where another profile of this name and version was remembered before.
+    Raises `BadRequest` if another profile of this name and version was remembered before.
     """
     folder = _folder(home, surveyor)
-    kept = folder / f"{profile.name}-{profile.version}.yaml"
-    if kept.exists() and load(str(kept)) != profile:
+    version = folder / f"{profile.name}-{profile.version}.yaml"
+    if version.exists() and load(str(version)) != profile:
         raise BadRequest(
             f"Another version {profile.version} of {profile.name} was remembered before.",
-            hint="Count its version up.",
+            hint="Increase its version.",
             code="same-version",
         )
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(profile.as_dict(), allow_unicode=True, sort_keys=False)
-    for place in (kept, folder / _CURRENT):
+    for place in (version, folder / _CURRENT):
         new = place.with_suffix(".new")
         new.write_text(text, "utf-8")
         new.replace(place)
 
 
 def recall(home: Path, surveyor: str) -> Profile | None:
-    """Return the profile that is remembered for a surveyor, if there is one."""
+    """Return the profile that is remembered for a surveyor, null if none is."""
     place = _folder(home, surveyor) / _CURRENT
     return load(str(place)) if place.is_file() else None
 
 
 def forget(home: Path, surveyor: str) -> None:
-    """Remember no profile for a surveyor; the versions that were are kept."""
+    """Stop using a profile for a surveyor's files; its versions are kept."""
     (_folder(home, surveyor) / _CURRENT).unlink(missing_ok=True)
 
 
@@ -138,8 +140,8 @@ def _folder(home: Path, surveyor: str) -> Path:
     return home / "profiles" / quote(surveyor, safe="").replace(".", "%2E")
 
 
-def of(value: Any, source: str = "profile") -> Profile:
-    """Make a profile of JSON values; what is not understood raises `BadRequest`."""
+def parse(value: Any, source: str = "profile") -> Profile:
+    """Return the profile of JSON values; raises `BadRequest` if they are invalid."""
     try:
         return Profile.model_validate(value)
     except ValidationError as error:
@@ -150,7 +152,7 @@ def of(value: Any, source: str = "profile") -> Profile:
 
 def _bad(source: str, why: str) -> BadRequest:
     return BadRequest(
-        f"The profile {source} is not understood: {why}.",
+        f"The profile {source} is not valid: {why}.",
         hint="docs/survey-files.md shows a profile.",
         code="bad-profile",
     )

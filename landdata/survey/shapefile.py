@@ -1,8 +1,8 @@
-"""What the bytes of a shapefile say, asked without a driver.
+"""The bytes of a shapefile, read without a driver.
 
-The headers of .shp, .shx and .dbf are held against each other and against the sizes before any
-driver sees them, and later tell what a driver leaves unsaid: which values are no numbers, and
-which rows have no shape of their own accord.
+The headers of .shp, .shx and .dbf are checked against each other and the file sizes before a
+driver reads them. Later they show what a driver hides: which numeric values are not numbers, and
+which rows have a null shape.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from landdata.survey.dataset import Dataset
 
 PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 _NEEDED = (".shp", ".shx", ".dbf")
-_MAX_TEXT = 16_384  # bytes of a .prj or .cpg; real ones have some hundred
+_MAX_TEXT = 16_384  # bytes of a .prj or .cpg; real ones have a few hundred
 _NUMERIC = np.isin(np.arange(256), np.frombuffer(b"0123456789+-.eE \0", np.uint8))
 _POLYGONS = {5: "Polygon", 15: "Polygon Z", 25: "Polygon M"}
 _OTHERS = {
@@ -31,7 +31,7 @@ _OTHERS = {
 
 
 def siblings(path: Path) -> dict[str, Path]:
-    """Find the parts of a shapefile, in whatever case their suffixes are."""
+    """Return suffix → file of the parts of a shapefile, with suffixes in any case."""
     parts: dict[str, Path] = {}
     for other in sorted(path.parent.iterdir()):
         suffix = other.suffix.lower()
@@ -40,8 +40,8 @@ def siblings(path: Path) -> dict[str, Path]:
     return parts | {".shp": path}
 
 
-def sound(layer: str, layers: tuple[str, ...], folder: Path, settings: Settings) -> Dataset:
-    """Describe a shapefile whose parts agree with each other; raise `BadSurvey` for another."""
+def describe(layer: str, layers: tuple[str, ...], folder: Path, settings: Settings) -> Dataset:
+    """Return the dataset of a shapefile; raises `BadSurvey` if its parts do not agree."""
     for suffix in _NEEDED:
         if not (folder / f"survey{suffix}").is_file():
             raise BadSurvey(
@@ -92,7 +92,7 @@ def sound(layer: str, layers: tuple[str, ...], folder: Path, settings: Settings)
 
 def _damaged(layer: str, suffix: str) -> BadSurvey:
     return BadSurvey(
-        f"The {suffix} of {layer} is not that of a shapefile, or is damaged.",
+        f"The {suffix} of {layer} is not part of a shapefile, or is damaged.",
         hint="Export the survey again.",
         code=f"bad-{suffix[1:]}",
     )
@@ -105,7 +105,7 @@ def _empty(layer: str) -> BadSurvey:
 
 
 def _check_header(file: IO[bytes], layer: str, suffix: str) -> int:
-    """Check the head of a .shp or .shx against its size; return the shape type."""
+    """Return the shape type of a .shp or .shx; raises `BadSurvey` if header and size differ."""
     head = file.read(100)
     if len(head) < 100:
         raise _damaged(layer, suffix)
@@ -130,7 +130,7 @@ def _check_header(file: IO[bytes], layer: str, suffix: str) -> int:
 
 
 def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, tuple[int, int]]]:
-    """Check the head of a .dbf against its size; return rows, deleted rows and numeric fields."""
+    """Return rows, deleted rows and numeric fields of a .dbf, after checks against its size."""
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(32)
@@ -167,11 +167,11 @@ def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, tuple[int,
     return rows, int(np.count_nonzero(marks == ord("*"))), numbers
 
 
-def garbage(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> dict[int, str]:
-    """Return what a numeric field of a shapefile holds that is no number: place in `rows` → text.
+def invalid_numbers(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> dict[int, str]:
+    """Return the values of a numeric field that are not numbers: place in `rows` → text.
 
-    A driver reads `12,5` as 12, letters as 0 and asterisks, which mean a number too wide for its
-    field, as nothing; and says nothing of it.
+    A driver silently reads `12,5` as 12, letters as 0, and asterisks, which stand for a number
+    too wide for its field, as null.
     """
     if name not in dataset.numbers:
         return {}
@@ -181,14 +181,14 @@ def garbage(dataset: Dataset, name: str, rows: NDArray[np.int64]) -> dict[int, s
         _, head_size, row_size = struct.unpack("<IHH", file.read(12)[4:])
     table = np.memmap(path, np.uint8, "r", head_size, (dataset.rows or 0, row_size))
     cells = table[rows, offset : offset + width]
-    found = {}
+    invalid = {}
     for place in np.flatnonzero(~_NUMERIC[cells].all(axis=1)).tolist():
-        found[place] = cells[place].tobytes().decode("latin-1").strip(" \0")
-    return found
+        invalid[place] = cells[place].tobytes().decode("latin-1").strip(" \0")
+    return invalid
 
 
 def null_shapes(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of rows for which no shape was read whether the file itself says that there is none."""
+    """Return for `rows` (n,) that were read without a shape whether the file has a null shape."""
     if dataset.format is not formats.SHAPEFILE:
         return np.ones(len(rows), np.bool_)
     index = np.memmap(dataset.folder / "survey.shx", ">i4", "r", 100, (dataset.rows or 0, 2))
@@ -204,12 +204,12 @@ def null_shapes(dataset: Dataset, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 def _text(path: Path, layer: str) -> str | None:
-    """Read a .prj or .cpg; null where there is none."""
+    """Return the text of a .prj or .cpg; null if there is none."""
     if not path.is_file():
         return None
     if path.stat().st_size > _MAX_TEXT:
         raise BadSurvey(
-            f"The {path.suffix} of {layer} has {path.stat().st_size} bytes; no real one has.",
+            f"The {path.suffix} of {layer} has {path.stat().st_size} bytes, too many for one.",
             hint="Export the survey again.",
             code=f"bad-{path.suffix[1:]}",
         )

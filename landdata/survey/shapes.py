@@ -1,4 +1,4 @@
-"""The polygons of a block: as surveyed, and in the storage CRS."""
+"""The polygons of a block, as surveyed and in the storage CRS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block
 
 _POLYGONAL = (int(shapely.GeometryType.POLYGON), int(shapely.GeometryType.MULTIPOLYGON))
-#: Coordinates live on a grid of 1 mm.
+#: Stored coordinates are on a grid of 1 mm.
 DIGITS = 3
 
 _WHY = {
@@ -23,12 +23,15 @@ _WHY = {
     "none": ("dòng không có hình, hoặc hình bị hỏng", "the row has none, or a damaged one"),
     "damaged": (
         "bản ghi hình bị hỏng, hoặc vòng hở hay ít hơn bốn đỉnh",
-        "its record is damaged, or a ring is open or has under four vertices",
+        "its record is damaged, or a ring is open or has fewer than four vertices",
     ),
-    "nan": ("có toạ độ không phải là số hữu hạn", "it has a coordinate that is no finite number"),
+    "nan": (
+        "có tọa độ không phải là số hữu hạn",
+        "it has a coordinate that is no finite number",
+    ),
     "vertices": ("có quá nhiều đỉnh", "it has more vertices than are allowed"),
     "type": ("hình không phải là vùng", "its shape is no polygon"),
-    "outside": ("có toạ độ ngoài phạm vi của hệ toạ độ", "it has a coordinate beyond the CRS"),
+    "outside": ("có tọa độ ngoài phạm vi của hệ tọa độ", "it has a coordinate beyond the CRS"),
 }
 
 
@@ -38,10 +41,10 @@ class Shapes:
 
     geometry: NDArray[np.object_]  # (n,) Polygon, MultiPolygon or None
     coordinates: NDArray[np.float64]  # (vertices, 2), of all polygons in order
-    lost: list[tuple[int, str]]  # places of those without a usable shape, and why
+    lost: list[tuple[int, str]]  # places without a usable shape, and the key of the reason
 
     def findings(self, rows: NDArray[np.int64]) -> list[Finding]:
-        """Tell of the `rows` without a usable shape."""
+        """Return the findings on the `rows` without a usable shape."""
         return [
             Finding(
                 "missing-geometry",
@@ -55,10 +58,12 @@ class Shapes:
         self.lost += [(place, why) for place in np.flatnonzero(lost).tolist()]
         self.geometry[lost] = None
 
-    def stored(self, source: int, target: int) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
-        """Bring the polygons into the storage CRS on its grid; measure them before, m².
+    def to_storage(
+        self, source: int, target: int
+    ) -> tuple[NDArray[np.object_], NDArray[np.float64]]:
+        """Return the polygons in CRS `target` on its grid, and their areas in `source`, m² (n,).
 
-        What has a coordinate beyond the CRS is lost.
+        A polygon with a coordinate beyond the CRS is lost.
         """
         if source == target:
             moved = np.round(self.coordinates, DIGITS)
@@ -66,29 +71,29 @@ class Shapes:
             transformer = vn2000.transformer(source, target)
             x, y = transformer.transform(self.coordinates[:, 0], self.coordinates[:, 1])
             moved = np.round(np.column_stack([x, y]), DIGITS)
-        there = crs_detection.on_globe(moved) & crs_detection.on_globe(self.coordinates)
-        if not there.all():
+        valid = crs_detection.on_globe(moved) & crs_detection.on_globe(self.coordinates)
+        if not valid.all():
             counts = shapely.get_num_coordinates(self.geometry)
             owner = np.repeat(np.arange(len(self.geometry)), counts)
             lost = np.zeros(len(self.geometry), np.bool_)
-            lost[owner[~there]] = True
+            lost[owner[~valid]] = True
             self._lose(lost, "outside")
             moved = moved[~lost[owner]]
             self.coordinates = self.coordinates[~lost[owner]]
         unit = vn2000.metres_per_unit(source)
         measured = None if unit is None else _areas(self.geometry) * unit**2
         geometry = self.geometry
-        if not np.array_equal(moved, self.coordinates):  # most are on the grid, in its system
+        if not np.array_equal(moved, self.coordinates):  # equal if in the storage CRS, on the grid
             geometry = shapely.set_coordinates(geometry, moved)
         return geometry, _areas(geometry) if measured is None else measured
 
 
 def build(block: Block, dataset: Dataset, max_vertices: int) -> Shapes:
-    """Build the polygons of a block; a row without a usable one is lost, never an error."""
+    """Return the polygons of a block; a row without a usable one is lost, not an error."""
     wkb = block.wkb.to_numpy(zero_copy_only=False) if len(block.wkb) else np.empty(0, object)
-    with np.errstate(invalid="ignore"):  # a NaN in the file is a finding, below, no warning
+    with np.errstate(invalid="ignore"):  # a NaN in the file becomes a finding, below
         geometry = shapely.from_wkb(wkb, on_invalid="ignore")
-    if dataset.shape not in ("Polygon", "MultiPolygon"):  # heights and measures are not kept
+    if dataset.shape not in ("Polygon", "MultiPolygon"):  # drop heights and measures
         geometry = shapely.force_2d(geometry)
     shapes = Shapes(geometry=geometry, coordinates=np.empty((0, 2)), lost=[])
     absent = block.wkb.is_null().to_numpy(zero_copy_only=False)
@@ -98,8 +103,8 @@ def build(block: Block, dataset: Dataset, max_vertices: int) -> Shapes:
         declared = shapefile.null_shapes(dataset, block.ids[absent])
         null[absent] = declared
         damaged[absent] = ~declared
-        # those have a finding already
-        null &= ~np.isin(block.ids, [*block.unread, *block.told])
+        # These have a finding already.
+        null &= ~np.isin(block.ids, [*block.unread, *block.reported])
     not_finite = np.zeros_like(absent)
     unread = empty & ~absent
     not_finite[unread] = [_has_nan(wkb[index]) for index in np.flatnonzero(unread)]
@@ -112,7 +117,7 @@ def build(block: Block, dataset: Dataset, max_vertices: int) -> Shapes:
     if not finite.all():
         owner = np.repeat(np.arange(len(geometry)), counts)
         not_finite[owner[~finite.all(axis=1)]] = True
-    unsure = dataset.format is formats.GEOPACKAGE  # its driver does not tell the two apart
+    unsure = dataset.format is formats.GEOPACKAGE  # its driver does not distinguish the two
     shapes._lose(null, "none" if unsure else "null")
     shapes._lose(other, "type")
     shapes._lose(damaged | (unread & ~not_finite), "damaged")
@@ -123,8 +128,8 @@ def build(block: Block, dataset: Dataset, max_vertices: int) -> Shapes:
 
 
 def _has_nan(wkb: bytes) -> bool:
-    """Tell whether a polygon's WKB, which GEOS did not take, holds a number that is not finite."""
-    # Doubles stand at offsets that differ with the rings before them: look at each alignment.
+    """Tell whether a WKB that GEOS cannot read holds a number that is not finite."""
+    # The alignment of doubles depends on the rings before them: try all.
     for offset in range(8):
         numbers = np.frombuffer(wkb[offset : offset + (len(wkb) - offset) // 8 * 8], "<f8")
         if not np.isfinite(numbers).all():
@@ -133,6 +138,6 @@ def _has_nan(wkb: bytes) -> bool:
 
 
 def _areas(geometry: NDArray[np.object_]) -> NDArray[np.float64]:
-    """Measure the polygons, m²; NaN where there is none."""
+    """Return the areas of polygons, m²; NaN for null."""
     areas: NDArray[np.float64] = shapely.area(geometry)
     return areas

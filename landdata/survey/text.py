@@ -1,4 +1,4 @@
-"""The text of a layer: what all of it tells of its encoding, and a block of it read so."""
+"""The text of a layer: detecting its encoding from all of it, and decoding a block."""
 
 from __future__ import annotations
 
@@ -13,51 +13,51 @@ from numpy.typing import NDArray
 from landdata.survey import encodings
 from landdata.survey.model import EncodingChoice
 
-#: Field → the distinct texts of it that are not ASCII, which is the same in all encodings.
+#: Field → its distinct texts that are not ASCII; ASCII is the same in all encodings.
 Accented = Mapping[str, Sequence[str]]
 
 
 def accented(columns: Mapping[str, pa.Array]) -> Accented:
     """Return the distinct texts of columns that are not ASCII; most of a file is."""
-    found = {}
+    distinct = {}
     for name, column in columns.items():
         if pa.types.is_string(column.type):
             plain = pc.string_is_ascii(column)
             if pc.all(plain).as_py() is False:
-                found[name] = column.filter(pc.invert(plain)).unique().to_pylist()
-    return found
+                distinct[name] = column.filter(pc.invert(plain)).unique().to_pylist()
+    return distinct
 
 
-class Evidence:
-    """What the text of a layer tells of its encoding, in as far as it came.
+class TextEvidence:
+    """Statistics of a layer's text so far, by which to detect its encoding.
 
-    It grows by 8 bytes for each distinct text that is not ASCII, and else with the words of a
-    language. `unicode` tells that the format says what its letters are.
+    The size grows by 8 bytes per distinct text that is not ASCII, and with the words of a
+    language. `unicode`: the format defines its letters.
     """
 
     def __init__(self, names: Iterable[str], *, unicode: bool) -> None:
         self._unicode = unicode
-        self._plain = encodings.Evidence()  # of the bytes; of Unicode, of those of UTF-8
-        self._western = encodings.Evidence() if unicode else None  # null: it has other letters
+        self._plain = encodings.EncodingEvidence()  # of the bytes, for Unicode those of UTF-8
+        self._western = encodings.EncodingEvidence() if unicode else None
         self._seen: NDArray[np.int64] = np.empty(0, np.int64)
         self._add(names)
 
     def add(self, texts: Accented) -> None:
-        """Take in the text of a block."""
-        self._add(text for each in texts.values() for text in each)
+        """Add the text of a block."""
+        self._add(text for distinct in texts.values() for text in distinct)
 
     def _add(self, texts: Iterable[str]) -> None:
-        marks = {hash(text): text for text in texts if not text.isascii()}
-        new = np.sort(np.fromiter(marks, np.int64, len(marks)))
+        by_hash = {hash(text): text for text in texts if not text.isascii()}
+        new = np.sort(np.fromiter(by_hash, np.int64, len(by_hash)))
         places = np.searchsorted(self._seen, new)
-        known = places < len(self._seen)
-        known[known] = self._seen[places[known]] == new[known]
-        new, places = new[~known], places[~known]
+        is_seen = places < len(self._seen)
+        is_seen[is_seen] = self._seen[places[is_seen]] == new[is_seen]
+        new, places = new[~is_seen], places[~is_seen]
         self._seen = np.insert(self._seen, places, new)
-        fresh = [marks[mark] for mark in new.tolist()]
+        fresh = [by_hash[value] for value in new.tolist()]
         self._plain.add([_utf8(text) for text in fresh] if self._unicode else fresh)
         if self._western is not None:
-            raw = [encodings.bytes_of(text) for text in fresh]
+            raw = [encodings.latin1_bytes(text) for text in fresh]
             if None in raw:
                 self._western = None
             else:
@@ -65,12 +65,12 @@ class Evidence:
 
     def choose(
         self, *, cpg: str | None, option: str | None, mend: bool
-    ) -> tuple[EncodingChoice, Spelling]:
-        """Choose the encoding. An unknown `option` raises `BadRequest`.
+    ) -> tuple[EncodingChoice, Decoding]:
+        """Return the encoding and the decoding; raises `BadRequest` for an unknown `option`.
 
-        A program that knew nothing of TCVN3, VNI or UTF-8 may have written their bytes as so
-        many letters of Latin-1, into a format that says what its letters are. Where the whole
-        file is like that, and makes more sense so, they are bytes again.
+        A program unaware of TCVN3, VNI or UTF-8 may have written their bytes as letters of
+        Latin-1 into a Unicode format. If the whole file is like that, and more of it is valid
+        as bytes, they are decoded as bytes.
         """
         wanted = encodings.canonical(option) if option is not None else None
         evidence, western = self._plain, False
@@ -86,100 +86,99 @@ class Evidence:
             choice = encodings.detect(evidence, option=option if wanted == "UTF-8" else None)
             if choice.name != "ASCII":
                 choice = replace(choice, name="UTF-8", confidence=1.0)
-        return choice, Spelling(
+        return choice, Decoding(
             encoding=choice.name,
             unicode=self._unicode,
             western=western,
-            begun=choice.name == "UTF-8" and evidence.unfinished,
+            half_converted=choice.name == "UTF-8" and evidence.unfinished,
             mend=mend,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """The columns of a block, decoded. All arrays have one entry per row."""
+    """The decoded columns of a block; all arrays have one entry per row."""
 
     columns: dict[str, pa.Array]
-    mangled: dict[str, pa.Array]  # field → whether its text is half converted
-    proposed: dict[str, pa.Array]  # field → the text with its conversion finished, null: it is
-    unfinished: frozenset[str]  # distinct texts whose conversion is not finished
+    mangled: dict[str, pa.Array]  # field → whether the text is half converted
+    proposed: dict[str, pa.Array]  # field → text with its conversion finished, null if it was
+    unfinished: frozenset[str]  # distinct texts with an unfinished conversion
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Spelling:
-    """How the raw text of a layer becomes what it means.
+class Decoding:
+    """How the raw text of a layer is decoded.
 
-    `western` tells that letters of Latin-1 stand for so many bytes, though the format is
-    `unicode`. `begun` tells that somebody began to convert the text from TCVN3, and `mend` that
-    this is to be finished.
+    `western`: letters of Latin-1 stand for bytes, though the format is `unicode`.
+    `half_converted`: a conversion of the text from TCVN3 was not finished; `mend`: finish it.
     """
 
     encoding: str
     unicode: bool
     western: bool
-    begun: bool
+    half_converted: bool
     mend: bool
 
     def names(self, raw: Iterable[str]) -> dict[str, str]:
-        """Return the names of fields: as they are in the file → as they are meant."""
-        given = list(raw)
-        known = self._understand([name for name in given if not name.isascii()])
-        return {name: known.meaning.get(name, name) for name in given}
+        """Return the decoded names of fields: raw → decoded."""
+        names = list(raw)
+        decoded = self._decode_all([name for name in names if not name.isascii()])
+        return {name: decoded.text.get(name, name) for name in names}
 
     def read(self, columns: Mapping[str, pa.Array], texts: Accented) -> Text:
-        """Read the columns of a block, whose accented texts are given."""
-        everything = dict.fromkeys(text for each in (columns, *texts.values()) for text in each)
-        known = self._understand([text for text in everything if not text.isascii()])
-        made: dict[str, pa.Array] = {}
+        """Return the decoded columns of a block; `texts` are its accented texts."""
+        distinct = dict.fromkeys(text for group in (columns, *texts.values()) for text in group)
+        decoded = self._decode_all([text for text in distinct if not text.isascii()])
+        result: dict[str, pa.Array] = {}
         mangled: dict[str, pa.Array] = {}
         proposed: dict[str, pa.Array] = {}
         for raw, column in columns.items():
-            name = known.meaning.get(raw, raw)
-            made[name] = column
+            name = decoded.text.get(raw, raw)
+            result[name] = column
             if raw not in texts:
                 continue
             coded = column.dictionary_encode()
             values, places = coded.dictionary.to_pylist(), coded.indices
-            meaning = pa.array([known.meaning.get(value, value) for value in values], pa.string())
-            made[name] = meaning.take(places)
-            if not known.mangled.isdisjoint(texts[raw]):
-                bad = pa.array([value in known.mangled for value in values], pa.bool_())
+            texts_of_values = [decoded.text.get(value, value) for value in values]
+            result[name] = pa.array(texts_of_values, pa.string()).take(places)
+            if not decoded.mangled.isdisjoint(texts[raw]):
+                bad = pa.array([value in decoded.mangled for value in values], pa.bool_())
                 mangled[name] = pc.fill_null(bad.take(places), False)
-            if not (self.mend or known.unfinished.keys().isdisjoint(texts[raw])):
-                better = pa.array([known.unfinished.get(value) for value in values], pa.string())
+            if not (self.mend or decoded.unfinished.keys().isdisjoint(texts[raw])):
+                better = pa.array([decoded.unfinished.get(value) for value in values], pa.string())
                 proposed[name] = better.take(places)
         return Text(
-            columns=made,
+            columns=result,
             mangled=mangled,
             proposed=proposed,
-            unfinished=frozenset(known.unfinished),
+            unfinished=frozenset(decoded.unfinished),
         )
 
     def decode(self, raw: Sequence[str]) -> list[str]:
-        """Decode raw texts, conversions left as they are."""
+        """Return raw texts decoded, with unfinished conversions unchanged."""
         if self.western:
-            raw = [encodings.bytes_of(text) or text for text in raw]
+            raw = [encodings.latin1_bytes(text) or text for text in raw]
         elif self.unicode:
             raw = [_utf8(text) for text in raw]
         return encodings.decode(raw, self.encoding)
 
-    def _understand(self, raw: Sequence[str]) -> _Known:
+    def _decode_all(self, raw: Sequence[str]) -> _Decoded:
         decoded = self.decode(raw)
-        finished = encodings.finish(decoded) if self.begun else decoded
+        finished = encodings.finish_conversion(decoded) if self.half_converted else decoded
         pairs = zip(raw, decoded, finished, strict=True)
-        flags = encodings.mangled(finished)
-        return _Known(
-            meaning=dict(zip(raw, finished if self.mend else decoded, strict=True)),
+        flags = encodings.are_mangled(finished)
+        return _Decoded(
+            text=dict(zip(raw, finished if self.mend else decoded, strict=True)),
             unfinished={text: after for text, before, after in pairs if before != after},
             mangled={text for text, flag in zip(raw, flags, strict=True) if flag},
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Known:
-    """What raw texts mean, what they would be, and which are half converted."""
+class _Decoded:
+    """Raw texts → decoded, raw texts → finished conversions, and half-converted raw texts."""
 
-    meaning: dict[str, str]
+    text: dict[str, str]
     unfinished: dict[str, str]
     mangled: set[str]
 

@@ -70,7 +70,9 @@ def test_a_survey_of_another_format_becomes_official(engine, settings, tmp_path,
 
 
 def test_a_drawing_becomes_official_with_its_profile(engine, settings, tmp_path):
-    profile = profiles.of({"name": "to-25", "version": 1, "crs": 9212, "fields": {"sheet": "=25"}})
+    profile = profiles.parse(
+        {"name": "to-25", "version": 1, "crs": 9212, "fields": {"sheet": "=25"}}
+    )
     path = write_dxf(tmp_path / "a.dxf", lattice(3, 2))
     summary = take(engine, settings, path, profile=profile.as_dict())
     assert (summary["read"], summary["accepted"], official(engine)) == (6, 6, 6)

@@ -60,7 +60,7 @@ WRITERS = {"UTF-8": utf8, "TCVN3": tcvn3, "VNI": vni, "CP1258": cp1258}
 @pytest.mark.parametrize("name", WRITERS)
 def test_detected_and_decoded(name):
     raw = [WRITERS[name](text) for text in NAMES]
-    choice = enc.detect(enc.Evidence(raw))
+    choice = enc.detect(enc.EncodingEvidence(raw))
     assert (choice.name, choice.by) == (name, "detected")
     assert choice.confidence > 0.5
     assert dict(choice.candidates)[name] > 0.9
@@ -102,46 +102,46 @@ def test_case_comes_back_by_word():
 
 def test_cpg_is_a_hint_only():
     raw = [tcvn3(text) for text in NAMES]
-    assert enc.detect(enc.Evidence(raw), cpg="UTF-8").name == "TCVN3"
-    assert enc.detect(enc.Evidence(raw), cpg="1252").name == "TCVN3"
+    assert enc.detect(enc.EncodingEvidence(raw), cpg="UTF-8").name == "TCVN3"
+    assert enc.detect(enc.EncodingEvidence(raw), cpg="1252").name == "TCVN3"
     same = ["Hà", "là", "và"]  # alike in both code pages
     choice = enc.detect(
-        enc.Evidence([text.encode("cp1252").decode("latin-1") for text in same]), cpg="1252"
+        enc.EncodingEvidence([text.encode("cp1252").decode("latin-1") for text in same]), cpg="1252"
     )
     assert (choice.name, choice.by) == ("CP1252", "cpg")
 
 
 def test_option_decides():
-    choice = enc.detect(enc.Evidence([utf8(text) for text in NAMES]), option="abc")
+    choice = enc.detect(enc.EncodingEvidence([utf8(text) for text in NAMES]), option="abc")
     assert (choice.name, choice.by) == ("TCVN3", "option")
     with pytest.raises(BadRequest, match="not known"):
-        enc.detect(enc.Evidence(), option="EBCDIC")
+        enc.detect(enc.EncodingEvidence(), option="EBCDIC")
 
 
 def test_plain_letters_are_ascii():
-    assert enc.detect(enc.Evidence(["ONT", "CLN"])).name == "ASCII"
-    assert enc.detect(enc.Evidence()).name == "ASCII"
+    assert enc.detect(enc.EncodingEvidence(["ONT", "CLN"])).name == "ASCII"
+    assert enc.detect(enc.EncodingEvidence()).name == "ASCII"
     assert enc.decode(["ONT"], "ASCII") == ["ONT"]
 
 
 def test_letter_cut_in_two_by_the_width_of_the_field():
     raw = [utf8(text) for text in NAMES] + [utf8("thôn Phú Riề")[:-1]]
-    assert enc.detect(enc.Evidence(raw)).name == "UTF-8"
+    assert enc.detect(enc.EncodingEvidence(raw)).name == "UTF-8"
     assert enc.decode(raw, "UTF-8")[-1] == "thôn Phú Ri"
 
 
 def test_half_conversion_is_finished():
     texts = ["Lª Thị Duyªn", "Ngô Văn ¢n", "xã Đồng T\xadm", "UBND x·", "Lê Yên"]
     assert enc.decode([utf8(text) for text in texts], "UTF-8") == texts
-    assert enc.Evidence([utf8(text) for text in texts]).unfinished
-    assert enc.finish(texts) == [
+    assert enc.EncodingEvidence([utf8(text) for text in texts]).unfinished
+    assert enc.finish_conversion(texts) == [
         "Lê Thị Duyên", "Ngô Văn Ân", "xã Đồng Tưm", "UBND xã", "Lê Yên",
     ]  # fmt: skip
 
 
 def test_signs_are_no_half_conversion():
     texts = ["Công ty Sony®", "25 °C", "Tổ 5 · Phố Huế", "Mục § 5", "1ª planta"]
-    assert not enc.Evidence([utf8(text) for text in texts]).unfinished
+    assert not enc.EncodingEvidence([utf8(text) for text in texts]).unfinished
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_signs_are_no_half_conversion():
     ["Đđi 1", "Trưêng", "Thôn Hềa", "Nguyễn Quíc", "VănTrưêng", "Chýnh", "Cæ phần", "Lôa"],
 )
 def test_mangled_text_is_found(text):
-    assert enc.mangled([text]) == [True]
+    assert enc.are_mangled([text]) == [True]
 
 
 @pytest.mark.parametrize(
@@ -159,14 +159,14 @@ def test_mangled_text_is_found(text):
      "café", "HTX Sản xuất", "Hoà Hòa Thuý Thúy", "NGUYỄN THỊ ĐÀO", "Y Blăng Êban"],
 )  # fmt: skip
 def test_sound_text_is_no_finding(text):
-    assert enc.mangled([text]) == [False]
+    assert enc.are_mangled([text]) == [False]
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF)), max_size=20))
 def test_no_bytes_are_too_strange(raw):
-    choice = enc.detect(enc.Evidence(raw))
+    choice = enc.detect(enc.EncodingEvidence(raw))
     decoded = enc.decode(raw, choice.name)
-    assert len(decoded) == len(enc.mangled(decoded)) == len(raw)
+    assert len(decoded) == len(enc.are_mangled(decoded)) == len(raw)
 
 
 def test_file_in_each_encoding(tmp_path):
@@ -214,7 +214,7 @@ def test_a_conversion_that_was_not_finished_is_a_finding_and_stays(tmp_path):
 
 def test_a_conversion_is_finished_where_it_is_asked_for(tmp_path):
     path = zipped(tmp_path / "a.zip", sound(4, **HALF))
-    profile = profiles.of({"name": "dang-do", "version": 1, "mend_text": True})
+    profile = profiles.parse({"name": "dang-do", "version": 1, "mend_text": True})
     for options in ({"mend_text": True}, {"profile": profile}):
         read = survey.read(path, Settings(srid=9212), **options)
         assert {f.rule for f in read.findings} == {"half-converted-text"}

@@ -10,12 +10,12 @@ from support.shapefiles import parts, polygon, sound, square, wkt, zipped
 from landdata import survey
 from landdata.errors import BadRequest, BadSurvey
 from landdata.settings import Settings
-from landdata.survey import fields
+from landdata.survey import attributes, fields
 
 SETTINGS = Settings(srid=9212)
 
 
-def attributes(names, options=None, empty=()):
+def matched(names, options=None, empty=()):
     found = fields.match({name: 0 if name in empty else 5 for name in names}, options)
     return {m.source: m.attribute for m in found if m.attribute}
 
@@ -43,12 +43,12 @@ def how(names):
 )
 def test_names(attribute, names):
     for name in names.split():
-        assert attributes([name]) == {name: attribute}
+        assert matched([name]) == {name: attribute}
 
 
 def test_names_cut_by_the_dbf_are_told_apart_by_order():
     names = ["SoHieuToBa", "SoThuTuThu", "SoHieuTo_1", "SoThuTuT_1", "DienTich", "DienTichPh"]
-    assert attributes(names) == {
+    assert matched(names) == {
         "SoHieuToBa": "sheet",
         "SoThuTuThu": "number",
         "SoHieuTo_1": "old_sheet",
@@ -62,22 +62,22 @@ def test_names_cut_by_the_dbf_are_told_apart_by_order():
 
 
 def test_of_several_fields_the_first_that_holds_values():
-    assert attributes(["MALOAIDAT", "KHLOAIDAT"]) == {"KHLOAIDAT": "land_use"}
-    assert attributes(["MALOAIDAT", "KHLOAIDAT"], empty=["KHLOAIDAT"]) == {"MALOAIDAT": "land_use"}
-    assert attributes(["DIADANH", "DIACHI"]) == {"DIACHI": "address"}
-    assert attributes(["parcel_id", "SHTHUA"]) == {"SHTHUA": "number"}
-    assert attributes(["parcel_id", "shape_area", "city"]) == {"parcel_id": "number"}
+    assert matched(["MALOAIDAT", "KHLOAIDAT"]) == {"KHLOAIDAT": "land_use"}
+    assert matched(["MALOAIDAT", "KHLOAIDAT"], empty=["KHLOAIDAT"]) == {"MALOAIDAT": "land_use"}
+    assert matched(["DIADANH", "DIACHI"]) == {"DIACHI": "address"}
+    assert matched(["parcel_id", "SHTHUA"]) == {"SHTHUA": "number"}
+    assert matched(["parcel_id", "shape_area", "city"]) == {"parcel_id": "number"}
 
 
 def test_options_overrule():
     names = ["SHBANDO", "SHTHUA", "A", "B"]
-    assert attributes(names, {"sheet": "A"}) == {"SHTHUA": "number", "A": "sheet"}
+    assert matched(names, {"sheet": "A"}) == {"SHTHUA": "number", "A": "sheet"}
     found = fields.match(dict.fromkeys(names, 5), {"sheet": "=12"})
     assert [(m.source, m.how) for m in found if m.attribute == "sheet"] == [("=12", "option")]
     with pytest.raises(BadRequest, match="no attribute"):
-        attributes(names, {"colour": "A"})
+        matched(names, {"colour": "A"})
     with pytest.raises(BadRequest, match="no field 'C'"):
-        attributes(names, {"sheet": "C"})
+        matched(names, {"sheet": "C"})
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_options_overrule():
      ("12/1", "12/1"), ("a  b", "a b"), (1.5, "1.5"), ("-1", "-1"), ("1000,", "1000")],
 )  # fmt: skip
 def test_numbers(value, expected):
-    assert fields.number(value) == expected
+    assert attributes.number(value) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,32 +96,37 @@ def test_numbers(value, expected):
      ("-5", -5.0), ("1e3", 1000.0)],
 )  # fmt: skip
 def test_areas(value, expected):
-    assert fields.area(value) == expected
+    assert attributes.area(value) == expected
 
 
 @pytest.mark.parametrize("value", ["x", "12x", "", "1-2", float("nan"), float("inf"), ",", "5m"])
 def test_areas_that_are_none(value):
     with pytest.raises(ValueError):  # noqa: PT011
-        fields.area(value)
+        attributes.area(value)
 
 
 @pytest.mark.parametrize(
     "value", ["31/12/2024", "2024-12-31", "20241231", "31-12-2024", 20241231.0]
 )
 def test_dates(value):
-    assert fields.date(value) == datetime.date(2024, 12, 31)
+    assert attributes.date(value) == datetime.date(2024, 12, 31)
     with pytest.raises(ValueError):  # noqa: PT011
-        fields.date("31/02/2024")
+        attributes.date("31/02/2024")
 
 
 def test_scales_and_communes():
-    assert [fields.scale(v) for v in ("1:500", "1/1000", "2000", 5000.0)] == [500, 1000, 2000, 5000]
-    assert [fields.commune(v) for v in ("9922", 9922.0, "09922", 25195)] == [
+    assert [attributes.scale(v) for v in ("1:500", "1/1000", "2000", 5000.0)] == [
+        500,
+        1000,
+        2000,
+        5000,
+    ]
+    assert [attributes.commune(v) for v in ("9922", 9922.0, "09922", 25195)] == [
         "09922", "09922", "09922", "25195",
     ]  # fmt: skip
     for value in ("x", "123456", ""):
         with pytest.raises(ValueError):  # noqa: PT011
-            fields.commune(value)
+            attributes.commune(value)
 
 
 def test_a_value_that_is_not_understood_is_a_finding():
@@ -131,7 +136,7 @@ def test_a_value_that_is_not_understood_is_a_finding():
         "DT": pa.array(["1,5", "abc", "", "2"]),
     }
     found = fields.match(dict.fromkeys(columns, 4), {"area": "DT", "sheet": "TO"})
-    table, findings = fields.read(columns, found, np.array([10, 11, 12, 13]))
+    table, findings = attributes.read(columns, found, np.array([10, 11, 12, 13]))
     assert table["area"].to_pylist() == [1.5, None, None, 2.0]
     assert table["number"].to_pylist() == ["1", "2", "3", None]
     assert table["sheet"].to_pylist() == ["4", "4", None, "4"]

@@ -15,7 +15,7 @@ from support.surveys import parcel, plot, write_layer
 from landdata import survey
 from landdata.errors import BadRequest, BadSurvey
 from landdata.settings import Settings
-from landdata.survey import encodings, reader
+from landdata.survey import encodings, gdal_runner
 
 SETTINGS = Settings(srid=9212)
 NEW = sorted({".gpkg", ".geojson", ".fgb", ".gml"})
@@ -45,7 +45,7 @@ def reference(tmp_path_factory):
     return survey.read(write(tmp_path_factory.mktemp("shp") / "thua.shp"), SETTINGS)
 
 
-@pytest.mark.parametrize("engine", reader.ENGINES)
+@pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 @pytest.mark.parametrize("suffix", NEW)
 def test_each_format_gives_the_same_survey(tmp_path, reference, suffix, engine):
     read = survey.read(write(tmp_path / f"thua{suffix}"), SETTINGS, engine=engine)
@@ -97,7 +97,7 @@ def test_text_ends_at_a_nul(tmp_path):
     rows = [{**row, "DIACHI": "Ấp Suối|Mẫu", "TENCHU": "Lê|Văn"} for row in ROWS]
     path = write(tmp_path / "thua.fgb", rows)
     path.write_bytes(path.read_bytes().replace(b"|", b"\0"))
-    made = [survey.read(path, SETTINGS, engine=engine) for engine in reader.ENGINES]
+    made = [survey.read(path, SETTINGS, engine=engine) for engine in gdal_runner.ENGINES]
     same(*made)
     assert made[0].attributes["address"].to_pylist() == ["Ấp Suối"] * 5
     assert made[0].attributes["owner"].to_pylist() == ["Lê"] * 5
@@ -136,7 +136,7 @@ def test_the_only_layer_of_polygons_is_taken(tmp_path):
     assert refused(tmp_path / "b.gpkg").code == "not-polygons"
 
 
-@pytest.mark.parametrize("engine", reader.ENGINES)
+@pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 def test_a_stale_count_is_told_and_not_believed(tmp_path, engine):
     path = write(tmp_path / "a.gpkg")
     with sqlite3.connect(path) as store:
@@ -154,7 +154,7 @@ def test_heights_measures_and_parts(tmp_path):
     both = shapely.MultiPolygon([plot(2, 0), plot(4, 0)])
     rows = [parcel(1, high), parcel(2, shapely.force_3d(both, 3.0))]
     path = write(tmp_path / "a.gpkg", rows, kind="MultiPolygon Z")
-    for engine in reader.ENGINES:
+    for engine in gdal_runner.ENGINES:
         read = survey.read(path, SETTINGS, engine=engine)
         assert not shapely.has_z(read.geometry).any()
         assert read.measured_area.tolist() == [400.0, 800.0]
@@ -176,7 +176,7 @@ def geojson(path, features, **more):
     return path
 
 
-@pytest.mark.parametrize("engine", reader.ENGINES)
+@pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 def test_rows_of_a_geojson_that_are_no_polygons(tmp_path, engine):
     line = {"type": "LineString", "coordinates": [[548_000, 1_281_000], [548_001, 1_281_000]]}
     path = geojson(tmp_path / "a.json", [feature(1, ring()), feature(2, line), feature(3, None)])
@@ -201,7 +201,7 @@ def test_geojson_without_crs_is_degrees(tmp_path):
 
 def test_ids_that_are_told_twice(tmp_path):
     twice = [{**feature(i, ring(i)), "id": 7} for i in range(3)]
-    for engine in reader.ENGINES:
+    for engine in gdal_runner.ENGINES:
         read = survey.read(geojson(tmp_path / "a.json", twice), SETTINGS, engine=engine)
         assert len(set(read.rows.tolist())) == 3
 
@@ -355,7 +355,7 @@ def test_a_damaged_row_is_found_and_the_others_are_read(tmp_path):
 
 def test_a_damaged_shape_is_one_row(tmp_path):
     path = damaged(tmp_path, 0, b"XX")
-    for engine in (None, *reader.ENGINES):
+    for engine in (None, *gdal_runner.ENGINES):
         read = survey.read(path, SETTINGS, engine=engine)
         assert [f.rule for f in read.findings] == ["missing-geometry"]
         assert sum(g is None for g in read.geometry) == 1
@@ -378,9 +378,9 @@ def test_the_second_engine_is_asked_where_the_first_breaks_down(tmp_path, monkey
     child.write_text(
         "import os, runpy, sys\n"
         'if \'"engine": "pyogrio"\' in sys.argv[1]: os.kill(os.getpid(), 11)\n'
-        f"runpy.run_path({str(reader._CHILD)!r}, run_name='__main__')\n"
+        f"runpy.run_path({str(gdal_runner._CHILD)!r}, run_name='__main__')\n"
     )
-    monkeypatch.setattr(reader, "_CHILD", child)
+    monkeypatch.setattr(gdal_runner, "_CHILD", child)
     read = survey.read(path, SETTINGS)
     assert (read.engine, len(read), read.findings) == ("fiona", 5, ())
     with pytest.raises(BadSurvey):
@@ -395,7 +395,7 @@ def test_the_row_at_which_both_engines_break_down_is_named(tmp_path, monkeypatch
         "open(json.loads(sys.argv[1])['progress'], 'wb').write(struct.pack('<q', 17))\n"
         "os.kill(os.getpid(), 11)\n"
     )
-    monkeypatch.setattr(reader, "_CHILD", child)
+    monkeypatch.setattr(gdal_runner, "_CHILD", child)
     error = refused(write(tmp_path / "a.gpkg"))
     assert (error.code, "beyond row 17" in error.message) == ("unreadable", True)
 
@@ -403,7 +403,7 @@ def test_the_row_at_which_both_engines_break_down_is_named(tmp_path, monkeypatch
 # -- real files
 
 
-@pytest.mark.parametrize("engine", reader.ENGINES)
+@pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 @pytest.mark.parametrize(
     ("name", "srid", "count", "number"),
     [

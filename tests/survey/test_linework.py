@@ -13,7 +13,7 @@ from support.surveys import plot
 from landdata import survey
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from landdata.survey import linework, reader
+from landdata.survey import gdal_runner, linework
 
 SETTINGS = Settings(srid=9212)
 
@@ -38,7 +38,7 @@ def refused(path):
     return caught.value
 
 
-@pytest.mark.parametrize("engine", reader.ENGINES)
+@pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 @pytest.mark.parametrize(("write", "suffix"), WRITERS)
 def test_lines_and_labels_become_parcels(tmp_path, write, suffix, engine):
     made = read(write(tmp_path / f"to25{suffix}", lattice(3, 2)), engine=engine)

@@ -107,13 +107,13 @@ def test_no_such_profile():
 def test_the_profile_in_the_docs_is_one():
     page = (ROOT / "docs" / "survey-files.md").read_text("utf-8")
     (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
-    assert profiles.of(yaml.safe_load(text)).version == 2
+    assert profiles.parse(yaml.safe_load(text)).version == 2
     assert all(f"`{name}`" in page for name in profiles.names())
 
 
 def test_a_profile_is_remembered_for_its_surveyor(tmp_path):
-    one = profiles.of({"name": "to", "version": 1, "fields": {"sheet": "=25"}})
-    two = profiles.of({"name": "to", "version": 2, "fields": {"sheet": "=26"}})
+    one = profiles.parse({"name": "to", "version": 1, "fields": {"sheet": "=25"}})
+    two = profiles.parse({"name": "to", "version": 2, "fields": {"sheet": "=26"}})
     assert profiles.recall(tmp_path, "an") is None
     for surveyor in ("an", "../an", ".."):
         profiles.remember(tmp_path, surveyor, one)

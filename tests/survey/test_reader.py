@@ -15,7 +15,7 @@ from landdata import survey
 from landdata.errors import BadSurvey, LandDataError, Unavailable
 from landdata.operations import health
 from landdata.settings import Settings
-from landdata.survey import archive, formats, reader
+from landdata.survey import archive, formats, gdal_runner, reader
 
 SETTINGS = Settings(srid=9212)
 
@@ -47,11 +47,11 @@ def test_arrays(tmp_path):
     assert (read.crs.epsg, read.srid) == (9212, 9212)
 
 
-@pytest.mark.parametrize("engine", [None, *reader.ENGINES])
+@pytest.mark.parametrize("engine", [None, *gdal_runner.ENGINES])
 def test_a_disk_that_is_full_is_no_fault_of_the_file(tmp_path, engine):
     many = [polygon([square(i % 100, i // 100)]) for i in range(3000)]
     dataset = archive.unpack(written(tmp_path, many), tmp_path, SETTINGS)
-    for name in reader.ENGINES:
+    for name in gdal_runner.ENGINES:
         (dataset.folder / f"survey.{name}").symlink_to("/dev/full")
     with pytest.raises(Unavailable, match="No space left on device"):
         reader.read(dataset, SETTINGS, engine=engine)
@@ -132,7 +132,7 @@ def test_reprojection_keeps_the_surveyed_area(tmp_path):
     assert np.array_equal(coordinates, coordinates.round(3))
 
 
-@pytest.mark.parametrize("engine", reader.ENGINES)
+@pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 def test_a_numeric_field_that_holds_no_number(tmp_path, engine):
     values = ["400.5", "*****", "12,5", "abc", "", "1e3"]
     columns = {
@@ -185,16 +185,16 @@ def dataset(tmp_path):
 
 
 def test_the_child_has_one_driver_and_none_other():
-    for engine in reader.ENGINES:
+    for engine in gdal_runner.ENGINES:
         for driver in formats.DRIVERS:
-            skipped = reader._skipped(engine, driver).split(",")
+            skipped = gdal_runner._skipped(engine, driver).split(",")
             assert "CSV" in skipped
             assert set(formats.DRIVERS) - set(skipped) == {driver}
-    assert "OGR_VRT" in reader._skipped("pyogrio", "GPKG").split(",")
+    assert "OGR_VRT" in gdal_runner._skipped("pyogrio", "GPKG").split(",")
 
 
 def test_a_driver_too_many_stops_everything(tmp_path, monkeypatch):
-    monkeypatch.setattr(reader, "_skipped", lambda *_: "OGR_VRT")
+    monkeypatch.setattr(gdal_runner, "_skipped", lambda *_: "OGR_VRT")
     with pytest.raises(LandDataError) as caught:
         reader.read(dataset(tmp_path), SETTINGS)
     assert caught.value.code == "drivers"
@@ -203,9 +203,9 @@ def test_a_driver_too_many_stops_everything(tmp_path, monkeypatch):
 def test_the_child_is_killed_at_the_time_limit(tmp_path, monkeypatch):
     slow = tmp_path / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
-    for engine in reader.ENGINES:
-        reader._drivers(engine)
-    monkeypatch.setattr(reader, "_CHILD", slow)
+    for engine in gdal_runner.ENGINES:
+        gdal_runner._drivers(engine)
+    monkeypatch.setattr(gdal_runner, "_CHILD", slow)
     with pytest.raises(BadSurvey) as caught:
         reader.read(dataset(tmp_path), Settings(srid=9212, read_seconds=1))
     assert caught.value.code == "too-slow"
@@ -215,9 +215,9 @@ def test_the_child_is_killed_at_the_time_limit(tmp_path, monkeypatch):
 def test_a_crash_is_one_sentence(tmp_path, monkeypatch, end):
     crash = tmp_path / "crash.py"
     crash.write_text(f"import os\n{end}\n")
-    for engine in reader.ENGINES:
-        reader._drivers(engine)
-    monkeypatch.setattr(reader, "_CHILD", crash)
+    for engine in gdal_runner.ENGINES:
+        gdal_runner._drivers(engine)
+    monkeypatch.setattr(gdal_runner, "_CHILD", crash)
     with pytest.raises(BadSurvey) as caught:
         reader.read(dataset(tmp_path), SETTINGS)
     assert caught.value.code == "unreadable"
@@ -225,7 +225,7 @@ def test_a_crash_is_one_sentence(tmp_path, monkeypatch, end):
 
 def test_the_child_has_no_network_no_new_rights_and_limits(tmp_path):
     probe = tmp_path / "probe.py"
-    child = Path(reader.__file__).with_name("gdal_process.py")
+    child = Path(gdal_runner.__file__).with_name("gdal_process.py")
     probe.write_text(
         "import runpy, resource, socket\n"
         f"names = runpy.run_path({str(child)!r})\n"
@@ -245,21 +245,23 @@ def test_the_child_has_no_network_no_new_rights_and_limits(tmp_path):
 
 
 def test_the_doctor_tells_of_the_confinement(monkeypatch):
-    missing, network = reader.examine()
+    missing, network = gdal_runner.examine()
     assert missing == []
     assert network == "none" or network.startswith("not cut off")
     told = health._reader(SETTINGS)
     assert told.ok
     assert ("without network" in told.found) == (network == "none")
-    monkeypatch.setattr(reader, "examine", lambda: ([], "not cut off: Operation not permitted"))
+    monkeypatch.setattr(
+        gdal_runner, "examine", lambda: ([], "not cut off: Operation not permitted")
+    )
     assert "not cut off" in health._reader(SETTINGS).found
-    monkeypatch.setattr(reader, "examine", lambda: (["fiona: DGN"], "none"))
+    monkeypatch.setattr(gdal_runner, "examine", lambda: (["fiona: DGN"], "none"))
     assert not health._reader(SETTINGS).ok
 
 
 def test_the_child_knows_nothing_of_our_settings(tmp_path, monkeypatch):
     monkeypatch.setenv("LANDDATA_DATABASE_URL", "secret")
-    assert "secret" not in reader._environment(tmp_path, "").values()
+    assert "secret" not in gdal_runner._environment(tmp_path, "").values()
     assert os.environ["LANDDATA_DATABASE_URL"] == "secret"
 
 

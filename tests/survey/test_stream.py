@@ -16,7 +16,7 @@ from support.shapefiles import NULL, parts, polygon, sound, square, wkt, zipped
 from landdata import survey
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from landdata.survey import crs_detection, encodings, reader
+from landdata.survey import crs_detection, encodings, gdal_runner, reader
 from landdata.survey import text as texts
 
 SETTINGS = Settings(srid=9212)
@@ -104,7 +104,7 @@ def starts(path, monkeypatch, size=2, **options):
     monkeypatch.setattr(reader, "BLOCK", size)
     found: list[int] = []
     each = lambda part: found.append(part.start)  # noqa: E731
-    return survey.read(path, SETTINGS, each=each, **options), found
+    return survey.read(path, SETTINGS, on_part=each, **options), found
 
 
 def test_what_the_first_block_shows_is_mostly_right(tmp_path, monkeypatch):
@@ -157,7 +157,7 @@ def test_a_first_block_that_fits_does_not_hide_that_the_rest_does_not(tmp_path, 
     monkeypatch.setattr(reader, "BLOCK", 2)
     seen = []
     with pytest.raises(BadSurvey) as caught:
-        survey.read(path, SETTINGS, each=seen.append)
+        survey.read(path, SETTINGS, on_part=seen.append)
     assert caught.value.code == "crs-contradicted"
     assert len(seen) == 3
 
@@ -166,17 +166,17 @@ def test_another_engine_begins_from_the_first_row(tmp_path, monkeypatch):
     child = tmp_path / "child.py"
     child.write_text(
         "import json, os, runpy, sys\n"
-        f"names = runpy.run_path({str(reader._CHILD)!r})\n"
+        f"names = runpy.run_path({str(gdal_runner._CHILD)!r})\n"
         "task = json.loads(sys.argv[1]) if sys.argv[1][:1] == '{' else {'engine': ''}\n"
-        "tell = names['tell']\n"
-        "def fail(**told):\n"
-        "    tell(**told)\n"
-        "    if told.get('rows') == 4 and task['engine'] == 'pyogrio': os.kill(os.getpid(), 11)\n"
-        "names['main'].__globals__['tell'] = fail\n"
+        "send = names['send']\n"
+        "def fail(**sent):\n"
+        "    send(**sent)\n"
+        "    if sent.get('rows') == 4 and task['engine'] == 'pyogrio': os.kill(os.getpid(), 11)\n"
+        "names['main'].__globals__['send'] = fail\n"
         "sys.exit(names['main']())\n"
     )
     path = zipped(tmp_path / "a.zip", sound(6))
-    monkeypatch.setattr(reader, "_CHILD", child)
+    monkeypatch.setattr(gdal_runner, "_CHILD", child)
     read, found = starts(path, monkeypatch)
     assert (read.engine, len(read)) == ("fiona", 6)
     assert found == [0, 2, 0, 2, 4]
@@ -214,7 +214,7 @@ def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(cuts, seed):
 )
 def test_the_evidence_of_text_does_not_depend_on_the_blocks(blocks, unicode):
     def chosen(given):
-        evidence = texts.Evidence(["TENCHU"], unicode=unicode)
+        evidence = texts.TextEvidence(["TENCHU"], unicode=unicode)
         for block in given:
             evidence.add({"TENCHU": block})
         return evidence.choose(cpg=None, option=None, mend=False)

@@ -19,7 +19,7 @@ from support.survey_models import cell, finding_rules, survey
 
 from landdata import topology
 from landdata.cli import cli
-from landdata.survey import fields
+from landdata.survey import attributes
 
 
 def lengths(shape) -> list[float]:
@@ -139,13 +139,13 @@ def test_every_length_that_is_off_is_told_and_no_other(seed):
     ],
 )
 def test_lists_of_lengths(text, expected):
-    assert fields.edges(text) == expected
+    assert attributes.edges(text) == expected
 
 
 @pytest.mark.parametrize("text", ["12.5", "12,5,8,3", "a;b;c", "3;-4;5", "3;0;5", "3;4,5,6;5"])
 def test_what_is_no_list_of_lengths(text):
     with pytest.raises(ValueError, match=r".*"):
-        fields.edges(text)
+        attributes.edges(text)
 
 
 def test_lengths_from_a_text_of_points_to_the_command(tmp_path: Path, monkeypatch):

@@ -256,9 +256,10 @@ def distinct(pairs: list[Ints]) -> Ints:
 
 
 def follow_on(edges: Edges) -> tuple[Ints, Bools]:
-    """Return for each edge the next one through a simple vertex, and which end in no such one.
+    """Return the next edges (n,) through simple vertices, and which edges have another vertex.
 
-    A vertex is simple if one edge ends and one begins there; a chain's last edge is its own next.
+    A vertex is simple if one edge ends and one begins there. The next edge of a chain's last one
+    is itself.
     """
     a, b = edges.a, edges.b
     by_start, by_end = np.argsort(a), np.argsort(b)

@@ -1,4 +1,4 @@
-"""Which unmatched edges are near each other, and which parcels cover a point."""
+"""Proximity of unmatched edges, and the parcels that cover a point."""
 
 from __future__ import annotations
 
