@@ -462,6 +462,11 @@ class Running:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def restart(self) -> None:
+        """Start it anew, on another port."""
+        self.stop()
+        self.start()
+
     def pids(self) -> list[int]:
         """All its processes."""
         return [pid for each in self.processes for pid in tree(each.pid)]

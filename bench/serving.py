@@ -371,6 +371,7 @@ def cell(
     clients: int,
     seconds: float,
     rest: Callable[[], None] = lambda: None,
+    warm_up: bool = True,
 ) -> dict[str, Any]:
     """Ask a server for a while, after a beginning that is not counted and a rest.
 
@@ -391,7 +392,8 @@ def cell(
             found = lines[0] if lines else f"found 0 {seconds * 1e6:.0f} 0 0 0"
             return tuple(int(each) for each in found.split()[1:])
 
-        ask(WARM_UP)
+        if warm_up:
+            ask(WARM_UP)
         rest()
         told = ask(seconds)
         if told[0] < FEW:
@@ -466,8 +468,7 @@ def settle(database: dict[str, str], servers: Sequence[Running]) -> None:
                     before = worked(pids)
                     time.sleep(0.1)
                     if worked(pids) - before > 1:
-                        each.stop()
-                        each.start()
+                        each.restart()
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active'"
                     " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -618,6 +619,8 @@ def column(
     known: dict[str, Any] = {}
     asked: list[tuple[Running, list[str]]] = []
     for each in running:
+        if each.server.hangs:
+            each.restart()
         paths = case.paths(each.server, each.base, facts)
         if paths and (case.media == MVT or not each.server.tiles_only):
             agree(case, each, paths, known)
@@ -645,9 +648,9 @@ def column(
         for _ in range(rounds):
             for each, paths in asked:
                 if each.server.hangs:
-                    each.stop()
-                    each.start()
-                found = cell(each.base, case, paths, number, seconds, rest)
+                    each.restart()
+                warm_up = not each.server.hangs
+                found = cell(each.base, case, paths, number, seconds, rest, warm_up)
                 cells.setdefault(each.server.name, []).append(found)
                 rest()
         for name, measured in cells.items():
