@@ -197,6 +197,8 @@ def choose(
     """
     fitting = candidates(bounds, srid, commune)
     declared = declared_crs.read(wkt) if wkt else None
+    if declared is not None and declared.doubt == "undefined":
+        declared = None
     choice = CrsChoice(
         declared=wkt,
         declared_epsg=declared.epsg if declared else None,
@@ -232,7 +234,7 @@ def _decide(
                 hint=hint,
                 code="no-crs",
             )
-        epsg = declared_crs.require_code(declared, hint)
+        epsg = declared_crs.require_code(declared, hint, vietnamese=is_vn2000(srid))
     else:
         epsg = option
     _check_axes(bounds, srid, epsg, hint)

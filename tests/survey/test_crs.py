@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pyproj
 import pytest
@@ -48,6 +50,8 @@ def test_names_of_esri_and_mapinfo_and_a_bound_crs():
     assert declared_crs.identify(mapinfo) == 9212
     assert code(mapinfo, HOME) == 9212
     utm = mapinfo.replace("106.25", "105").replace("0.9999]", "0.9996]")
+    assert code(utm, UTM) == 3405
+    utm = re.sub(r",TOWGS84\[[^\]]*\]", "", utm)
     assert code(utm, UTM) == "crs-ambiguous-datum"
     assert code(utm, UTM, option=3405) == 3405
 
