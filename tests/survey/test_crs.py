@@ -73,6 +73,51 @@ def test_nonsense():
         crs_detection.choose(None, HOME, 9212, 1)
 
 
+# -- former datums
+
+
+HN72 = crs_detection.Bounds(18_690_000, 1_270_000, 18_695_000, 1_275_000)
+
+
+def test_hn72_is_asked_for_and_then_converted() -> None:
+    refusal = crs_detection.choose(wkt(2044), HN72, 9212)[1]
+    assert refusal is not None
+    assert (refusal.code, refusal.exit_code) == ("crs-former-datum", 2)
+    assert "HN-72" in refusal.message
+    assert "EPSG:1544" in refusal.message
+    assert "5 m" in refusal.message
+    assert "--crs 2044" in (refusal.hint or "")
+    choice, refusal = crs_detection.choose(wkt(2044), HN72, 9212, 2044)
+    assert (choice.epsg, refusal) == (2044, None)
+    assert choice.reason.endswith("EPSG:1544 converts HN-72 to 5 m")
+
+
+@pytest.mark.parametrize("epsg", [3148, 3149, 4131, 23948, 4239, 24048, 28418, 4284, 4610, 4214])
+@pytest.mark.parametrize("commune", [None, (5.5e5, 1.28e6, 5.6e5, 1.29e6)])
+def test_a_datum_without_an_operation_is_refused_also_on_request(
+    epsg: int, commune: crs_detection.Box | None
+) -> None:
+    bounds = {True: DEGREES, False: UTM}[bool(pyproj.CRS.from_epsg(epsg).is_geographic)]
+    for option in (None, epsg):
+        refusal = crs_detection.choose(wkt(epsg), bounds, 9212, option, commune)[1]
+        assert refusal is not None
+        assert (refusal.code, refusal.exit_code) == ("crs-former-datum", 2)
+        assert f"EPSG:{epsg}" in refusal.message
+    # The numbers are those of VN-2000: whoever says so is believed.
+    assert f"--crs {4756 if bounds is DEGREES else 5897}" in (refusal.hint or "")
+
+
+def test_a_former_datum_is_the_storage_of_another_country() -> None:
+    thailand = crs_detection.Bounds(550_000, 1_550_000, 556_000, 1_555_000)
+    assert code(wkt(24048), thailand, srid=24048) == 24048
+
+
+@pytest.mark.parametrize("epsg", [4978, 5773, 9518, 4979])
+def test_a_code_without_a_place_on_a_map_is_refused(epsg: int) -> None:
+    for bounds in (HOME, DEGREES):
+        assert code(None, bounds, option=epsg) == "unknown-crs"
+
+
 # -- what the coordinates say
 
 
