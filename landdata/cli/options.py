@@ -91,7 +91,9 @@ def _pair(text: str) -> tuple[str, str]:
     attribute, equals, source = text.partition("=")
     if not (attribute and equals and source):
         raise BadRequest(
-            f"--field {text!r} is not ATTRIBUTE=FIELD.", hint="For example --field sheet=SOTO."
+            "--field {text!r} is not ATTRIBUTE=FIELD.",
+            hint="For example --field sheet=SOTO.",
+            text=text,
         )
     return attribute, source
 

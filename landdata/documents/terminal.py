@@ -64,6 +64,7 @@ def print_report(result: dict[str, Any], language: str) -> None:
         console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
         if batch["refusal"]:
             refusal = batch["refusal"]
+            refusal |= refusal.get(language, {})
             console.print(Text(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip()))
             return
     if summary is None:
