@@ -239,13 +239,14 @@ async def collections(service: Service, request: Request) -> Response:
 
 async def describe(service: Service, request: Request, collection: str) -> Response:
     """One collection."""
-    of = await service.collection(collection)
+    described = await service.collection(collection)
     form, language = service.negotiate(request, (JSON, HTML))
-    extent = await service.extents.of(of)
-    describe = service.descriptions.collection
-    document = await run_in_threadpool(describe, of, extent.description, request.base, language)
+    extent = await service.extents.of(described)
+    document = await run_in_threadpool(
+        service.descriptions.collection, described, extent.description, request.base, language
+    )
     if form == HTML:
-        return await html.page(service, request, "collection.html", document=document, of=of)
+        return await html.page(service, request, "collection.html", document=document, of=described)
     return json_response(request, document, language=language, stamp=extent.stamp)
 
 

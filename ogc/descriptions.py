@@ -1,9 +1,8 @@
-"""The landing page and the collections, as pygeoapi tells them and as we want them told.
+"""The landing page and the collections, described by pygeoapi.
 
-All that knows pygeoapi is here. It is asked anew for each address by which a client may know us,
-with a configuration made of our collections; links to what we do not serve go, and ours are added.
-It reads the fields of a collection, and never a row: those are served by `ogc.items`, which its
-own handlers would only slow down.
+pygeoapi gets a configuration made of our collections, anew for each address by which a client may
+reach the service. Only descriptions come from it: it reads the fields of a collection, never a row.
+Its list of conformance classes is not used, since it claims more than is served.
 """
 
 from __future__ import annotations
@@ -28,61 +27,68 @@ from landdata.settings import Settings
 
 Extents = Mapping[str, Mapping[str, Any]]
 
+#: pygeoapi links to these in any configuration, and they are not served here.
+_NOT_SERVED = ("/processes", "/job-list", "/tiling-schemes")
+_SERVED_TYPES = (JSON, GEOJSON, HTML, OPENAPI, SCHEMA)  # no JSON-LD
+_SORTABLES = "http://www.opengis.net/def/rel/ogc/1.0/sortables"
 
-class Shell:
-    """Tells of the service and its collections."""
+
+class Descriptions:
+    """Describes the service and its collections."""
 
     def __init__(self, settings: Settings, offer: Mapping[str, Collection]) -> None:
         self._settings = settings
-        nowhere = dict.fromkeys(offer, WORLD)
-        known = self._configuration(offer, nowhere, "http://localhost", "en")
+        everywhere = dict.fromkeys(offer, WORLD)
+        configuration = self._configuration(offer, everywhere, "http://localhost", "en")
         with _root_logger_kept():
-            self._api = api.API(known, {})
+            self._api = api.API(configuration, {})
 
     def landing(self, offer: Mapping[str, Collection], base: str, language: str) -> dict[str, Any]:
-        """Return the landing page, whose address is `base`; it tells no extents."""
-        nowhere = dict.fromkeys(offer, WORLD)
-        told = self._told(api.landing_page, offer, nowhere, base, language)
-        told["links"] += tile_matrix_sets.links(base, None)
-        return told
+        """Return the landing page at `base`; it holds no extents."""
+        everywhere = dict.fromkeys(offer, WORLD)
+        document = self._describe(api.landing_page, offer, everywhere, base, language)
+        document["links"] += tile_matrix_sets.links(base, None)
+        return document
 
     def collections(
         self, offer: Mapping[str, Collection], extents: Extents, base: str, language: str
     ) -> dict[str, Any]:
         """Return the description of all collections."""
-        told = self._told(api.describe_collections, offer, extents, base, language)
-        for each in told["collections"]:
-            each["links"] = _ours(each["links"]) + _added(base, each["id"], language)
-        return told
+        return self._describe(api.describe_collections, offer, extents, base, language)
 
     def collection(
-        self, of: Collection, extent: Mapping[str, Any], base: str, language: str
+        self, collection: Collection, extent: Mapping[str, Any], base: str, language: str
     ) -> dict[str, Any]:
         """Return the description of one collection."""
-        only = {of.id: of}
-        told = self._told(api.describe_collections, only, {of.id: extent}, base, language, of.id)
-        told["links"] += _added(base, of.id, language)
-        return told
+        name = collection.id
+        return self._describe(
+            api.describe_collections, {name: collection}, {name: extent}, base, language, name
+        )
 
-    def _told(
+    def _describe(
         self,
-        about: Callable[..., tuple[Any, Any, str]],
+        endpoint: Callable[..., tuple[Any, Any, str]],
         offer: Mapping[str, Collection],
         extents: Extents,
         base: str,
         language: str,
         *arguments: str,
     ) -> dict[str, Any]:
-        asked = copy.copy(self._api)
-        asked.base_url = base
-        asked.config = self._configuration(offer, extents, base, language)
-        asking = api.APIRequest(_Plain(language), [*LANGUAGES])
-        _, status, content = about(asked, asking, *arguments)
+        pygeoapi = copy.copy(self._api)
+        pygeoapi.base_url = base
+        pygeoapi.config = self._configuration(offer, extents, base, language)
+        request = api.APIRequest(_JsonRequest(language), [*LANGUAGES])
+        _, status, content = endpoint(pygeoapi, request, *arguments)
         if int(status) != 200:
             raise LandDataError(f"The description failed with status {int(status)}.")
-        told: dict[str, Any] = json.loads(content)
-        told["links"] = _ours(told["links"])
-        return told
+        document: dict[str, Any] = json.loads(content)
+        described = [document] if "id" in document else document.get("collections", [])
+        for collection in described:
+            # configured, pygeoapi would request each file to learn its length
+            collection["links"] += formats.links(f"{base}/collections/{collection['id']}")
+        for part in (document, *described):
+            part["links"] = [link for link in part["links"] if _is_served(link)]
+        return document
 
     def _configuration(
         self, offer: Mapping[str, Collection], extents: Extents, url: str, language: str
@@ -98,7 +104,7 @@ class Shell:
                 "url": url,
                 "mimetype": "application/json; charset=UTF-8",
                 "encoding": "utf-8",
-                "languages": sorted(LANGUAGES, key=lambda each: each != settings.language),
+                "languages": sorted(LANGUAGES, key=lambda name: name != settings.language),
                 "limits": {"default_items": 10, "max_items": 10_000},
                 "map": {"url": "", "attribution": ""},
             },
@@ -120,28 +126,33 @@ class Shell:
                 "contact": {"name": "landdata", "url": url},
             },
             "resources": {
-                each.id: {
-                    "type": "collection",
-                    "title": each.title,
-                    "description": each.description,
-                    "keywords": each.keywords,
-                    "links": [],
-                    "extents": extents[each.id],
-                    "providers": [
-                        {
-                            "type": "feature",
-                            "name": f"{__name__}.{Fields.__name__}",
-                            "data": each.id,
-                            "id_field": "id" if each.key_kind == "uuid" else each.key,
-                            "collection": each,
-                            "language": language,
-                            "crs": list(crs.supported(settings.srid)),
-                            "storage_crs": f"{crs.EPSG}{settings.srid}",
-                        }
-                    ],
-                }
-                for each in offer.values()
+                name: self._resource(collection, extents[name], url, language)
+                for name, collection in offer.items()
             },
+        }
+
+    def _resource(
+        self, collection: Collection, extent: Mapping[str, Any], url: str, language: str
+    ) -> dict[str, Any]:
+        return {
+            "type": "collection",
+            "title": collection.title,
+            "description": collection.description,
+            "keywords": collection.keywords,
+            "links": _links(url, collection.id, language),
+            "extents": extent,
+            "providers": [
+                {
+                    "type": "feature",
+                    "name": f"{__name__}.{Fields.__name__}",
+                    "data": collection.id,
+                    "id_field": "id" if collection.key_kind == "uuid" else collection.key,
+                    "collection": collection,
+                    "language": language,
+                    "crs": list(crs.supported(self._settings.srid)),
+                    "storage_crs": f"{crs.EPSG}{self._settings.srid}",
+                }
+            ],
         }
 
 
@@ -156,24 +167,24 @@ class Fields(BaseProvider):  # type: ignore[misc]
 
     def get_fields(self) -> dict[str, dict[str, Any]]:
         """Return the JSON Schema of each property, by name."""
-        return {each.name: each.schema(self.language) for each in self.collection.properties}
+        return {field.name: field.schema(self.language) for field in self.collection.properties}
 
     @property
     def fields(self) -> dict[str, dict[str, Any]]:
-        """The same, made anew each time: pygeoapi writes into what it gets."""
+        """A copy for each use, since pygeoapi writes into it."""
         return self.get_fields()
 
     def query(self, **_: Any) -> NoReturn:
-        """Refuse: `ogc.items` reads rows."""
+        """Refuse: `ogc.features` reads rows."""
         raise ProviderQueryError("Rows are read at /ogc/collections/{id}/items.")
 
     def get(self, identifier: str, **_: Any) -> NoReturn:
-        """Refuse: `ogc.items` reads rows."""
+        """Refuse: `ogc.features` reads rows."""
         raise ProviderQueryError("Rows are read at /ogc/collections/{id}/items.")
 
 
-class _Plain:
-    """A request as pygeoapi reads one: always for JSON, in one language."""
+class _JsonRequest:
+    """A request for JSON in one language, with the attributes that pygeoapi reads."""
 
     path_info = ""
 
@@ -182,31 +193,26 @@ class _Plain:
         self.headers: dict[str, str] = {}
 
 
-def _ours(links: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return those links of pygeoapi's that lead to something that is served here."""
-    ends = ("/processes", "/job-list", "/tiling-schemes")
-    served = (JSON, GEOJSON, HTML, OPENAPI, SCHEMA)
-    return [each for each in links
-            if each.get("type") in served and not each["rel"].endswith(ends)]  # fmt: skip
+def _is_served(link: Mapping[str, Any]) -> bool:
+    if link["rel"] == "enclosure":
+        return True
+    return link["type"] in _SERVED_TYPES and not link["rel"].endswith(_NOT_SERVED)
 
 
-def _added(base: str, name: str, language: str) -> list[dict[str, Any]]:
-    """Return the links of a collection that pygeoapi knows nothing of."""
-    here = f"{base}/collections/{name}"
-    made = [*tile_matrix_sets.links(base, name), *formats.links(here)]
+def _links(base: str, name: str, language: str) -> list[dict[str, Any]]:
+    """Return the links of a collection to what pygeoapi does not know."""
+    url = f"{base}/collections/{name}"
+    links = tile_matrix_sets.links(base, name)
     if name == "parcels":
         title = "Thay đổi" if language == "vi" else "Changes"
-        link = {"type": JSON, "rel": "version-history", "title": title, "href": f"{here}/changes"}
-        made.append(link)
-    return made + [
-        {
-            "type": media,
-            "rel": "http://www.opengis.net/def/rel/ogc/1.0/sortables",
-            "title": "Sắp xếp được theo" if language == "vi" else "Sortables",
-            "href": f"{here}/sortables?f={form}",
-        }
-        for form, media in (("json", SCHEMA), ("html", HTML))
-    ]
+        links.append(
+            {"type": JSON, "rel": "version-history", "title": title, "href": f"{url}/changes"}
+        )
+    title = "Sắp xếp được theo" if language == "vi" else "Sortables"
+    for form, media in (("json", SCHEMA), ("html", HTML)):
+        href = f"{url}/sortables?f={form}"
+        links.append({"type": media, "rel": _SORTABLES, "title": title, "href": href})
+    return links
 
 
 @contextmanager

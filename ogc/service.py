@@ -14,7 +14,7 @@ from landdata.features.tiles import Tiles
 from landdata.jobs import exports
 from landdata.settings import Settings
 from landdata.store.read_pool import ReadPool
-from ogc.descriptions import Shell
+from ogc.descriptions import Descriptions
 from ogc.negotiation import Request
 
 SERVICE_PARAMETERS = ("f", "lang")
@@ -36,7 +36,7 @@ class Service:
         # a pool of their own: a table that is slow to read keeps no page waiting
         self._extents_pool = ReadPool(url)
         self.extents = Extents(self._extents_pool, settings.srid, own)
-        self.descriptions = Shell(settings, self._own)
+        self.descriptions = Descriptions(settings, self._own)
         self.export_jobs = exports.Jobs(settings)
 
     async def collections(self) -> dict[str, Collection]:

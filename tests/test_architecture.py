@@ -100,10 +100,9 @@ def test_each_room_has_its_layer() -> None:
     assert rooms == set(LEVEL)
 
 
-def test_pygeoapi_is_known_in_one_room() -> None:
-    """It is a shell around what we serve: whoever changes it must look nowhere else."""
-    knows = {name for name, path in ALL if any(o.startswith("pygeoapi") for o in imported(path))}
-    assert knows == {"ogc.descriptions"}
+def test_only_descriptions_and_the_provider_know_pygeoapi() -> None:
+    users = {name for name, path in ALL if any(o.startswith("pygeoapi") for o in imported(path))}
+    assert users == {"ogc.descriptions", "ogc.provider"}
 
 
 def test_only_settings_and_child_processes_read_the_environment() -> None:

@@ -420,7 +420,7 @@ def test_staged_rows_of_a_refused_file_are_removed(
         raise BadSurvey("Rows are lost.", hint="", code="lost")
 
     monkeypatch.setattr(reader, "BLOCK", 1)
-    monkeypatch.setattr(reader, "_account", lose)
+    monkeypatch.setattr(reader, "_check_count", lose)
     with database.session(engine) as session:  # which goes on, and is committed
         with pytest.raises(BadSurvey):
             checking.check(session, settings, number)
