@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import traceback
 
+from landdata import characters
+
 
 class LandDataError(Exception):
     """The base of all errors raised on purpose.
@@ -28,9 +30,10 @@ class LandDataError(Exception):
     code = "internal"
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+        message = characters.escape(message, lines=True)
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint and characters.escape(hint, lines=True)
         self.code = code or type(self).code
 
     def as_dict(self) -> dict[str, dict[str, str | None]]:

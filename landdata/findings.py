@@ -14,6 +14,8 @@ from typing import Any, Literal
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from landdata import characters
+
 Severity = Literal["error", "warning", "info"]
 
 
@@ -83,7 +85,8 @@ class Finding:
             "unit": rule.unit or "",
             **self.detail,
         }
-        return {"vi": rule.vi.format_map(fields), "en": rule.en.format_map(fields)}
+        sentences = {"vi": rule.vi.format_map(fields), "en": rule.en.format_map(fields)}
+        return characters.escape_all(sentences)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding under its public JSON keys."""

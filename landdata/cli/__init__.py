@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime as dt
 import getpass
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 import click
 
 from landdata.cli import runner
+from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest, Conflict
 from landdata.settings import Settings
 
@@ -119,7 +119,7 @@ def _pair(given: str) -> tuple[str, str]:
 
 
 def _print(value: Any) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    echo_json(value)
 
 
 @contextmanager
@@ -189,7 +189,7 @@ def up(as_json: bool) -> None:
     if as_json:
         _print({"started": started, **Cluster(settings.home).status().as_dict()})
     else:
-        click.echo("PostGIS started." if started else "PostGIS was running already.")
+        echo("PostGIS started." if started else "PostGIS was running already.")
 
 
 @cli.command()
@@ -198,7 +198,7 @@ def down() -> None:
     from landdata.embedded.cluster import Cluster
 
     stopped = Cluster(Settings.load().home).down()
-    click.echo("PostGIS stopped." if stopped else "PostGIS was not running.")
+    echo("PostGIS stopped." if stopped else "PostGIS was not running.")
 
 
 @cli.command()
@@ -212,7 +212,7 @@ def status(as_json: bool) -> None:
         _print(found)
     else:
         for key, value in found.items():
-            click.echo(f"{key:>8}  {value}")
+            echo(f"{key:>8}  {value}")
 
 
 @cli.command()
@@ -227,9 +227,9 @@ def doctor(checks: Sequence[Callable[[Settings], Result]] | None, as_json: bool)
         _print([result.as_dict() for result in results])
     else:
         for result in results:
-            click.echo(f"{'ok' if result.ok else 'BAD':>4}  {result.subject}: {result.found}")
+            echo(f"{'ok' if result.ok else 'BAD':>4}  {result.subject}: {result.found}")
             if result.hint:
-                click.echo(f"      {result.hint}")
+                echo(f"      {result.hint}")
     return 0 if all(result.ok for result in results) else 70
 
 
@@ -239,7 +239,7 @@ def migrate() -> None:
     from landdata.store import database
 
     database.migrate(Settings.load())
-    click.echo("The store is at the newest revision.")
+    echo("The store is at the newest revision.")
 
 
 # -- survey files --------------------------------------------------------------------------
@@ -411,7 +411,7 @@ def submit(
     if as_json:
         _print({"batch": {"id": given.id, "state": given.state}})
     else:
-        click.echo(str(given.id))
+        echo(str(given.id))
 
 
 def _who() -> str:
@@ -435,7 +435,7 @@ def profile_remember(name: str) -> None:
 
     found = profiles.load(name)
     profiles.remember(Settings.load().home, _who(), found)
-    click.echo(f"{found.name} {found.version} is used for your files from now on.")
+    echo(f"{found.name} {found.version} is used for your files from now on.")
 
 
 @profile.command("forget")
@@ -444,7 +444,7 @@ def profile_forget() -> None:
     from landdata.survey import profiles
 
     profiles.forget(Settings.load().home, _who())
-    click.echo("No profile is used for your files unless one is given.")
+    echo("No profile is used for your files unless one is given.")
 
 
 @profile.command("show")
@@ -460,9 +460,9 @@ def profile_show(name: str | None, as_json: bool) -> None:
     if as_json:
         _print(found.as_dict() if found else None)
     elif found:
-        click.echo(yaml.safe_dump(found.as_dict(), allow_unicode=True, sort_keys=False), nl=False)
+        echo(yaml.safe_dump(found.as_dict(), allow_unicode=True, sort_keys=False), nl=False)
     else:
-        click.echo("No profile is remembered for you.")
+        echo("No profile is remembered for you.")
 
 
 # -- batches -------------------------------------------------------------------------------
@@ -515,7 +515,7 @@ def batch_points(number: int, as_json: bool) -> None:
     if as_json:
         _print(found)
     else:
-        click.echo(points_csv(found), nl=False)
+        echo(points_csv(found), nl=False)
 
 
 @batch.command("check")
@@ -575,7 +575,7 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     if as_json:
         _print({"summary": summary})
     else:
-        click.echo(
+        echo(
             f"Batch {number} accepted: {summary['read']} read = {summary['accepted']} accepted"
             f" + {summary['rejected']} rejected + {summary['duplicate']} duplicate."
         )
@@ -590,7 +590,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 
     with _store() as (_, session):
         lifecycle.reject(session, number, by=_who(), reason=reason)
-    click.echo(f"Batch {number} rejected.")
+    echo(f"Batch {number} rejected.")
 
 
 @batch.command("withdraw")
@@ -609,7 +609,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
             lifecycle.withdraw(session, number, by=_who(), reason=reason)
     finally:
         engine.dispose()
-    click.echo(f"Batch {number} withdrawn.")
+    echo(f"Batch {number} withdrawn.")
 
 
 @batch.command("cancel")
@@ -630,7 +630,7 @@ def batch_cancel(number: int) -> None:
             hint=f"`landdata batch show {number}` tells how it is.",
             code="not-queued",
         )
-    click.echo(f"Batch {number} is out of the queue.")
+    echo(f"Batch {number} is out of the queue.")
 
 
 @batch.command("watch")
@@ -728,7 +728,7 @@ def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
     since = valid_from or calendar.day()
     with _store() as (_, session):
         store.add(session, code, name, valid_from=since)
-    click.echo(f"Commune {code} {name} is known from {since}.")
+    echo(f"Commune {code} {name} is known from {since}.")
 
 
 @communes.command("import")
@@ -740,7 +740,7 @@ def communes_import(file: Path, valid_from: dt.date | None) -> None:
 
     with _store() as (settings, session):
         n = store.import_file(session, settings, file, valid_from=valid_from)
-    click.echo(f"{n} {'recodings' if file.suffix.lower() == '.csv' else 'communes'} stored.")
+    echo(f"{n} {'recodings' if file.suffix.lower() == '.csv' else 'communes'} stored.")
 
 
 # -- files -----------------------------------------------------------------------------------
@@ -793,7 +793,7 @@ def export(
         collection=collection,
         arguments=[(name, value) for name, value in asked.items() if value is not None],
     )
-    click.echo(f"{n} {collection} written to {out}.")
+    echo(f"{n} {collection} written to {out}.")
 
 
 # -- webhooks ------------------------------------------------------------------------------
@@ -828,9 +828,9 @@ def webhook_add(url: str, secret_file: TextIO | None, as_json: bool) -> None:
     if as_json:
         _print({"webhook": number, "secret_file": str(kept) if kept else None})
     else:
-        click.echo(f"Webhook {number} is told from now on, by a worker.")
+        echo(f"Webhook {number} is told from now on, by a worker.")
         if kept:
-            click.echo(f"Its secret is in {kept}; hand it to the receiver.")
+            echo(f"Its secret is in {kept}; hand it to the receiver.")
 
 
 @webhook.command("list")
@@ -857,7 +857,7 @@ def webhook_remove(number: int) -> None:
     with _store() as (settings, session):
         webhooks.remove(session, number)
     (settings.home / "webhooks" / f"{number}.secret").unlink(missing_ok=True)
-    click.echo(f"Webhook {number} is gone.")
+    echo(f"Webhook {number} is gone.")
 
 
 @webhook.command("dead")
@@ -884,7 +884,7 @@ def webhook_retry(number: int) -> None:
 
     with _store() as (_, session):
         n = webhooks.retry(session, number)
-    click.echo(f"Webhook {number}: {n} dead letters are sent again.")
+    echo(f"Webhook {number}: {n} dead letters are sent again.")
 
 
 # -- serving -------------------------------------------------------------------------------
@@ -903,4 +903,4 @@ def worker(concurrency: int, grace: float) -> None:
     """Check the batches of the queue and tell webhooks, until stopped; run as many as you like."""
     from landdata.jobs.runner import worker as work
 
-    work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)
+    work(Settings.load(), concurrency=concurrency, grace=grace, say=echo)

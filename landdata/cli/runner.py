@@ -6,7 +6,6 @@ allowed, 70 our fault, 130 ended by a signal.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import NoReturn
 
 import click
 
+from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest, BadSurvey, LandDataError, from_os_error, where
 from landdata.settings import Settings
 
@@ -66,10 +66,10 @@ def _public(error: Exception) -> LandDataError:
 
 def _say(error: LandDataError, as_json: bool) -> NoReturn:
     if as_json:
-        click.echo(json.dumps(error.as_dict(), ensure_ascii=False), err=True)
+        echo_json(error.as_dict(), err=True)
     else:
         hint = f" {error.hint}" if error.hint else ""
-        click.echo(f"landdata: {error.message}{hint}", err=True)
+        echo(f"landdata: {error.message}{hint}", err=True)
     sys.exit(error.exit_code)
 
 

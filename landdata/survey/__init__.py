@@ -14,6 +14,7 @@ from typing import Unpack
 import numpy as np
 import pyarrow as pa
 
+from landdata import characters
 from landdata.findings import Finding
 from landdata.reference import vn2000
 from landdata.settings import Settings
@@ -87,7 +88,7 @@ def read(
     )
     return Survey(
         source=archive.display_name(path),
-        layer=stream.dataset.layer,
+        layer=characters.escape(stream.dataset.layer),
         rows=np.concatenate([part.rows for part in parts]),
         geometry=np.concatenate([part.geometry for part in parts]),
         measured_area=np.concatenate([part.measured_area for part in parts]),
@@ -136,8 +137,8 @@ def inspect(
     refusal = decision.refusal
     return Inspection(
         source=archive.display_name(path),
-        layers=stream.dataset.layers,
-        layer=stream.dataset.layer,
+        layers=characters.escape_all(stream.dataset.layers),
+        layer=characters.escape(stream.dataset.layer),
         fields=decision.matches,
         encoding=decision.encoding,
         sample=sample,
@@ -198,7 +199,10 @@ def _points(stream: PartStream, target: int) -> SurveyPoints | None:
     decoded = iter(stream.decision.decoding.decode(raw))
     return SurveyPoints(
         lines=points["line"].to_numpy(),
-        names=pa.array([None if name is None else next(decoded) for name in names], pa.string()),
+        names=pa.array(
+            [None if name is None else characters.remove(next(decoded)) or None for name in names],
+            pa.string(),
+        ),
         measured=measured,
         stored=np.round(stored, DIGITS),
         parcels=points["parcels"].combine_chunks(),

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landdata import characters
 from landdata.findings import Finding
 from landdata.reference import land_use
 from landdata.survey import shapefile
@@ -128,7 +129,7 @@ def number(value: Any) -> str:
         if not np.isfinite(value):
             raise ValueError(value)
         return str(int(value)) if value.is_integer() else repr(value)
-    text = " ".join(str(value).split())
+    text = characters.escape(" ".join(str(value).split()))
     whole = re.fullmatch(r"(-?\d+)(?:[.,]0*)?", text)
     return str(int(whole[1])) if whole else text
 
@@ -212,14 +213,17 @@ def _length(text: str) -> float | None:
     return length
 
 
-def _text(value: Any) -> str:
-    return number(value) if isinstance(value, float) else " ".join(str(value).split())
+def _text(value: Any) -> str | None:
+    return number(value) if isinstance(value, float) else characters.remove(str(value)) or None
 
 
 def identifier(value: Any) -> str:
-    """Return the text of a national identifier; raises `ValueError` if far too long for one."""
-    text = _text(value)
-    if len(text) > _LONGEST_CODE:
+    """Return the text of a national identifier; raises `ValueError` if far too long for one.
+
+    It also raises for a control or bidirectional character.
+    """
+    text = number(value) if isinstance(value, float) else " ".join(str(value).split())
+    if len(text) > _LONGEST_CODE or characters.are_in(text):
         raise ValueError(value)
     return text
 

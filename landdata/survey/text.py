@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landdata import characters
 from landdata.survey import encodings
 from landdata.survey.model import EncodingChoice
 
@@ -123,7 +124,7 @@ class Decoding:
         """Return the decoded names of fields: raw → decoded."""
         names = list(raw)
         decoded = self._decode_all([name for name in names if not name.isascii()])
-        return {name: decoded.text.get(name, name) for name in names}
+        return {name: characters.escape(decoded.text.get(name, name)) for name in names}
 
     def read(self, columns: Mapping[str, pa.Array], texts: Accented) -> Text:
         """Return the decoded columns of a block; `texts` are its accented texts."""
@@ -133,7 +134,7 @@ class Decoding:
         mangled: dict[str, pa.Array] = {}
         proposed: dict[str, pa.Array] = {}
         for raw, column in columns.items():
-            name = decoded.text.get(raw, raw)
+            name = characters.escape(decoded.text.get(raw, raw))
             result[name] = column
             if raw not in texts:
                 continue
