@@ -78,15 +78,23 @@ class Finding:
         """The sentence in both languages: `{"vi": …, "en": …}`."""
         rule = RULES[self.rule]
         fields = {
-            "parcel": self.parcel or "?",
-            "other": self.other_parcel or "?",
             "measured": _number(self.measured),
             "limit": _number(self.limit),
             "unit": rule.unit or "",
+            "row": self.row,
+            "other_row": self.other_row,
+            "why": "",
+            "why_en": "",
             **self.detail,
         }
-        sentences = {"vi": rule.vi.format_map(fields), "en": rule.en.format_map(fields)}
-        return characters.escape_all(sentences)
+        sentences = {}
+        for language, sentence in (("vi", rule.vi), ("en", rule.en)):
+            names = {
+                "parcel": _name(self.parcel, self.row, language),
+                "other": _name(self.other_parcel, self.other_row, language),
+            }
+            sentences[language] = characters.escape(sentence.format_map(names | fields))
+        return sentences
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding under its public JSON keys."""
@@ -106,6 +114,17 @@ class Finding:
             "geometry": shapely.geometry.mapping(self.geometry) if self.geometry else None,
             "message": self.message,
         }
+
+
+def _name(parcel: str | None, row: int | None, language: str) -> str:
+    """Return how a sentence calls a parcel: by its key, else by its row."""
+    if parcel is not None:
+        return parcel
+    return "?" if row is None else _AT_ROW[language].format(row=row)
+
+
+#: FID is the name under which QGIS, ArcGIS and ogrinfo show a row's number.
+_AT_ROW = {"vi": "ở dòng {row} (FID)", "en": "at row {row} (FID)"}
 
 
 def _number(value: float | None) -> str:
@@ -297,10 +316,8 @@ _CATALOGUE = (
     # -- record: what a parcel says of itself
     Rule(
         "missing-number", "error", "Thiếu số tờ, số thửa", "No number",
-        "Dòng {row} không có mã xã, số tờ hoặc số thửa dùng được ({value}); mã xã có thể ghi bằng"
-        " --commune.",
-        "Row {row} has no usable commune, sheet or parcel number ({value}); give the commune with"
-        " --commune.",
+        "Dòng {row} (FID): không dùng được {what}.",
+        "Row {row} (FID) has no usable {what_en}.",
     ),
     Rule(
         "duplicate-row", "info", "Dòng lặp lại", "Repeated row",
@@ -377,9 +394,19 @@ _CATALOGUE = (
         source="Circular 08/2024/TT-BTNMT, annex II",
     ),
     Rule(
-        "bad-value", "warning", "Giá trị không đọc được", "Value not understood",
-        "Thửa {parcel}: giá trị {value} của trường {field} không đọc được.",
-        "Parcel {parcel}: value {value} of field {field} is not understood.",
+        "uses-exceed-area", "warning", "Các mục đích vượt diện tích", "Uses exceed the area",
+        "Thửa {parcel}: diện tích các mục đích sử dụng cộng lại là {measured} {unit}, lớn hơn diện"
+        " tích thửa ({limit} {unit}).",
+        "Parcel {parcel}: the areas of its uses add up to {measured} {unit}, more than the"
+        " parcel's ({limit} {unit}).",
+        unit="m²",
+        source="the uses of a parcel lie in it",
+        source_vi="các mục đích sử dụng nằm trong thửa",
+    ),
+    Rule(
+        "bad-value", "warning", "Giá trị không dùng được", "Value not usable",
+        "Thửa {parcel}: giá trị {value} của trường {field} không dùng được{why}.",
+        "Parcel {parcel}: value {value} of field {field} is not usable{why_en}.",
     ),
     Rule(
         "half-converted-text", "warning", "Chữ chuyển mã dở dang", "Half-converted text",

@@ -170,7 +170,7 @@ def _without_data(
         "area": ("area-differs", "sheet-area-differs"),
         "edges": ("edge-differs", "edge-count-differs"),
         "national_id": ("identifier-ill-formed", "identifier-outside"),
-        "land_use": ("unknown-land-use",),
+        "land_use": ("unknown-land-use", "uses-exceed-area"),
     }
     for name, names in stated.items():
         column = survey.attributes[name]

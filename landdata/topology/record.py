@@ -1,7 +1,8 @@
 """Rules on what a parcel states of itself: its number, commune, area and land use.
 
-`missing-number`: sheet or parcel number is absent or does not begin with a digit from 1 to 9
-(both count from 1; real files have `-1` and `0` for a parcel without a number).
+`missing-number`: commune, sheet or parcel number is absent or not of the grammar of
+`parcel_keys.NUMBER` (real files have `-1` and `0` for a parcel without a number). Such a row has no
+key, so no other rule on numbers applies to it.
 `duplicate-row`: the number and shape of an earlier row of the file; counted as a duplicate.
 `duplicate-number`: the number of another row of the file, but not its shape. Every such row gets
 a finding, which names the first of the others.
@@ -14,6 +15,8 @@ Parcels with `area-differs` are left out.
 `identifier-ill-formed`, `identifier-outside`: the national identifier is not a 12-character
 GeoHash, or its cell lies further than `Limits.cell` from the parcel.
 `unknown-land-use`: a land-use code that is not in force: legacy, a group, or unlisted.
+`uses-exceed-area`: the stated areas of the uses add up to more than the parcel's: the larger one of
+the stated and the legal area, else the measured area with its tolerance.
 """
 
 from __future__ import annotations
@@ -43,22 +46,25 @@ FromWgs84 = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[Any, Any]
 
 
 def keys(survey: Survey, commune: str | None) -> NDArray[np.object_]:
-    """Return the keys (n,) `commune/sheet/number`, null where a part is missing.
+    """Return the keys (n,) `commune/sheet/number`, null where a part is not usable.
 
     `commune` is the batch's; if null, the commune that the file states.
     """
-    table = survey.attributes
-    sheet, number = _usable(table["sheet"]), _usable(table["number"])
-    code = pa.scalar(commune, pa.string()) if commune else table["commune"].combine_chunks()
+    sheet, number = _usable(survey, "sheet"), _usable(survey, "number")
+    stated = survey.attributes["commune"].combine_chunks()
+    code = pa.scalar(commune, pa.string()) if commune else stated
     joined = pc.binary_join_element_wise(code, sheet, number, "/", null_handling="emit_null")
     return np.array(joined.to_numpy(zero_copy_only=False), dtype=object)
 
 
-def _usable(column: pa.ChunkedArray) -> pa.Array:
-    """Return the column with null for what cannot be a number."""
-    values = column.combine_chunks()
-    void = pc.match_substring_regex(values, r"^\s*$|/")
-    return pc.if_else(void, pa.scalar(None, pa.string()), values)
+def _usable(survey: Survey, name: str) -> pa.Array:
+    """Return the column of numbers `name` with null for what is not a number."""
+    values = survey.attributes[name].combine_chunks()
+    # A file without a sheet field, as from other countries, has all its parcels on sheet 0.
+    sheetless = name == "sheet" and any(f.rule == "no-sheet-field" for f in survey.findings)
+    pattern = "^0$" if sheetless else f"^{parcel_keys.NUMBER}$"
+    is_number = pc.match_substring_regex(values, pattern)
+    return pc.if_else(is_number, values, pa.scalar(None, pa.string()))
 
 
 def check(
@@ -79,6 +85,7 @@ def check(
     findings += _communes(survey, parcels, commune)
     findings += _areas(survey, parcels, limits, context)
     findings += _land_uses(survey, parcels, context)
+    findings += _use_areas(survey, parcels, limits, context)
     return findings, repeats
 
 
@@ -125,30 +132,36 @@ def _of_two(
 
 
 def _missing_numbers(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
-    rows = survey.rows
-    table = survey.attributes
-    counted = r"^[1-9][^/]*$"
-    # A file without a sheet field, as from other countries, has all its parcels on sheet 0.
-    sheetless = any(finding.rule == "no-sheet-field" for finding in survey.findings)
-    valid = [
-        pc.fill_null(pc.match_substring_regex(table[name], pattern), False)
-        for name, pattern in (("sheet", "^0$" if sheetless else counted), ("number", counted))
-    ]
-    good = pc.and_(*valid).to_numpy()
-    # Without a commune there is no key either.
-    good &= pa.array(parcels, pa.string()).is_valid().to_numpy(zero_copy_only=False)
-    bad = np.flatnonzero(~good)
-    stated = table.select(["commune", "sheet", "number"]).take(bad).to_pylist()
-    return [
-        Finding(
-            rule="missing-number",
-            row=int(rows[at]),
-            parcel=parcels[at],
-            point=_place(survey.geometry[at]),
-            detail={"row": str(rows[at]), "value": "/".join(p or "–" for p in parts.values())},
+    without = np.flatnonzero(
+        pa.array(parcels, pa.string()).is_null().to_numpy(zero_copy_only=False)
+    )
+    if not len(without):
+        return []
+    usable = {name: _usable(survey, name).take(without) for name in ("sheet", "number")}
+    stated = survey.attributes.select(["sheet", "number"]).take(without).to_pylist()
+    findings = []
+    for k, (at, values) in enumerate(zip(without.tolist(), stated, strict=True)):
+        parts: list[tuple[str, str]] = []
+        for name, column in usable.items():
+            if not column[k].is_valid:
+                (noun, noun_en), (why, why_en) = _PART[name], parcel_keys.why_unusable(values[name])
+                parts.append((f"{noun} ({why})", f"{noun_en} ({why_en})"))
+        # Of a row whose numbers are usable only the commune is missing.
+        vi, en = zip(*(parts or [_NO_COMMUNE]), strict=True)
+        findings.append(
+            Finding(
+                rule="missing-number",
+                row=int(survey.rows[at]),
+                point=_place(survey.geometry[at]),
+                detail={"what": ", ".join(vi), "what_en": " and no usable ".join(en)},
+            )
         )
-        for at, parts in zip(bad.tolist(), stated, strict=True)
-    ]
+    return findings
+
+
+#: Part of a number → its name in a sentence, in Vietnamese and English.
+_PART = {"sheet": ("số tờ", "sheet number"), "number": ("số thửa", "parcel number")}
+_NO_COMMUNE = ("mã xã (ghi bằng --commune)", "commune (give it with --commune)")
 
 
 def _rows_by_key(parcels: NDArray[np.object_]) -> list[list[int]]:
@@ -330,6 +343,38 @@ def _land_uses(
             for value, vi, en in bad[int(index[at])]
         ]
     return findings
+
+
+def _use_areas(
+    survey: Survey, parcels: NDArray[np.object_], limits: rules.Limits, context: ToleranceContext
+) -> list[Finding]:
+    texts = context.uses
+    areas = [
+        [use["area"] for use in json.loads(text) if use["area"] is not None]
+        for text in texts.dictionary.to_pylist()
+    ]
+    if not any(areas):
+        return []
+    areas.append([])  # of a parcel without uses, by the index -1
+    index = texts.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    total = np.array([sum(values) for values in areas])[index]
+    rounding = _ROUNDING * (np.array([len(values) for values in areas])[index] + 1)
+    stated, legal = (survey.attributes[name].to_numpy() for name in ("area", "legal_area"))
+    measured = survey.measured_area
+    allowed, _ = tolerances.limits("area", measured, context, limits.tolerances)
+    area = np.fmax(stated, legal)
+    area = np.where(np.isnan(area), measured + allowed, area)
+    return [
+        Finding(
+            rule="uses-exceed-area",
+            row=int(survey.rows[at]),
+            parcel=parcels[at],
+            measured=round(float(total[at]), 1),
+            limit=round(float(area[at]), 1),
+            point=_place(survey.geometry[at]),
+        )
+        for at in np.flatnonzero(total > area + rounding + 1e-6).tolist()
+    ]
 
 
 def _place(shape: shapely.Geometry | None) -> tuple[float, float] | None:

@@ -77,3 +77,28 @@ def test_the_case_of_a_ring_of_three_points_is_rejected_and_not_lost(
     path = shared.parent / "cases" / "ring-of-three-points" / f"{name}.geojson"
     shown, shapes = stage(engine, settings, path)
     assert (shown["summary"]["read"], shown["summary"]["rejected"], len(shapes)) == (2, 1, 2)
+
+
+def test_control_characters_are_refused_in_keys_and_stripped_elsewhere(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    hostile = "a\x1b[31m\u202eb"
+    geometry = {"type": "Polygon", "coordinates": [SQUARE]}
+    path = write_geojson(
+        tmp_path / "evil\x1b\u202e.geojson",
+        [geometry],
+        SHTHUA="1\u202e2",
+        TENCHU=hostile,
+        DIACHI=hostile,
+        **{f"field{hostile}": "x"},
+    )
+    shown, _ = stage(engine, settings, path)
+    assert (shown["summary"]["read"], shown["summary"]["rejected"]) == (1, 1)
+    assert shown["summary"]["findings"]["error"] == {"missing-number": 1}
+    assert json.dumps(shown, ensure_ascii=False, default=str).isprintable()
+    with engine.connect() as connection:
+        query = sa.text("SELECT number, owner, address FROM staged_parcels")
+        number, owner, address = connection.execute(query).one()
+    assert number == "1<U+202E>2"
+    assert owner == address
+    assert owner.isprintable()
