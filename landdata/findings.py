@@ -325,6 +325,20 @@ _CATALOGUE = (
         "Row {row} repeats row {other_row}: the same number {parcel}, the same shape.",
     ),
     Rule(
+        "duplicate-differs", "warning", "Dòng lặp lại nhưng khác", "Repeated row differs",
+        "Dòng {row} lặp lại dòng {other_row} (thửa {parcel}, cùng hình) nhưng khác ở {fields};"
+        " những giá trị đó không được lưu.",
+        "Row {row} repeats row {other_row} (parcel {parcel}, the same shape) but differs in"
+        " {fields}; those values are not kept.",
+    ),
+    Rule(
+        "co-owner", "info", "Đồng sử dụng", "Co-owner",
+        "Dòng {row} lặp lại dòng {other_row} (thửa {parcel}, cùng hình) với chủ khác: thửa có tất"
+        " cả các chủ đó.",
+        "Row {row} repeats row {other_row} (parcel {parcel}, the same shape) with another owner:"
+        " the parcel has them all.",
+    ),
+    Rule(
         "duplicate-number", "error", "Số thửa trùng", "Number used twice",
         "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}).",
         "Number {parcel} is used for more than one parcel of the file (rows {row}, {other_row}).",

@@ -207,6 +207,9 @@ def _stage_verdicts(session: Session, batch: Batch, report: Report) -> Report:
     rejected = np.flatnonzero(status != ACCEPTABLE)
     verdicts = {"rows": survey.rows[rejected].tolist(), "verdicts": status[rejected].tolist()}
     session.execute(sql("stage_verdicts"), {"batch": batch.id, **verdicts})
+    owners = report.checked.owners
+    joined = {"rows": list(owners), "owners": list(owners.values())}
+    session.execute(sql("stage_owners"), {"batch": batch.id, **joined})
     unchanged = session.scalars(
         sql("mark_unchanged"), {"batch": batch.id, "commune": batch.commune}
     ).all()

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,6 +68,8 @@ class Checked:
     replaces: NDArray[np.int64]  # (n,) neighbour of the same key, or -1
     seconds: dict[str, float]  # by stage
     idle: frozenset[str] = frozenset()  # rules that are off or lack their data
+    #: Row → all owners of a parcel whose co-owners have rows of their own.
+    owners: Mapping[int, str] = field(default_factory=dict)
 
 
 def check(
@@ -104,7 +106,9 @@ def check(
     official = edge_matching.Official.from_neighbours(neighbours)
     parcels = record.keys(survey, commune)
     findings = _with_parcels(survey, parcels)
-    record_findings, repeats = record.check(survey, parcels, commune, limits, context, from_wgs84)
+    record_findings, repeats, owners = record.check(
+        survey, parcels, commune, limits, context, from_wgs84
+    )
     findings += record_findings + lengths.check(survey, parcels, limits, context)
     lap("record")
     tell("record", 1.0)
@@ -148,7 +152,7 @@ def check(
     lap("official")
     return Checked(
         findings, status, parcels, unchanged, replaces, seconds,
-        configured.off | _without_data(survey, neighbours, boundary, from_wgs84),
+        configured.off | _without_data(survey, neighbours, boundary, from_wgs84), owners,
     )  # fmt: skip
 
 

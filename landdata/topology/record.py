@@ -4,6 +4,9 @@
 `parcel_keys.NUMBER` (real files have `-1` and `0` for a parcel without a number). Such a row has no
 key, so no other rule on numbers applies to it.
 `duplicate-row`: the number and shape of an earlier row of the file; counted as a duplicate.
+`duplicate-differs`: such a row has other attributes than the earlier one, which are not kept.
+`co-owner`: such a row has another owner; co-owners are often exported a row each, so the parcel has
+them all.
 `duplicate-number`: the number of another row of the file, but not its shape. Every such row gets
 a finding, which names the first of the others.
 `commune-differs`: the file states another commune than the batch.
@@ -23,6 +26,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,27 +78,28 @@ def check(
     limits: rules.Limits,
     context: ToleranceContext,
     from_wgs84: FromWgs84 | None,
-) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings, and which of the (n,) rows repeat an earlier row.
+) -> tuple[list[Finding], NDArray[np.bool_], dict[int, str]]:
+    """Return the findings, which of the (n,) rows repeat an earlier row, and joined owners by row.
 
     `from_wgs84` transforms longitudes and latitudes into the storage CRS; without it only the
     form of identifiers is checked.
     """
-    findings, repeats = _numbers(survey, parcels)
+    findings, repeats, owners = _numbers(survey, parcels)
     findings += _identifiers(survey, parcels, limits, from_wgs84)
     findings += _communes(survey, parcels, commune)
     findings += _areas(survey, parcels, limits, context)
     findings += _land_uses(survey, parcels, context)
     findings += _use_areas(survey, parcels, limits, context)
-    return findings, repeats
+    return findings, repeats, owners
 
 
 def _numbers(
     survey: Survey, parcels: NDArray[np.object_]
-) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings on numbers, and which rows (n,) repeat an earlier row."""
+) -> tuple[list[Finding], NDArray[np.bool_], dict[int, str]]:
+    """Return the findings on numbers, which rows (n,) repeat an earlier row, and joined owners."""
     findings = _missing_numbers(survey, parcels)
     repeats = np.zeros(len(survey), dtype=np.bool_)
+    copies: list[tuple[int, int]] = []
     for rows in _rows_by_key(parcels):
         first_of: dict[bytes, int] = {}
         distinct = []
@@ -103,7 +108,7 @@ def _numbers(
             wkb = b"" if shape is None else shapely.to_wkb(shapely.normalize(shape))
             if wkb and wkb in first_of:  # rows without a shape never repeat one
                 repeats[at] = True
-                findings.append(_of_two("duplicate-row", survey, parcels, at, first_of[wkb]))
+                copies.append((at, first_of[wkb]))
                 continue
             first_of.setdefault(wkb, at)
             distinct.append(at)
@@ -112,7 +117,50 @@ def _numbers(
                 _of_two("duplicate-number", survey, parcels, at, distinct[at == distinct[0]])
                 for at in distinct
             ]
-    return findings, repeats
+    repeated, owners = _copies(survey, parcels, copies)
+    return findings + repeated, repeats, owners
+
+
+def _copies(
+    survey: Survey, parcels: NDArray[np.object_], copies: list[tuple[int, int]]
+) -> tuple[list[Finding], dict[int, str]]:
+    """Return the findings on (row, earlier row) of one number and shape, and joined owners by row.
+
+    The rows of the owners are those of the file; `copies` are indices.
+    """
+    names = [name for name in survey.attributes.column_names if name not in _NOT_COMPARED]
+    fields = {match.attribute: match.source for match in survey.fields}
+    values = {
+        at: survey.attributes.slice(at, 1).to_pylist()[0]
+        for at in sorted({at for pair in copies for at in pair})
+    }
+    findings: list[Finding] = []
+    owners: dict[int, list[str | None]] = {}
+    for at, first in copies:
+        row, owner = values[at], values[at]["owner"]
+        differing = [
+            fields.get(name, name)
+            for name in names
+            if row[name] is not None and row[name] != values[first][name]
+        ]
+        known = owners.setdefault(first, [values[first]["owner"]])
+        rule = "duplicate-differs" if differing else "duplicate-row"
+        if owner is not None and owner not in known:
+            known.append(owner)
+            findings.append(_of_two("co-owner", survey, parcels, at, first))
+            if not differing:
+                continue
+        finding = _of_two(rule, survey, parcels, at, first)
+        findings.append(replace(finding, detail={**finding.detail, "fields": ", ".join(differing)}))
+    return findings, {
+        int(survey.rows[first]): "; ".join(filter(None, known))
+        for first, known in owners.items()
+        if len(known) > 1
+    }
+
+
+#: Attributes of a repeated row that may differ: parts of the key, a program's own key, and owners.
+_NOT_COMPARED = frozenset({"commune", "sheet", "number", "source_id", "owner"})
 
 
 def _of_two(

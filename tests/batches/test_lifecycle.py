@@ -301,6 +301,18 @@ def test_a_row_that_is_official_already_is_a_duplicate(
     assert count(engine, "parcel_versions") == 4
 
 
+def test_co_owners_with_a_row_each_are_joined(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    rows = [parcel(1, plot(0, 0), TENCHU=owner) for owner in ("Bà A", "Ông B", "Bà A")]
+    number = receive(engine, settings, write(tmp_path / "a.zip", [*rows, parcel(2, plot(1, 0))]))
+    result = check(engine, settings, number)
+    assert [f["rule"] for f in result["findings"]] == ["duplicate-row", "co-owner"]
+    assert "Ông B" not in json.dumps(result, default=str, ensure_ascii=False)
+    assert accept(engine, settings, number)["accepted"] == 2
+    assert count(engine, "holders WHERE name = 'Bà A; Ông B'") == 1
+
+
 def test_a_changed_verdict_is_not_accepted_unseen(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:

@@ -34,3 +34,14 @@ def test_number_grammar(cases: Path, tmp_path: Path) -> None:
     assert rows["duplicate-number"] == [0, 7]  # 12a and 12A
     assert rows["uses-exceed-area"] == [12]
     assert rows["bad-value"] == [1, 11]  # ODT*, and an area of -5
+
+
+def test_duplicate_row_differs(cases: Path, tmp_path: Path) -> None:
+    report = check(cases / "duplicate-row-differs" / "rec_dup.zip", tmp_path)
+    assert rows_by_rule(report) == {"duplicate-differs": [1], "duplicate-number": [2, 3]}
+    differs = next(f for f in report.checked.findings if f.rule == "duplicate-differs")
+    assert "but differs in KHLOAIDAT" in differs.message["en"]
+    report = check(cases / "duplicate-row-differs" / "coowner.zip", tmp_path)
+    assert rows_by_rule(report) == {"co-owner": [1]}
+    assert report.checked.owners == {0: "Nguoi A; Nguoi B"}
+    assert report.summary["duplicate"] == 1
