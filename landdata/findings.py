@@ -144,7 +144,15 @@ _CATALOGUE = (
     Rule(
         "invalid-ring", "error", "Ranh giới không hợp lệ", "Invalid boundary",
         "Ranh giới thửa {parcel} không hợp lệ: {why}.",
-        "The boundary of parcel {parcel} is not a valid ring: {why_en}.",
+        "The boundary of parcel {parcel} is not valid: {why_en}.",
+        source="OGC Simple Features 06-103r4, 6.1.11",
+    ),
+    Rule(
+        "ring-taken-apart", "warning", "Ranh được tách thành vòng", "Ring taken apart",
+        "Ranh và lỗ của thửa {parcel} được vẽ thành một vòng; đã tách ra (số lỗ: {count}), không"
+        " đỉnh nào bị dời.",
+        "The boundary and the holes of parcel {parcel} are drawn as one ring; they are taken apart"
+        " (holes: {count}), and no vertex moves.",
         source="OGC Simple Features 06-103r4, 6.1.11",
     ),
     Rule(

@@ -70,6 +70,8 @@ class Checked:
     idle: frozenset[str] = frozenset()  # rules that are off or lack their data
     #: Row → all owners of a parcel whose co-owners have rows of their own.
     owners: Mapping[int, str] = field(default_factory=dict)
+    #: Index → the shape of a parcel whose ring was taken apart.
+    taken_apart: Mapping[int, BaseGeometry] = field(default_factory=dict)
 
 
 def check(
@@ -105,6 +107,9 @@ def check(
 
     official = edge_matching.Official.from_neighbours(neighbours)
     parcels = record.keys(survey, commune)
+    unusable, usable, taken_apart = shape.usable(survey.rows, parcels, survey.geometry, limits)
+    survey = _with_shapes(survey, unusable, taken_apart)
+    lap("shape")
     findings = _with_parcels(survey, parcels)
     record_findings, repeats, owners = record.check(
         survey, parcels, commune, limits, context, from_wgs84
@@ -113,7 +118,6 @@ def check(
     lap("record")
     tell("record", 1.0)
 
-    unusable, usable = shape.usable(survey.rows, parcels, survey.geometry, limits)
     findings += unusable + _missing(survey, parcels, findings)
     lap("shape")
     tell("shape", 1.0)
@@ -152,8 +156,23 @@ def check(
     lap("official")
     return Checked(
         findings, status, parcels, unchanged, replaces, seconds,
-        configured.off | _without_data(survey, neighbours, boundary, from_wgs84), owners,
+        configured.off | _without_data(survey, neighbours, boundary, from_wgs84),
+        owners, taken_apart,
     )  # fmt: skip
+
+
+def _with_shapes(
+    survey: Survey, unusable: list[Finding], taken_apart: Mapping[int, BaseGeometry]
+) -> Survey:
+    """Return a survey with rings taken apart, and without the areas of invalid polygons."""
+    invalid = [f.row for f in unusable if f.rule == "invalid-ring" and f.row is not None]
+    if not (invalid or taken_apart):
+        return survey
+    geometry = survey.geometry.copy()
+    for at, polygon in taken_apart.items():
+        geometry[at] = polygon
+    area = np.where(np.isin(survey.rows, invalid), np.nan, survey.measured_area)
+    return replace(survey, geometry=geometry, measured_area=area)
 
 
 def _without_data(
@@ -203,6 +222,7 @@ def _shapes_and_coverage(
         )
         defects = coverage.find(geometry, limits, own=len(own), progress=tell)
         defects = edge_matching.drop_unseen(defects, polygons, neighbours, limits)
+        defects = edge_matching.drop_invalid(defects, survey.geometry[~usable])
         return shapes.result() + edge_matching.findings(defects, polygons, limits)
 
 

@@ -45,3 +45,17 @@ def test_duplicate_row_differs(cases: Path, tmp_path: Path) -> None:
     assert rows_by_rule(report) == {"co-owner": [1]}
     assert report.checked.owners == {0: "Nguoi A; Nguoi B"}
     assert report.summary["duplicate"] == 1
+
+
+def test_invalid_then_unparcelled(cases: Path, tmp_path: Path) -> None:
+    folder = cases / "invalid-then-unparcelled"
+    report = check(folder / "invalid_then_unparcelled.geojson", tmp_path)
+    assert rows_by_rule(report) == {"invalid-ring": [4]}
+
+
+@pytest.mark.parametrize("name", ["inverted", "keyhole", "twin"])
+def test_inverted_shell_rejected(cases: Path, tmp_path: Path, name: str) -> None:
+    report = check(cases / "inverted-shell-rejected" / f"{name}.zip", tmp_path)
+    assert report.summary["rejected"] == 0
+    assert ("ring-taken-apart" in rows_by_rule(report)) == (name != "twin")
+    assert ("touching-hole" in rows_by_rule(report)) == (name != "keyhole")
