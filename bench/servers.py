@@ -1,10 +1,10 @@
 """The servers of `bench/serving.py`: how each is started, and how it is asked.
 
-Ours; the best bare application
-(`bench/bare.py`) under both; and, where they are installed, pygeoapi 0.21
-and tipg (put into environments of their own below the temporary folder), MapServer and QGIS
-Server (Debian's, behind nginx). Each has two processes. The peers get a table that is kinder to
-them than ours: the rows of now alone, in CRS84 already, with an index on all that is asked for.
+Ours; the best bare application (`bench/bare.py`) under Flask and Granian; and, where they are
+installed, pygeoapi 0.21 and tipg (each in an environment of its own below the temporary folder),
+MapServer and QGIS Server (Debian's, behind nginx), and pg_featureserv (on the PATH). Each has two
+processes, pg_featureserv one of two threads. The peers get a table that is kinder to them than
+ours: current versions only, in CRS84 already, with an index on everything that is queried.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -77,6 +77,7 @@ class Server:
     ours: bool = False
     tiles_only: bool = False
     boxes: bool = False  # it takes what the box of a parcel touches
+    hangs: bool = False  # after a client has aborted requests: it is started anew for each cell
     needs: tuple[Path | str, ...] = ()
 
     @property
@@ -334,6 +335,14 @@ def _behind_nginx(
     return [*made, run(place, nginx, {})]
 
 
+def pg_featureserv(place: Place) -> list[subprocess.Popen[bytes]]:
+    return [run(place, ["pg_featureserv"], {
+        "DATABASE_URL": place.conninfo, "PGFS_SERVER_HTTPHOST": "127.0.0.1",
+        "PGFS_SERVER_HTTPPORT": str(place.port), "PGFS_PAGING_LIMITMAX": str(MANY),
+        "PGFS_DATABASE_TABLEINCLUDES": "bench.parcels",
+    }, quiet=True)]  # fmt: skip
+
+
 SERVERS = (
     Server(
         "landdata", ours, "/ogc/collections/parcels/items",
@@ -374,6 +383,12 @@ SERVERS = (
         export="/wfs3/collections/parcels/items?limit={count}",
         needs=(QGIS, Path("/usr/lib/python3/dist-packages/qgis"), "nginx"),
     ),
+    Server(
+        "pg_featureserv", pg_featureserv, "/collections/bench.parcels/items",
+        filter=lambda ring, area: f"filter=INTERSECTS(geom, {ring}) AND area > {area}",
+        export="/collections/bench.parcels/items?limit={count}",
+        hangs=True, needs=("pg_featureserv",),
+    ),
     # only for the tiles that are made for each request
     Server(
         "landdata (no cache)", uncached, "/ogc/collections/parcels/items",
@@ -381,6 +396,16 @@ SERVERS = (
         tiles_only=True,
     ),
 )  # fmt: skip
+
+
+def checkout(folder: Path) -> Server:
+    """Return the service of another checkout of landdata, set up by its `script/setup`."""
+
+    def start(place: Place) -> list[subprocess.Popen[bytes]]:
+        environment = _ours(place) | {"PYTHONPATH": ""}
+        return [run(place, [folder / ".venv/bin/landdata", "serve"], environment)]
+
+    return replace(SERVERS[0], name="before", start=start)
 
 
 # -- running ---------------------------------------------------------------------------------
@@ -436,6 +461,11 @@ class Running:
         self.processes = []
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def restart(self) -> None:
+        """Start it anew, on another port."""
+        self.stop()
+        self.start()
 
     def pids(self) -> list[int]:
         """All its processes."""

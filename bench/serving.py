@@ -2,7 +2,7 @@
 
     python bench/serving.py [--parcels 1000000] [--clients 1,8,32] [--seconds 2] [--rounds 1]
                             [--servers NAME,…] [--cases NAME/…] [--export] [--json FILE]
-                            [--home FOLDER]
+                            [--home FOLDER] [--before CHECKOUT]
 
 Makes an embedded PostGIS of its own below the temporary folder and imports PARCELS made-up ones,
 once: the store is kept for the next run (`--home` names another place; `--drop` removes it).
@@ -20,7 +20,8 @@ is waited until nobody works any more, and a server that still does is started a
 case it is told how long the machine halts busy processes by itself: a 99th percentile holds these
 too. The cluster is started with room for the connections of all servers at once. Prints requests a
 second, and the 50th and 99th percentile in ms; of several rounds, in which all servers are asked in
-turn, the median of each. `--export` measures the whole table instead: seconds, and memory.
+turn, the median of each. `--before` measures the service of another checkout too, which must be
+set up. `--export` measures the whole table instead: seconds, and memory.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ import numpy as np
 import psycopg
 from processes import halts, resident, worked
 from psycopg.conninfo import make_conninfo
-from servers import SERVERS, Running, Server
+from servers import SERVERS, Running, Server, checkout
 
 from landdata.embedded.cluster import Cluster
 from landdata.embedded.roles import SUPERUSER
@@ -370,6 +371,7 @@ def cell(
     clients: int,
     seconds: float,
     rest: Callable[[], None] = lambda: None,
+    warm_up: bool = True,
 ) -> dict[str, Any]:
     """Ask a server for a while, after a beginning that is not counted and a rest.
 
@@ -390,7 +392,8 @@ def cell(
             found = lines[0] if lines else f"found 0 {seconds * 1e6:.0f} 0 0 0"
             return tuple(int(each) for each in found.split()[1:])
 
-        ask(WARM_UP)
+        if warm_up:
+            ask(WARM_UP)
         rest()
         told = ask(seconds)
         if told[0] < FEW:
@@ -465,8 +468,7 @@ def settle(database: dict[str, str], servers: Sequence[Running]) -> None:
                     before = worked(pids)
                     time.sleep(0.1)
                     if worked(pids) - before > 1:
-                        each.stop()
-                        each.start()
+                        each.restart()
                 connection.execute(
                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE state = 'active'"
                     " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
@@ -537,6 +539,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     arguments.add_argument("--parcels", type=int, default=1_000_000)
     arguments.add_argument("--home", type=Path)
+    arguments.add_argument("--before", type=Path)
     arguments.add_argument("--clients", default="1,8,32")
     arguments.add_argument("--seconds", type=float, default=2)
     arguments.add_argument("--rounds", type=int, default=1)
@@ -573,7 +576,8 @@ def measure(database: dict[str, str], given: argparse.Namespace) -> list[dict[st
     cases = [each for each in CASES if not given.cases or each.name in given.cases.split("/")]
     with ExitStack() as stack:
         running = []
-        for server in chosen_servers(given.servers):
+        before = [checkout(given.before.absolute())] if given.before else []
+        for server in [*before, *chosen_servers(given.servers)]:
             if server.tiles_only and not any(case.media == MVT for case in cases):
                 continue
             made = Running(server, database)
@@ -615,6 +619,8 @@ def column(
     known: dict[str, Any] = {}
     asked: list[tuple[Running, list[str]]] = []
     for each in running:
+        if each.server.hangs:
+            each.restart()
         paths = case.paths(each.server, each.base, facts)
         if paths and (case.media == MVT or not each.server.tiles_only):
             agree(case, each, paths, known)
@@ -641,7 +647,10 @@ def column(
                 cells[name] = [raw_cell(database, case.raw(facts, built), number, seconds)]
         for _ in range(rounds):
             for each, paths in asked:
-                found = cell(each.base, case, paths, number, seconds, rest)
+                if each.server.hangs:
+                    each.restart()
+                warm_up = not each.server.hangs
+                found = cell(each.base, case, paths, number, seconds, rest, warm_up)
                 cells.setdefault(each.server.name, []).append(found)
                 rest()
         for name, measured in cells.items():
