@@ -1,8 +1,8 @@
 """A survey and its neighbours become findings. Pure: arrays in, arrays out.
 
-The modules define their rules: `record` and `lengths` (what a parcel states of itself), `shape`
-(one parcel alone), `coverage` (a parcel and its neighbours), `commune_boundary` (a parcel and its
-commune). `rules` holds the limits; `edge_matching` maps polygons to rows and parcels.
+The modules define their rules: `numbers`, `record` and `lengths` (what a parcel states of itself),
+`shape` (one parcel alone), `coverage` (a parcel and its neighbours), `commune_boundary` (a parcel
+and its commune). `rules` holds the limits; `edge_matching` maps polygons to rows and parcels.
 
 Official parcels take part in the coverage rules, except the version that a row replaces. A
 rejected row replaces nothing, so its official version stays and the other rows must fit it too;
@@ -30,6 +30,7 @@ from landdata.topology import (
     coverage,
     edge_matching,
     lengths,
+    numbers,
     record,
     rules,
     shape,
@@ -106,7 +107,7 @@ def check(
         seconds[stage], started = seconds.get(stage, 0.0) + now - started, now
 
     official = edge_matching.Official.from_neighbours(neighbours)
-    parcels = record.keys(survey, commune)
+    parcels = numbers.keys(survey, commune)
     unusable, usable, taken_apart = shape.usable(survey.rows, parcels, survey.geometry, limits)
     survey = _with_shapes(survey, unusable, taken_apart)
     lap("shape")
