@@ -52,8 +52,9 @@ class Finding:
 
     `row` and `other_row` are the source's feature ids (0-based in a shapefile), null for a
     parcel that is only in the store. `parcel` and `other_parcel` are `commune/sheet/number`.
-    `point` is (x, y) and `geometry` a shapely geometry, both in the storage CRS; metres and
-    square metres unless `unit` says otherwise.
+    `rows` are all rows to which one fact of the file applies, where there are several; `row` is
+    the first of them. `point` is (x, y) and `geometry` a shapely geometry, both in the storage CRS;
+    metres and square metres unless `unit` says otherwise.
     """
 
     rule: str
@@ -67,6 +68,7 @@ class Finding:
     point: tuple[float, float] | None = None
     geometry: BaseGeometry | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
 
     @property
     def severity(self) -> Severity:
@@ -103,6 +105,7 @@ class Finding:
             "rule": self.rule,
             "severity": rule.severity,
             "row": self.row,
+            **({"rows": list(self.rows)} if self.rows else {}),
             "other_row": self.other_row,
             "parcel": self.parcel,
             "other_parcel": self.other_parcel,
@@ -348,13 +351,15 @@ _CATALOGUE = (
     ),
     Rule(
         "duplicate-number", "error", "Số thửa trùng", "Number used twice",
-        "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}).",
-        "Number {parcel} is used for more than one parcel of the file (rows {row}, {other_row}).",
+        "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}){why}.",
+        "Number {parcel} is used for more than one parcel of the file (rows {row},"
+        " {other_row}){why_en}.",
     ),
     Rule(
         "commune-differs", "error", "Khác mã xã", "Another commune",
-        "Thửa {parcel} ghi mã xã {value}, khác với xã {commune} của đợt.",
-        "Parcel {parcel} states commune {value}, but the batch is for commune {commune}.",
+        "Thửa {parcel}{others} ghi mã xã {value}, khác với xã {commune} của đợt.",
+        "Commune {value} is stated for parcel {parcel}{others_en}, but the batch is for commune"
+        " {commune}.",
     ),
     Rule(
         "area-differs", "warning", "Lệch diện tích", "Area differs",
@@ -476,8 +481,17 @@ _CATALOGUE = (
     ),
     Rule(
         "no-sheet-field", "info", "Không có trường số tờ", "No sheet field",
-        "Tệp không có trường số tờ bản đồ: mọi thửa được xếp vào tờ 0.",
-        "The file has no field for the map sheet: all parcels are put on sheet 0.",
+        "Không nhận ra trường số tờ bản đồ: mọi thửa được xếp vào tờ 0. Nếu có, chỉ ra bằng --field"
+        " sheet=TRƯỜNG.",
+        "No field is recognised as the map sheet: all parcels are put on sheet 0. If there is one,"
+        " name it with --field sheet=FIELD.",
+    ),
+    Rule(
+        "unmapped-field", "warning", "Trường chưa nhận ra", "Field not recognised",
+        "Trường {field} giống {name} nhưng không được nhận ra, nên không được đọc. Nếu đúng, thêm"
+        " --field {attribute}={field}.",
+        "Field {field} looks like the {name_en} but is not recognised, so it is not read. If it is,"
+        " add --field {attribute}={field}.",
     ),
     Rule(
         "deleted-rows", "info", "Dòng đã đánh dấu xóa", "Rows marked deleted",

@@ -18,7 +18,7 @@ from landdata import characters
 from landdata.findings import Finding
 from landdata.reference import vn2000
 from landdata.settings import Settings
-from landdata.survey import archive, construction, crs_detection, reader
+from landdata.survey import archive, construction, crs_detection, fields, reader
 from landdata.survey.interpretation import BlockSource, Clock, Options, PartStream, Progress
 from landdata.survey.model import (
     SCHEMA,
@@ -180,6 +180,9 @@ def _file_findings(stream: PartStream) -> list[Finding]:
         findings.append(Finding("stale-count", detail=counts))
     if all(match.attribute != "sheet" for match in stream.decision.matches):
         findings.append(Finding("no-sheet-field"))
+    for attribute, source, (name, name_en) in fields.lookalikes(stream.decision.matches):
+        names = {"attribute": attribute, "field": source, "name": name, "name_en": name_en}
+        findings.append(Finding("unmapped-field", detail=names))
     return [*findings, *stream.layer.findings]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -171,7 +172,11 @@ class Decoding:
         return _Decoded(
             text=dict(zip(raw, finished if self.mend else decoded, strict=True)),
             unfinished={text: after for text, before, after in pairs if before != after},
-            mangled={text for text, flag in zip(raw, flags, strict=True) if flag},
+            mangled={
+                text
+                for text, plain, flag in zip(raw, decoded, flags, strict=True)
+                if flag and not _OTHER_SCRIPT.search(plain)
+            },
         )
 
 
@@ -182,6 +187,12 @@ class _Decoded:
     text: dict[str, str]
     unfinished: dict[str, str]
     mangled: set[str]
+
+
+#: Letters of no Latin script: text with them is in another language, not half converted.
+_OTHER_SCRIPT = re.compile(
+    "[\u0370-\u1dbf\u2c00-\ud7ff\uf900-\ufdff\ufe70-\ufefe\U00010000-\U0003ffff]"
+)
 
 
 def _utf8(text: str) -> str:

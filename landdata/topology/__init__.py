@@ -353,7 +353,7 @@ def _status(
         row
         for finding in findings
         if finding.severity == "error"
-        for row in (finding.row, finding.other_row)
+        for row in (finding.row, finding.other_row, *finding.rows)
         if row is not None
     }
     status = np.where(np.isin(survey.rows, list(named)), REJECTED, ACCEPTABLE).astype(np.int8)

@@ -44,11 +44,22 @@ def keys(survey: Survey, commune: str | None) -> NDArray[np.object_]:
 def _usable(survey: Survey, name: str) -> pa.Array:
     """Return the column of numbers `name` with null for what is not a number."""
     values = survey.attributes[name].combine_chunks()
-    # A file without a sheet field, as from other countries, has all its parcels on sheet 0.
-    sheetless = name == "sheet" and any(f.rule == "no-sheet-field" for f in survey.findings)
+    sheetless = name == "sheet" and _is_sheetless(survey)
     pattern = "^0$" if sheetless else f"^{parcel_keys.NUMBER}$"
     is_number = pc.match_substring_regex(values, pattern)
     return pc.if_else(is_number, values, pa.scalar(None, pa.string()))
+
+
+def _is_sheetless(survey: Survey) -> bool:
+    """Tell whether the file has no sheet field, as from other countries: all is on sheet 0."""
+    return any(finding.rule == "no-sheet-field" for finding in survey.findings)
+
+
+#: Why numbers of a file without a sheet field are used twice.
+_WITHOUT_SHEETS = {
+    "why": ": không nhận ra trường số tờ, nên mọi thửa ở tờ 0 (--field sheet=TRƯỜNG)",
+    "why_en": ": no field is recognised as the sheet, so all are on sheet 0 (--field sheet=FIELD)",
+}
 
 
 def check(
@@ -56,6 +67,7 @@ def check(
 ) -> tuple[list[Finding], NDArray[np.bool_], dict[int, str]]:
     """Return the findings on numbers, which rows (n,) repeat an earlier row, and joined owners."""
     findings = _missing_numbers(survey, parcels)
+    why = _WITHOUT_SHEETS if _is_sheetless(survey) else {}
     repeats = np.zeros(len(survey), dtype=np.bool_)
     copies: list[tuple[int, int]] = []
     for rows in _rows_by_key(parcels):
@@ -71,10 +83,10 @@ def check(
             first_of.setdefault(wkb, at)
             distinct.append(at)
         if len(distinct) > 1:
-            findings += [
-                _of_two("duplicate-number", survey, parcels, at, distinct[at == distinct[0]])
-                for at in distinct
-            ]
+            for at in distinct:
+                other = distinct[at == distinct[0]]
+                finding = _of_two("duplicate-number", survey, parcels, at, other)
+                findings.append(replace(finding, detail={**finding.detail, **why}))
     repeated, owners = _copies(survey, parcels, copies)
     return findings + repeated, repeats, owners
 

@@ -1,6 +1,6 @@
 """Rules on what a parcel states of itself: its commune, area, land use and identifier.
 
-`commune-differs`: the file states another commune than the batch.
+`commune-differs`: the file states another commune than the batch; one finding per commune.
 `area-differs`: the stated and the measured area differ by more than the tolerance at the map
 scale (`landdata.topology.tolerances`).
 `sheet-area-differs`: the areas stated on a sheet add up to another sum than the measured ones; the
@@ -66,17 +66,28 @@ def _communes(survey: Survey, parcels: NDArray[np.object_], commune: str | None)
         return []
     stated = survey.attributes["commune"].combine_chunks()
     differs = pc.fill_null(pc.not_equal(stated, commune), False)
-    at_rows = np.flatnonzero(differs.to_numpy(zero_copy_only=False))
-    return [
-        Finding(
-            rule="commune-differs",
-            row=int(survey.rows[at]),
-            parcel=parcels[at],
-            point=numbers.place(survey.geometry[at]),
-            detail={"value": stated[at].as_py(), "commune": commune},
+    by_code: dict[str, list[int]] = {}
+    for at in np.flatnonzero(differs.to_numpy(zero_copy_only=False)).tolist():
+        by_code.setdefault(stated[at].as_py(), []).append(at)
+    findings = []
+    for code, places in by_code.items():
+        first, others = places[0], len(places) - 1
+        findings.append(
+            Finding(
+                rule="commune-differs",
+                row=int(survey.rows[first]),
+                rows=tuple(survey.rows[places].tolist()) if others else (),
+                parcel=parcels[first],
+                point=numbers.place(survey.geometry[first]),
+                detail={
+                    "value": code,
+                    "commune": commune,
+                    "others": f" và {others} thửa khác" if others else "",
+                    "others_en": f" and {others} others" if others else "",
+                },
+            )
         )
-        for at in at_rows.tolist()
-    ]
+    return findings
 
 
 def _areas(

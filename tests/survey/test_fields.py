@@ -214,3 +214,12 @@ def test_docs_hold_the_table_of_fields():
     page = (Path(__file__).parents[2] / "docs" / "survey-files.md").read_text(encoding="utf-8")
     for attribute, names in fields.NAMES.items():
         assert f"| `{attribute}` | {', '.join(names)} |" in page
+
+
+def test_a_field_that_looks_like_a_missing_attribute_is_proposed() -> None:
+    names = ["SO_TO_BD_1", "SHTHUA", "LOAI_DAT_HT", "shape_area", "ZONE", "EMPTY_MA_XA"]
+    found = fields.lookalikes(fields.match({**dict.fromkeys(names, 5), "EMPTY_MA_XA": 0}))
+    assert [pair[:2] for pair in found] == [("sheet", "SO_TO_BD_1"), ("land_use", "LOAI_DAT_HT")]
+    error = fields.lacking(fields.match({"SO_THUA_2": 5}))
+    assert error is not None
+    assert error.hint == "Say which with --field number=SO_THUA_2."

@@ -17,6 +17,7 @@ from support import coverages, geohash
 from support.survey_models import cell, finding_rules, official, survey
 
 from landdata import topology
+from landdata.findings import Finding
 from landdata.reference import parcel_keys
 from landdata.reference.vn2000 import transformer
 from landdata.topology import ACCEPTABLE, REJECTED
@@ -272,3 +273,24 @@ def test_uses_do_not_add_up_to_more_than_the_parcel() -> None:
     )
     found = [(f.row, f.measured, f.limit) for f in checked.findings if "exceed" in f.rule]
     assert found == [(2, 550, 400), (5, 410, 403.2)]
+
+
+def test_one_commune_of_the_file_is_one_finding_and_rejects_all_its_rows() -> None:
+    shapes = [cell(20 * k) for k in range(5)]
+    stated = ["99901", "00001", "00002", "00001", "00001"]
+    checked = topology.check(survey(shapes, commune=stated), commune="99901")
+    found = [f for f in checked.findings if f.rule == "commune-differs"]
+    assert [(f.row, f.rows) for f in found] == [(1, (1, 3, 4)), (2, ())]
+    assert "for parcel 99901/1/2 and 2 others, but" in found[0].message["en"]
+    assert found[0].as_dict()["rows"] == [1, 3, 4]
+    assert "rows" not in found[1].as_dict()
+    assert checked.status.tolist() == [ACCEPTABLE, *[REJECTED] * 4]
+
+
+def test_duplicate_numbers_of_a_file_without_sheets_say_why() -> None:
+    findings = [Finding("no-sheet-field")]
+    numbered = survey([cell(0), cell(20)], sheet=["0"] * 2, number=["5"] * 2, findings=findings)
+    found = [f for f in topology.check(numbered).findings if f.rule == "duplicate-number"]
+    assert all("so all are on sheet 0 (--field sheet=FIELD)" in f.message["en"] for f in found)
+    found = topology.check(survey([cell(0), cell(20)], number=["5"] * 2)).findings
+    assert all("sheet 0" not in f.message["en"] for f in found)
