@@ -15,6 +15,7 @@ from landdata.cli.options import (
     report_result,
     with_json,
 )
+from landdata.documents.echo import echo
 from landdata.errors import Conflict
 from landdata.settings import Settings
 
@@ -66,7 +67,7 @@ def batch_points(number: int, as_json: bool) -> None:
     if as_json:
         print_json(points)
     else:
-        click.echo(points_csv(points), nl=False)
+        echo(points_csv(points), nl=False)
 
 
 @batch.command("check")
@@ -126,7 +127,7 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"summary": summary})
     else:
-        click.echo(
+        echo(
             f"Batch {number} accepted: {summary['read']} read = {summary['accepted']} accepted"
             f" + {summary['rejected']} rejected + {summary['duplicate']} duplicate."
         )
@@ -141,7 +142,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 
     with open_store() as (_, session):
         lifecycle.reject(session, number, by=operator(), reason=reason)
-    click.echo(f"Batch {number} rejected.")
+    echo(f"Batch {number} rejected.")
 
 
 @batch.command("withdraw")
@@ -160,7 +161,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
             lifecycle.withdraw(session, number, by=operator(), reason=reason)
     finally:
         engine.dispose()
-    click.echo(f"Batch {number} withdrawn.")
+    echo(f"Batch {number} withdrawn.")
 
 
 @batch.command("cancel")
@@ -182,7 +183,7 @@ def batch_cancel(number: int) -> None:
             code="not-queued",
             number=number,
         )
-    click.echo(f"Batch {number} is out of the queue.")
+    echo(f"Batch {number} is out of the queue.")
 
 
 @batch.command("watch")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from landdata.documents.echo import echo_json
 from landdata.errors import BadRequest
 from landdata.settings import Settings
 
@@ -100,7 +100,7 @@ def _pair(text: str) -> tuple[str, str]:
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    echo_json(value)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from landdata.cli.options import open_store, print_json, with_json
+from landdata.documents.echo import echo
 from landdata.settings import Settings
 
 
@@ -105,4 +106,4 @@ def export(
         collection=collection,
         arguments=[(name, value) for name, value in arguments.items() if value is not None],
     )
-    click.echo(f"{count} {collection} written to {out}.")
+    echo(f"{count} {collection} written to {out}.")

@@ -6,7 +6,6 @@ allowed, 70 our fault, 130 ended by a signal.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import NoReturn
 
 import click
 
+from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest, BadSurvey, LandDataError, from_os_error, where
 from landdata.settings import Settings
 from landdata.translations import LANGUAGES, sentence
@@ -96,10 +96,10 @@ def _public(error: Exception) -> LandDataError:
 def _exit(error: LandDataError, as_json: bool) -> NoReturn:
     document = error.as_dict(language())
     if as_json:
-        click.echo(json.dumps(document, ensure_ascii=False), err=True)
+        echo_json(document, err=True)
     else:
         texts = document["error"]["message"], document["error"]["hint"]
-        click.echo(f"landdata: {' '.join(filter(None, texts))}", err=True)
+        echo(f"landdata: {' '.join(filter(None, texts))}", err=True)
     sys.exit(error.exit_code)
 
 

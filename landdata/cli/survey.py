@@ -19,6 +19,7 @@ from landdata.cli.options import (
     with_json,
     with_reading,
 )
+from landdata.documents.echo import echo
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -191,4 +192,4 @@ def submit(
     if as_json:
         print_json({"batch": {"id": batch.id, "state": batch.state}})
     else:
-        click.echo(str(batch.id))
+        echo(str(batch.id))

@@ -107,7 +107,7 @@ def find(
     numbered = (
         Row.commune == commune,
         Row.sheet == sheet,
-        Row.number == number,
+        Row.number.in_({number, parcel_keys.fold(number)}),
     )
     key = f"{commune}/{sheet}/{number}"
     versions = _versions(session, *numbered, _at(as_of))

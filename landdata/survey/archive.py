@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from landdata import characters
 from landdata.errors import BadSurvey, NotFound
 from landdata.settings import Settings
 from landdata.survey import formats, shapefile
@@ -65,7 +66,7 @@ def unpack(path: Path, into: Path, settings: Settings, *, layer: str | None = No
 
 def display_name(path: Path) -> str:
     """Return a file's name as text, with a mark for what is not UTF-8, as in older archives."""
-    return os.fsencode(path.name).decode("utf-8", "replace")
+    return characters.escape(os.fsencode(path.name).decode("utf-8", "replace"))
 
 
 def bundle(path: Path, into: Path) -> Path:

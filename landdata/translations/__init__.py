@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from landdata import characters
+
 if TYPE_CHECKING:
     from babel.messages import Catalog
 
@@ -121,4 +123,5 @@ def _fill(template: str, values: dict[str, Any], language: str) -> str:
         text = localize(values[name], language)
         return repr(text) if quoted else text
 
-    return re.sub(r"\{(\w+)(!r)?\}", filled, template) if values else template
+    text = re.sub(r"\{(\w+)(!r)?\}", filled, template) if values else template
+    return characters.escape(text, lines=True)
