@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from landdata.documents.echo import echo_json
+from landdata.cli import runner
+from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest
 from landdata.settings import Settings
+from landdata.translations import sentence, translate
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -101,6 +103,11 @@ def _pair(text: str) -> tuple[str, str]:
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     echo_json(value)
+
+
+def say(template: str, **values: Any) -> None:
+    """Print a sentence in the language of the command."""
+    echo(translate(sentence(template, **values), runner.language()))
 
 
 @contextmanager

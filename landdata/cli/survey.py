@@ -115,8 +115,8 @@ def check(
                 progress=progress,
             )
     if report:
-        write_report(report, checked.summary, checked.survey, checked.checked, settings.language)
-    return report_result(checked.as_dict(), as_json=as_json, language=settings.language)
+        write_report(report, checked.summary, checked.survey, checked.checked, runner.language())
+    return report_result(checked.as_dict(), as_json=as_json, language=runner.language())
 
 
 @click.command("import")
@@ -164,7 +164,7 @@ def import_(
             result = queries.show(session, batch.id)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, language=runner.language())
 
 
 @click.command()
