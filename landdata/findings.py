@@ -14,6 +14,8 @@ from typing import Any, Literal
 import shapely
 from shapely.geometry.base import BaseGeometry
 
+from landdata import characters
+
 Severity = Literal["error", "warning", "info"]
 
 
@@ -50,8 +52,9 @@ class Finding:
 
     `row` and `other_row` are the source's feature ids (0-based in a shapefile), null for a
     parcel that is only in the store. `parcel` and `other_parcel` are `commune/sheet/number`.
-    `point` is (x, y) and `geometry` a shapely geometry, both in the storage CRS; metres and
-    square metres unless `unit` says otherwise.
+    `rows` are all rows to which one fact of the file applies, where there are several; `row` is
+    the first of them. `point` is (x, y) and `geometry` a shapely geometry, both in the storage CRS;
+    metres and square metres unless `unit` says otherwise.
     """
 
     rule: str
@@ -65,6 +68,7 @@ class Finding:
     point: tuple[float, float] | None = None
     geometry: BaseGeometry | None = None
     detail: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[int, ...] = ()
 
     @property
     def severity(self) -> Severity:
@@ -76,14 +80,23 @@ class Finding:
         """The sentence in both languages: `{"vi": …, "en": …}`."""
         rule = RULES[self.rule]
         fields = {
-            "parcel": self.parcel or "?",
-            "other": self.other_parcel or "?",
             "measured": _number(self.measured),
             "limit": _number(self.limit),
             "unit": rule.unit or "",
+            "row": self.row,
+            "other_row": self.other_row,
+            "why": "",
+            "why_en": "",
             **self.detail,
         }
-        return {"vi": rule.vi.format_map(fields), "en": rule.en.format_map(fields)}
+        sentences = {}
+        for language, sentence in (("vi", rule.vi), ("en", rule.en)):
+            names = {
+                "parcel": _name(self.parcel, self.row, language),
+                "other": _name(self.other_parcel, self.other_row, language),
+            }
+            sentences[language] = characters.escape(sentence.format_map(names | fields))
+        return sentences
 
     def as_dict(self) -> dict[str, Any]:
         """Return the finding under its public JSON keys."""
@@ -92,6 +105,7 @@ class Finding:
             "rule": self.rule,
             "severity": rule.severity,
             "row": self.row,
+            **({"rows": list(self.rows)} if self.rows else {}),
             "other_row": self.other_row,
             "parcel": self.parcel,
             "other_parcel": self.other_parcel,
@@ -103,6 +117,17 @@ class Finding:
             "geometry": shapely.geometry.mapping(self.geometry) if self.geometry else None,
             "message": self.message,
         }
+
+
+def _name(parcel: str | None, row: int | None, language: str) -> str:
+    """Return how a sentence calls a parcel: by its key, else by its row."""
+    if parcel is not None:
+        return parcel
+    return "?" if row is None else _AT_ROW[language].format(row=row)
+
+
+#: FID is the name under which QGIS, ArcGIS and ogrinfo show a row's number.
+_AT_ROW = {"vi": "ở dòng {row} (FID)", "en": "at row {row} (FID)"}
 
 
 def _number(value: float | None) -> str:
@@ -122,7 +147,15 @@ _CATALOGUE = (
     Rule(
         "invalid-ring", "error", "Ranh giới không hợp lệ", "Invalid boundary",
         "Ranh giới thửa {parcel} không hợp lệ: {why}.",
-        "The boundary of parcel {parcel} is not a valid ring: {why_en}.",
+        "The boundary of parcel {parcel} is not valid: {why_en}.",
+        source="OGC Simple Features 06-103r4, 6.1.11",
+    ),
+    Rule(
+        "ring-taken-apart", "warning", "Ranh được tách thành vòng", "Ring taken apart",
+        "Ranh và lỗ của thửa {parcel} được vẽ thành một vòng; đã tách ra (số lỗ: {count}), không"
+        " đỉnh nào bị dời.",
+        "The boundary and the holes of parcel {parcel} are drawn as one ring; they are taken apart"
+        " (holes: {count}), and no vertex moves.",
         source="OGC Simple Features 06-103r4, 6.1.11",
     ),
     Rule(
@@ -294,10 +327,8 @@ _CATALOGUE = (
     # -- record: what a parcel says of itself
     Rule(
         "missing-number", "error", "Thiếu số tờ, số thửa", "No number",
-        "Dòng {row} không có mã xã, số tờ hoặc số thửa dùng được ({value}); mã xã có thể ghi bằng"
-        " --commune.",
-        "Row {row} has no usable commune, sheet or parcel number ({value}); give the commune with"
-        " --commune.",
+        "Dòng {row} (FID): không dùng được {what}.",
+        "Row {row} (FID) has no usable {what_en}.",
     ),
     Rule(
         "duplicate-row", "info", "Dòng lặp lại", "Repeated row",
@@ -305,14 +336,30 @@ _CATALOGUE = (
         "Row {row} repeats row {other_row}: the same number {parcel}, the same shape.",
     ),
     Rule(
+        "duplicate-differs", "warning", "Dòng lặp lại nhưng khác", "Repeated row differs",
+        "Dòng {row} lặp lại dòng {other_row} (thửa {parcel}, cùng hình) nhưng khác ở {fields};"
+        " những giá trị đó không được lưu.",
+        "Row {row} repeats row {other_row} (parcel {parcel}, the same shape) but differs in"
+        " {fields}; those values are not kept.",
+    ),
+    Rule(
+        "co-owner", "info", "Đồng sử dụng", "Co-owner",
+        "Dòng {row} lặp lại dòng {other_row} (thửa {parcel}, cùng hình) với chủ khác: thửa có tất"
+        " cả các chủ đó.",
+        "Row {row} repeats row {other_row} (parcel {parcel}, the same shape) with another owner:"
+        " the parcel has them all.",
+    ),
+    Rule(
         "duplicate-number", "error", "Số thửa trùng", "Number used twice",
-        "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}).",
-        "Number {parcel} is used for more than one parcel of the file (rows {row}, {other_row}).",
+        "Số thửa {parcel} được dùng cho hơn một thửa trong tệp (dòng {row} và {other_row}){why}.",
+        "Number {parcel} is used for more than one parcel of the file (rows {row},"
+        " {other_row}){why_en}.",
     ),
     Rule(
         "commune-differs", "error", "Khác mã xã", "Another commune",
-        "Thửa {parcel} ghi mã xã {value}, khác với xã {commune} của đợt.",
-        "Parcel {parcel} states commune {value}, but the batch is for commune {commune}.",
+        "Thửa {parcel}{others} ghi mã xã {value}, khác với xã {commune} của đợt.",
+        "Commune {value} is stated for parcel {parcel}{others_en}, but the batch is for commune"
+        " {commune}.",
     ),
     Rule(
         "area-differs", "warning", "Lệch diện tích", "Area differs",
@@ -374,9 +421,19 @@ _CATALOGUE = (
         source="Circular 08/2024/TT-BTNMT, annex II",
     ),
     Rule(
-        "bad-value", "warning", "Giá trị không đọc được", "Value not understood",
-        "Thửa {parcel}: giá trị {value} của trường {field} không đọc được.",
-        "Parcel {parcel}: value {value} of field {field} is not understood.",
+        "uses-exceed-area", "warning", "Các mục đích vượt diện tích", "Uses exceed the area",
+        "Thửa {parcel}: diện tích các mục đích sử dụng cộng lại là {measured} {unit}, lớn hơn diện"
+        " tích thửa ({limit} {unit}).",
+        "Parcel {parcel}: the areas of its uses add up to {measured} {unit}, more than the"
+        " parcel's ({limit} {unit}).",
+        unit="m²",
+        source="the uses of a parcel lie in it",
+        source_vi="các mục đích sử dụng nằm trong thửa",
+    ),
+    Rule(
+        "bad-value", "warning", "Giá trị không dùng được", "Value not usable",
+        "Thửa {parcel}: giá trị {value} của trường {field} không dùng được{why}.",
+        "Parcel {parcel}: value {value} of field {field} is not usable{why_en}.",
     ),
     Rule(
         "half-converted-text", "warning", "Chữ chuyển mã dở dang", "Half-converted text",
@@ -424,8 +481,17 @@ _CATALOGUE = (
     ),
     Rule(
         "no-sheet-field", "info", "Không có trường số tờ", "No sheet field",
-        "Tệp không có trường số tờ bản đồ: mọi thửa được xếp vào tờ 0.",
-        "The file has no field for the map sheet: all parcels are put on sheet 0.",
+        "Không nhận ra trường số tờ bản đồ: mọi thửa được xếp vào tờ 0. Nếu có, chỉ ra bằng --field"
+        " sheet=TRƯỜNG.",
+        "No field is recognised as the map sheet: all parcels are put on sheet 0. If there is one,"
+        " name it with --field sheet=FIELD.",
+    ),
+    Rule(
+        "unmapped-field", "warning", "Trường chưa nhận ra", "Field not recognised",
+        "Trường {field} giống {name} nhưng không được nhận ra, nên không được đọc. Nếu đúng, thêm"
+        " --field {attribute}={field}.",
+        "Field {field} looks like the {name_en} but is not recognised, so it is not read. If it is,"
+        " add --field {attribute}={field}.",
     ),
     Rule(
         "deleted-rows", "info", "Dòng đã đánh dấu xóa", "Rows marked deleted",

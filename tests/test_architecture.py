@@ -11,6 +11,8 @@ ROOT = Path(__file__).parents[1]
 
 # Layers of landdata, from the lowest: a room imports only what stands in its own line or above.
 LAYERS = (
+    ("characters",),
+    ("translations",),
     ("errors", "settings", "findings", "files"),
     ("reference",),
     ("survey", "topology"),

@@ -207,6 +207,12 @@ def _stage_verdicts(session: Session, batch: Batch, report: Report) -> Report:
     rejected = np.flatnonzero(status != ACCEPTABLE)
     verdicts = {"rows": survey.rows[rejected].tolist(), "verdicts": status[rejected].tolist()}
     session.execute(sql("stage_verdicts"), {"batch": batch.id, **verdicts})
+    owners = report.checked.owners
+    joined = {"rows": list(owners), "owners": list(owners.values())}
+    session.execute(sql("stage_owners"), {"batch": batch.id, **joined})
+    apart = {int(survey.rows[k]): shape.wkb for k, shape in report.checked.taken_apart.items()}
+    shapes = {"rows": list(apart), "shapes": list(apart.values())}
+    session.execute(sql("stage_shapes"), {"batch": batch.id, **shapes})
     unchanged = session.scalars(
         sql("mark_unchanged"), {"batch": batch.id, "commune": batch.commune}
     ).all()

@@ -44,6 +44,7 @@ _ROW_START = np.dtype(
         ("l3", ">i4"), ("status", ">i2"), ("l4", ">i4"), ("id", "V16"),
     ]
 )  # fmt: skip
+_RING = 4  # points of a ring, at least
 _EPOCH = 10_957  # days from 1970 to 2000, the beginning of PostgreSQL's dates
 
 
@@ -96,7 +97,7 @@ def _rows(batch: int, part: Part, first: int, n: int, status: int, stamp: int) -
     start["l4"], start["id"] = 16, _uuids(part.start + first, n, stamp)
     measured = pa.array(part.measured_area[first : first + n], from_pandas=True)
     days = attributes["surveyed_on"].combine_chunks().cast(pa.int32())
-    shapes = shapely.to_wkb(part.geometry[first : first + n])
+    shapes = shapely.to_wkb(storable(part.geometry[first : first + n]))
     uses = attributes["land_use"].combine_chunks().cast(pa.binary())
     fields = [
         _fixed(start.view(np.uint8).reshape(n, -1)),
@@ -112,6 +113,38 @@ def _rows(batch: int, part: Part, first: int, n: int, status: int, stamp: int) -
         *fields, b"", null_handling="replace", null_replacement=b""
     )
     return bytes(joined.buffers()[2])
+
+
+def storable(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return polygons (n,) as PostGIS accepts them: their short rings repeat the last point.
+
+    GEOS reads a ring of three points (there and back), PostGIS raises for fewer than four.
+    """
+    # A ring alone shows its length; other polygons may hide a short one among long ones.
+    several = shapely.get_num_interior_rings(shapes) > 0
+    several |= shapely.get_type_id(shapes) == shapely.GeometryType.MULTIPOLYGON
+    suspects = np.flatnonzero(several | (shapely.get_num_coordinates(shapes) < _RING))
+    parts, part_of = shapely.get_parts(shapes[suspects], return_index=True)
+    rings, ring_of = shapely.get_rings(parts, return_index=True)
+    is_short = shapely.get_num_coordinates(rings) < _RING
+    short = np.unique(suspects[part_of[ring_of[is_short]]])
+    if not len(short):
+        return shapes
+    result = shapes.copy()
+    result[short] = [_padded(shape) for shape in shapes[short]]
+    return result
+
+
+def _padded(shape: shapely.Geometry) -> shapely.Geometry:
+    """Return a polygon whose rings have four points or more; empty parts are left out."""
+    parts = []
+    for part in shapely.get_parts(shape):
+        points = [list(ring.coords) for ring in shapely.get_rings(part)]
+        rings = [xy + xy[-1:] * (_RING - len(xy)) for xy in points if xy]
+        if rings:
+            parts.append(shapely.Polygon(rings[0], rings[1:]))
+    is_single = shapely.get_type_id(shape) == shapely.GeometryType.POLYGON
+    return parts[0] if is_single else shapely.MultiPolygon(parts)
 
 
 def _fixed(cells: NDArray[np.uint8]) -> pa.Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -115,6 +115,11 @@ def check(
         progress=progress,
     )
     checked = run(survey)
+    if checked.taken_apart:
+        geometry = survey.geometry.copy()
+        for at, shape in checked.taken_apart.items():
+            geometry[at] = shape
+        survey = replace(survey, geometry=geometry)
     proposals = (
         repair.propose(survey, checked, run, official, limits=limits, today=today)
         if propose
@@ -126,9 +131,10 @@ def check(
 def too_slow(settings: Settings) -> BadSurvey:
     """Return the error for a check that exceeds its time limit."""
     return BadSurvey(
-        f"Checking the file took over {settings.job_seconds} s.",
+        "Checking the file took over {job_seconds} s.",
         hint="Split the survey, or raise LANDDATA_JOB_SECONDS.",
         code="too-slow",
+        job_seconds=settings.job_seconds,
     )
 
 

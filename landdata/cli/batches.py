@@ -13,8 +13,10 @@ from landdata.cli.options import (
     operator,
     print_json,
     report_result,
+    say,
     with_json,
 )
+from landdata.documents.echo import echo
 from landdata.errors import Conflict
 from landdata.settings import Settings
 
@@ -47,10 +49,10 @@ def batch_show(number: int, as_json: bool) -> None:
     from landdata.batches import queries
     from landdata.jobs import queue
 
-    with open_store() as (settings, session):
+    with open_store() as (_, session):
         result = queries.show(session, number)
         result["progress"] = queue.progress(session, number)["progress"]
-    report_result(result, as_json=as_json, language=settings.language)
+    report_result(result, as_json=as_json, language=runner.language())
 
 
 @batch.command("points")
@@ -66,7 +68,7 @@ def batch_points(number: int, as_json: bool) -> None:
     if as_json:
         print_json(points)
     else:
-        click.echo(points_csv(points), nl=False)
+        echo(points_csv(points), nl=False)
 
 
 @batch.command("check")
@@ -84,7 +86,7 @@ def batch_check(number: int, as_json: bool) -> int:
     ):
         checking.check(session, settings, number, progress=progress)
         result = queries.show(session, number)
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, language=runner.language())
 
 
 @batch.command("propose")
@@ -126,9 +128,14 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"summary": summary})
     else:
-        click.echo(
-            f"Batch {number} accepted: {summary['read']} read = {summary['accepted']} accepted"
-            f" + {summary['rejected']} rejected + {summary['duplicate']} duplicate."
+        say(
+            "Batch {number} accepted: {read} read = {accepted} accepted + {rejected} rejected"
+            " + {duplicate} duplicate.",
+            number=number,
+            read=summary["read"],
+            accepted=summary["accepted"],
+            rejected=summary["rejected"],
+            duplicate=summary["duplicate"],
         )
 
 
@@ -141,7 +148,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 
     with open_store() as (_, session):
         lifecycle.reject(session, number, by=operator(), reason=reason)
-    click.echo(f"Batch {number} rejected.")
+    say("Batch {number} rejected.", number=number)
 
 
 @batch.command("withdraw")
@@ -160,7 +167,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
             lifecycle.withdraw(session, number, by=operator(), reason=reason)
     finally:
         engine.dispose()
-    click.echo(f"Batch {number} withdrawn.")
+    say("Batch {number} withdrawn.", number=number)
 
 
 @batch.command("cancel")
@@ -177,11 +184,12 @@ def batch_cancel(number: int) -> None:
         engine.dispose()
     if not stopped:
         raise Conflict(
-            f"Batch {number} neither waits in the queue nor is being checked.",
-            hint=f"`landdata batch show {number}` shows its state.",
+            "Batch {number} neither waits in the queue nor is being checked.",
+            hint="`landdata batch show {number}` shows its state.",
             code="not-queued",
+            number=number,
         )
-    click.echo(f"Batch {number} is out of the queue.")
+    say("Batch {number} is out of the queue.", number=number)
 
 
 @batch.command("watch")
@@ -211,4 +219,4 @@ def batch_watch(number: int, as_json: bool) -> int:
             result = queries.show(session, number)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, language=runner.language())

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from landdata.cli.options import print_json, with_json
+from landdata.cli.options import print_json, say, with_json
+from landdata.documents.echo import echo
 from landdata.errors import BadRequest
 from landdata.settings import Settings
 
@@ -31,7 +32,7 @@ def up(as_json: bool) -> None:
     if as_json:
         print_json({"started": started, **Cluster(settings.home).status().as_dict()})
     else:
-        click.echo("PostGIS started." if started else "PostGIS was running already.")
+        say("PostGIS started." if started else "PostGIS was running already.")
 
 
 @click.command()
@@ -40,7 +41,7 @@ def down() -> None:
     from landdata.embedded.cluster import Cluster
 
     stopped = Cluster(Settings.load().home).down()
-    click.echo("PostGIS stopped." if stopped else "PostGIS was not running.")
+    say("PostGIS stopped." if stopped else "PostGIS was not running.")
 
 
 @click.command()
@@ -54,7 +55,7 @@ def status(as_json: bool) -> None:
         print_json(properties)
     else:
         for key, value in properties.items():
-            click.echo(f"{key:>8}  {value}")
+            echo(f"{key:>8}  {value}")
 
 
 @click.command()
@@ -69,9 +70,9 @@ def doctor(checks: Sequence[Callable[[Settings], Result]] | None, as_json: bool)
         print_json([result.as_dict() for result in results])
     else:
         for result in results:
-            click.echo(f"{'ok' if result.ok else 'BAD':>4}  {result.subject}: {result.found}")
+            echo(f"{'ok' if result.ok else 'BAD':>4}  {result.subject}: {result.found}")
             if result.hint:
-                click.echo(f"      {result.hint}")
+                echo(f"      {result.hint}")
     return 0 if all(result.ok for result in results) else 70
 
 
@@ -81,7 +82,7 @@ def migrate() -> None:
     from landdata.store import database
 
     database.migrate(Settings.load())
-    click.echo("The store is at the newest revision.")
+    say("The store is at the newest revision.")
 
 
 @click.command()
@@ -97,4 +98,4 @@ def worker(concurrency: int, grace: float) -> None:
     """Check queued batches and notify webhooks, until stopped; run as many as you like."""
     from landdata.jobs.runner import worker as work
 
-    work(Settings.load(), concurrency=concurrency, grace=grace, say=click.echo)
+    work(Settings.load(), concurrency=concurrency, grace=grace, say=echo)

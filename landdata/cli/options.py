@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +12,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from landdata.cli import runner
+from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest
 from landdata.settings import Settings
+from landdata.translations import sentence, translate
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -91,14 +93,21 @@ def _pair(text: str) -> tuple[str, str]:
     attribute, equals, source = text.partition("=")
     if not (attribute and equals and source):
         raise BadRequest(
-            f"--field {text!r} is not ATTRIBUTE=FIELD.", hint="For example --field sheet=SOTO."
+            "--field {text!r} is not ATTRIBUTE=FIELD.",
+            hint="For example --field sheet=SOTO.",
+            text=text,
         )
     return attribute, source
 
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    echo_json(value)
+
+
+def say(template: str, **values: Any) -> None:
+    """Print a sentence in the language of the command."""
+    echo(translate(sentence(template, **values), runner.language()))
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from landdata.cli.options import (
     with_json,
     with_reading,
 )
+from landdata.documents.echo import echo
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -114,8 +115,8 @@ def check(
                 progress=progress,
             )
     if report:
-        write_report(report, checked.summary, checked.survey, checked.checked, settings.language)
-    return report_result(checked.as_dict(), as_json=as_json, language=settings.language)
+        write_report(report, checked.summary, checked.survey, checked.checked, runner.language())
+    return report_result(checked.as_dict(), as_json=as_json, language=runner.language())
 
 
 @click.command("import")
@@ -163,7 +164,7 @@ def import_(
             result = queries.show(session, batch.id)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, language=runner.language())
 
 
 @click.command()
@@ -191,4 +192,4 @@ def submit(
     if as_json:
         print_json({"batch": {"id": batch.id, "state": batch.state}})
     else:
-        click.echo(str(batch.id))
+        echo(str(batch.id))

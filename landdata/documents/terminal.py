@@ -1,25 +1,37 @@
-"""Reports on the terminal: a line per finding, none left out."""
+"""What the terminal shows: reports with a line per finding, none left out, tables and JSON.
+
+All that a file or a person has named is written here, with control characters escaped.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from landdata import characters
+
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
-def _console() -> Console:
-    """A console as wide as the terminal; as wide as it takes where a file or pipe reads."""
-    console = Console(soft_wrap=True, highlight=False)
-    return console if console.is_terminal else Console(width=300, highlight=False)
+class _Console(Console):
+    """A console as wide as the terminal; as wide as it takes where a file or pipe reads.
+
+    Its texts are a file's, so that none is read as markup.
+    """
+
+    def __init__(self) -> None:
+        width = None if sys.stdout.isatty() else 300
+        super().__init__(width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
 
 
 def print_proposals(proposed: dict[str, Any]) -> None:
     """Print what `Proposals.as_dict` gives: each parcel, and what all of them would mend."""
-    console = _console()
+    proposed = characters.escape_all(proposed)
+    console = _Console()
     table = Table(box=None, pad_edge=False)
     for name in ("proposal for row", "parcel", "area change, m²", "largest shift, m", "limit, m"):
         table.add_column(name, no_wrap=True)
@@ -40,7 +52,8 @@ def print_proposals(proposed: dict[str, Any]) -> None:
 
 def print_report(result: dict[str, Any], language: str) -> None:
     """Print what `Report.as_dict` or `batches.show` gives: findings first, the balance last."""
-    console = _console()
+    result = characters.escape_all(result)
+    console = _Console()
     summary = result["summary"]
     if result["findings"]:
         table = Table(box=None, pad_edge=False)
@@ -64,6 +77,7 @@ def print_report(result: dict[str, Any], language: str) -> None:
         console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
         if batch["refusal"]:
             refusal = batch["refusal"]
+            refusal |= refusal.get(language, {})
             console.print(Text(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip()))
             return
     if summary is None:
@@ -108,7 +122,8 @@ def print_report(result: dict[str, Any], language: str) -> None:
 
 def print_inspection(found: dict[str, Any]) -> None:
     """Print what `Inspection.as_dict` gives."""
-    console = _console()
+    found = characters.escape_all(found)
+    console = _Console()
     console.print(
         f"{found['source']}: layer {found['layer']} of {len(found['layers'])},"
         f" {found['rows']} rows, {found['geometry_type']}"
@@ -143,6 +158,7 @@ def print_inspection(found: dict[str, Any]) -> None:
 
 def print_batches(found: list[dict[str, Any]]) -> None:
     """Print the batches as a table."""
+    found = characters.escape_all(found)
     table = Table("batch", "state", "commune", "file", "received", "by", box=None, pad_edge=False)
     for batch in found:
         table.add_row(
@@ -153,28 +169,31 @@ def print_batches(found: list[dict[str, Any]]) -> None:
             batch["received_at"][:16],
             batch["received_by"],
         )
-    _console().print(table)
+    _Console().print(table)
 
 
 def print_table(found: list[dict[str, Any]]) -> None:
     """Print rows that have the same keys as a table."""
+    found = characters.escape_all(found)
     if found:
         table = Table(*found[0], box=None, pad_edge=False)
         for row in found:
             table.add_row(*("" if each is None else str(each) for each in row.values()))
-        _console().print(table)
+        _Console().print(table)
 
 
 def print_parcel(found: dict[str, Any]) -> None:
     """Print the public properties of a parcel."""
+    found = characters.escape_all(found)
     for key, value in found.items():
         if value is not None:
             shown = _land_use(value) if key == "land_use" else value
-            _console().print(Text(f"{key:>12}  {shown}"))
+            _Console().print(Text(f"{key:>12}  {shown}"))
 
 
 def print_history(found: list[dict[str, Any]]) -> None:
     """Print the states of a parcel as a table."""
+    found = characters.escape_all(found)
     table = Table("version", "from", "to", "number", "area", box=None, pad_edge=False)
     for state in found:
         table.add_row(
@@ -184,7 +203,7 @@ def print_history(found: list[dict[str, Any]]) -> None:
             f"{state['commune']}/{state['sheet']}/{state['number']}",
             str(state["area"]),
         )
-    _console().print(table)
+    _Console().print(table)
 
 
 def _land_use(uses: list[dict[str, Any]]) -> str:

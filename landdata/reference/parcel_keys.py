@@ -1,4 +1,4 @@
-"""Keys of a parcel: `commune/sheet/number`, UUID, national identifier."""
+"""Keys of a parcel: `commune/sheet/number`, UUID, national identifier; the grammar of numbers."""
 
 from __future__ import annotations
 
@@ -6,11 +6,17 @@ import re
 import uuid
 from dataclasses import dataclass
 
+from landdata import characters
 from landdata.errors import BadRequest
 
 _COMMUNE = re.compile(r"\d{5}")
 #: A GeoHash of twelve characters (Circular 19/2026/TT-BNNMT); no a, i, l, o in its alphabet.
 _NATIONAL = re.compile(r"[0-9b-hjkmnp-z]{12}")
+
+#: The number of a sheet or parcel, as `fold` returns it: digits, then at most a letter or a
+#: hyphenated part (12, 12a, 12-1). Sheets and parcels count from 1.
+NUMBER = r"[1-9][0-9]{0,8}(?:[a-zđ]|-[0-9a-zđ]{1,9})?"
+_FOLDED = re.compile(NUMBER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,34 @@ def parse(key: str) -> Number | uuid.UUID | str:
     except ValueError:
         pass
     raise BadRequest(
-        f"{key!r} is not a parcel key.",
+        "{key!r} is not a parcel key.",
         hint="Give commune/sheet/number (09922/25/10), a UUID or the 12-character identifier.",
         code="bad-key",
+        key=key,
     )
+
+
+def fold(number: str) -> str:
+    """Return the identity of a number: 12A and 012a are 12a. Any other text is unchanged."""
+    folded = number.casefold().lstrip("0")
+    return folded if _FOLDED.fullmatch(folded) else number
+
+
+def why_unusable(number: str | None) -> tuple[str, str]:
+    """Return why a text is no number of a sheet or parcel, in Vietnamese and English."""
+    if number is None:
+        return "trống", "empty"
+    if characters.ESCAPED.search(number) is not None:
+        return f"{number}: có ký tự điều khiển", f"{number}: holds a control character"
+    if re.fullmatch(r"-?[0-9]+", number) is None:
+        return (
+            f"{number}: phải là số, thêm nhiều nhất một chữ cái hoặc một phần sau gạch nối (12,"
+            " 12a, 12-1)",
+            f"{number}: not digits with at most a letter or a hyphenated part (12, 12a, 12-1)",
+        )
+    if int(number) < 1:
+        return f"{number}: số bắt đầu từ 1", f"{number}: numbers count from 1"
+    return f"{number}: quá chín chữ số", f"{number}: more than nine digits"
 
 
 def is_commune(text: str) -> bool:

@@ -54,9 +54,10 @@ def crs_from_epsg(epsg: int) -> pyproj.CRS:
         return pyproj.CRS.from_epsg(epsg)
     except CRSError:
         raise BadRequest(
-            f"EPSG:{epsg} is not a known CRS.",
+            "EPSG:{epsg} is not a known CRS.",
             hint="Give the EPSG code of the survey's CRS, for example 9212.",
             code="unknown-crs",
+            epsg=epsg,
         ) from None
 
 
@@ -81,9 +82,11 @@ def check_storage(srid: int) -> None:
     """Raise `BadRequest` for a storage CRS in which limits and areas are not in metres."""
     if metres_per_unit(srid) != 1.0:
         raise BadRequest(
-            f"LANDDATA_SRID={srid} ({crs_from_epsg(srid).name}) is not a CRS that measures metres.",
+            "LANDDATA_SRID={srid} ({name}) is not a CRS that measures metres.",
             hint="Name a projected CRS in metres, for example 9212.",
             code="bad-storage-crs",
+            srid=srid,
+            name=crs_from_epsg(srid).name,
         )
 
 
@@ -121,9 +124,12 @@ def operation(source: int, target: int) -> tuple[str, float | None]:
             return text, accuracy
     if one in (datums.VN2000, datums.WGS84) and other in (datums.VN2000, datums.WGS84):
         raise LandDataError(
-            f"PROJ has no operation EPSG:{DATUM_OPERATION} from EPSG:{source} to EPSG:{target}.",
+            "PROJ has no operation EPSG:{datum_operation} from EPSG:{source} to EPSG:{target}.",
             hint="Reinstall PROJ's database (proj.db), then run `landdata doctor`.",
             code="no-datum-operation",
+            datum_operation=DATUM_OPERATION,
+            source=source,
+            target=target,
         )
     raise _no_operation(source, target)
 
@@ -156,10 +162,12 @@ def _steps(text: str) -> str:
 
 def _no_operation(source: int, target: int) -> BadRequest:
     return BadRequest(
-        f"EPSG has no operation for parcels from EPSG:{source} ({crs_from_epsg(source).name}) to"
-        f" EPSG:{target} ({crs_from_epsg(target).name}).",
+        "EPSG has no operation for parcels from EPSG:{source} ({name}) to EPSG:{target}.",
         hint="Convert the survey to VN-2000 with the parameters of the office that made it.",
         code="no-datum-operation",
+        source=source,
+        name=crs_from_epsg(source).name,
+        target=target,
     )
 
 

@@ -14,10 +14,11 @@ from typing import Unpack
 import numpy as np
 import pyarrow as pa
 
+from landdata import characters
 from landdata.findings import Finding
 from landdata.reference import vn2000
 from landdata.settings import Settings
-from landdata.survey import archive, construction, crs_detection, reader
+from landdata.survey import archive, construction, crs_detection, fields, reader
 from landdata.survey.interpretation import BlockSource, Clock, Options, PartStream, Progress
 from landdata.survey.model import (
     SCHEMA,
@@ -87,7 +88,7 @@ def read(
     )
     return Survey(
         source=archive.display_name(path),
-        layer=stream.dataset.layer,
+        layer=characters.escape(stream.dataset.layer),
         rows=np.concatenate([part.rows for part in parts]),
         geometry=np.concatenate([part.geometry for part in parts]),
         measured_area=np.concatenate([part.measured_area for part in parts]),
@@ -136,8 +137,8 @@ def inspect(
     refusal = decision.refusal
     return Inspection(
         source=archive.display_name(path),
-        layers=stream.dataset.layers,
-        layer=stream.dataset.layer,
+        layers=characters.escape_all(stream.dataset.layers),
+        layer=characters.escape(stream.dataset.layer),
         fields=decision.matches,
         encoding=decision.encoding,
         sample=sample,
@@ -179,6 +180,9 @@ def _file_findings(stream: PartStream) -> list[Finding]:
         findings.append(Finding("stale-count", detail=counts))
     if all(match.attribute != "sheet" for match in stream.decision.matches):
         findings.append(Finding("no-sheet-field"))
+    for attribute, source, (name, name_en) in fields.lookalikes(stream.decision.matches):
+        names = {"attribute": attribute, "field": source, "name": name, "name_en": name_en}
+        findings.append(Finding("unmapped-field", detail=names))
     return [*findings, *stream.layer.findings]
 
 
@@ -198,7 +202,10 @@ def _points(stream: PartStream, target: int) -> SurveyPoints | None:
     decoded = iter(stream.decision.decoding.decode(raw))
     return SurveyPoints(
         lines=points["line"].to_numpy(),
-        names=pa.array([None if name is None else next(decoded) for name in names], pa.string()),
+        names=pa.array(
+            [None if name is None else characters.remove(next(decoded)) or None for name in names],
+            pa.string(),
+        ),
         measured=measured,
         stored=np.round(stored, DIGITS),
         parcels=points["parcels"].combine_chunks(),

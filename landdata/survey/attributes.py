@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landdata import characters
 from landdata.findings import Finding
-from landdata.reference import land_use
+from landdata.reference import land_use, parcel_keys
 from landdata.survey import shapefile
 from landdata.survey.dataset import Dataset
 from landdata.survey.model import SCHEMA, FieldMatch
@@ -106,37 +107,61 @@ def by_distinct(
     return pa.array(read(coded.dictionary.to_pylist()), kind).take(coded.indices)
 
 
-def _read_all(read: Callable[[Any], Any], bad: set[Any]) -> Callable[[list[Any]], list[Any]]:
-    """Return a function that reads a list of values; it adds those with `ValueError` to `bad`."""
+def _read_all(
+    read: Callable[[Any], Any], bad: dict[Any, tuple[str, str]]
+) -> Callable[[list[Any]], list[Any]]:
+    """Return a function that reads a list of values; it adds those with `ValueError` to `bad`.
+
+    The reason, in Vietnamese and English, is the error's second argument; empty without one.
+    """
 
     def run(values: list[Any]) -> list[Any]:
         result = []
         for value in values:
             try:
                 result.append(None if value is None else read(value))
-            except ValueError:
-                bad.add(value)
+            except ValueError as error:
+                bad[value] = error.args[1] if len(error.args) == _WITH_WHY else ("", "")
                 result.append(None)
         return result
 
     return run
 
 
+_WITH_WHY = 2  # arguments of a `ValueError` with a reason
+
+
 def number(value: Any) -> str:
-    """Return the number of a sheet or parcel: `25.0` → `25`, ` 007 ` → `7`, `12a` → `12a`."""
+    """Return the number of a sheet or parcel: `25.0` → `25`, ` 007 ` → `7`, `12A` → `12a`.
+
+    Any other text is returned too, at most `_LONGEST_CODE` letters of it, with control characters
+    escaped.
+    """
     if isinstance(value, float):
         if not np.isfinite(value):
             raise ValueError(value)
         return str(int(value)) if value.is_integer() else repr(value)
-    text = " ".join(str(value).split())
+    text = characters.escape(" ".join(str(value).split()))[:_LONGEST_CODE]
     whole = re.fullmatch(r"(-?\d+)(?:[.,]0*)?", text)
-    return str(int(whole[1])) if whole else text
+    return str(int(whole[1])) if whole else parcel_keys.fold(text)
+
+
+def old_number(value: Any) -> str:
+    """Return a former number, of any form; raises `ValueError` for a control character."""
+    text = " ".join(str(value).split())
+    if characters.are_in(text):
+        raise ValueError(value, (": có ký tự điều khiển", ": it holds a control character"))
+    if len(text) > _LONGEST_CODE:
+        raise ValueError(value)
+    return number(value)
 
 
 def area(value: Any) -> float:
-    """Return an area in m² from a number or text."""
+    """Return an area in m² from a number or text; raises `ValueError` for a negative one."""
     result = float(value) if isinstance(value, int | float) else land_use.decimal(_unit(value))
-    if not abs(result) < _EARTH:  # false for NaN too
+    if result < 0:
+        raise ValueError(value, (": diện tích âm", ": an area is never negative"))
+    if not result < _EARTH:  # false for NaN too
         raise ValueError(value)
     return result
 
@@ -159,7 +184,7 @@ def scale(value: Any) -> int:
 def commune(value: Any) -> str:
     """Return a commune's code, with the leading zeros that a numeric field drops."""
     text = number(value)
-    if not re.fullmatch(r"[0-9]{1,5}", text):
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) == 0:
         raise ValueError(value)
     return text.zfill(5)
 
@@ -212,13 +237,18 @@ def _length(text: str) -> float | None:
     return length
 
 
-def _text(value: Any) -> str:
-    return number(value) if isinstance(value, float) else " ".join(str(value).split())
+def _text(value: Any) -> str | None:
+    return number(value) if isinstance(value, float) else characters.remove(str(value)) or None
 
 
 def identifier(value: Any) -> str:
-    """Return the text of a national identifier; raises `ValueError` if far too long for one."""
-    text = _text(value)
+    """Return the text of a national identifier; raises `ValueError` if far too long for one.
+
+    It also raises for a control or bidirectional character.
+    """
+    text = number(value) if isinstance(value, float) else " ".join(str(value).split())
+    if characters.are_in(text):
+        raise ValueError(value, (": có ký tự điều khiển", ": it holds a control character"))
     if len(text) > _LONGEST_CODE:
         raise ValueError(value)
     return text
@@ -227,7 +257,7 @@ def identifier(value: Any) -> str:
 _LONGEST_CODE = 100
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "sheet": number, "number": number, "old_sheet": number, "old_number": number,
+    "sheet": number, "number": number, "old_sheet": old_number, "old_number": old_number,
     "scale": scale, "area": area, "legal_area": area, "land_use": uses, "commune": commune,
     "surveyed_on": date, "edges": edges, "national_id": identifier,
 }  # fmt: skip
@@ -258,7 +288,7 @@ def read(
             column = columns[field]
         if pa.types.is_string(column.type):
             column = texts(column)
-        bad: set[Any] = set()
+        bad: dict[Any, tuple[str, str]] = {}
         table[name] = by_distinct(column, _read_all(_READERS.get(name, _text), bad), kind)
         if bad:
             findings += _bad_values(column, bad, name, field, rows)
@@ -267,23 +297,18 @@ def read(
 
 def _bad_values(
     column: pa.Array,
-    values: set[Any],
+    values: Mapping[Any, tuple[str, str]],
     attribute: str,
     field: str,
     rows: NDArray[np.int64],
 ) -> list[Finding]:
     """Return a finding for each row with a bad value; personal values are not quoted."""
     marked = pc.is_in(column, value_set=pa.array(sorted(values, key=str), column.type))
-    return [
-        Finding(
-            "bad-value",
-            row=int(rows[index]),
-            detail={
-                "field": field,
-                "value": "…"
-                if attribute in PERSONAL
-                else repr(column[index].as_py())[:_VALUES_SHOWN],
-            },
-        )
-        for index in np.flatnonzero(marked.to_numpy(zero_copy_only=False)).tolist()
-    ]
+    findings = []
+    for index in np.flatnonzero(marked.to_numpy(zero_copy_only=False)).tolist():
+        value = column[index].as_py()
+        shown = "…" if attribute in PERSONAL else repr(value)[:_VALUES_SHOWN]
+        why, why_en = values.get(value, ("", ""))  # NaN equals no key
+        detail = {"field": field, "value": shown, "why": why, "why_en": why_en}
+        findings.append(Finding("bad-value", row=int(rows[index]), detail=detail))
+    return findings

@@ -30,6 +30,7 @@ from landdata.reference.vn2000 import (
 from landdata.survey import declared_crs
 from landdata.survey.declared_crs import WGS84_UTM
 from landdata.survey.model import CrsChoice
+from landdata.translations import Sentence, sentence
 
 #: xmin, ymin, xmax, ymax of a commune's boundary, in the storage CRS.
 Box = tuple[float, float, float, float]
@@ -232,9 +233,10 @@ def _decide(
         if declared is None:
             _check_axes(bounds, srid, None, hint)
             raise BadSurvey(
-                f"The survey declares no CRS, in a .prj or otherwise (coordinates {bounds}).",
+                "The survey declares no CRS, in a .prj or otherwise (coordinates {bounds}).",
                 hint=hint,
                 code="no-crs",
+                bounds=bounds,
             )
         epsg = declared_crs.require_code(declared, hint, vietnamese=is_vn2000(srid))
     else:
@@ -242,31 +244,33 @@ def _decide(
     _check_kind(epsg)
     _check_axes(bounds, srid, epsg, hint)
     _check_deployment(epsg, srid)
-    uncertainty = _check_datum(epsg, srid, choice.candidates, requested=option is not None)
+    accuracy = _check_datum(epsg, srid, choice.candidates, requested=option is not None)
     # Some communes are surveyed in another province's zone: there the commune decides.
     if commune is None or _distance(bounds, epsg, srid, commune) > _COMMUNE_MARGIN:
         _check_area(bounds, srid, epsg, hint)
     if commune is not None:
         _check_commune(bounds, srid, epsg, choice, commune)
     if option is not None:
-        return epsg, f"EPSG:{epsg} was given, and the coordinates fit it{uncertainty}"
+        return epsg, f"EPSG:{epsg} was given, and the coordinates fit it{accuracy}"
     _check_home(bounds, srid, epsg, choice)
     if epsg in WGS84_UTM and is_vn2000(srid):
         twin = WGS84_UTM[epsg]
         raise BadSurvey(
-            f"The file says WGS 84 / UTM (EPSG:{epsg}), but VN-2000 / UTM (EPSG:{twin}) has the"
-            " same numbers 224 m away on the ground.",
-            hint=f"Say which it is: --crs {twin} for VN-2000, --crs {epsg} for WGS 84.",
+            "The file says WGS 84 / UTM (EPSG:{epsg}), but VN-2000 / UTM (EPSG:{twin}) "
+            "has the same numbers 224 m away on the ground.",
+            hint="Say which it is: --crs {twin} for VN-2000, --crs {epsg} for WGS 84.",
             code="crs-ambiguous-datum",
+            epsg=epsg,
+            twin=twin,
         )
     return epsg, f"the file says EPSG:{epsg}, and the coordinates fit it"
 
 
-def _hint(fitting: tuple[tuple[int, str], ...]) -> str:
+def _hint(fitting: tuple[tuple[int, str], ...]) -> Sentence:
     if not fitting:
-        return "Give the EPSG code of the survey with --crs."
+        return sentence("Give the EPSG code of the survey with --crs.")
     codes = ", ".join(f"{code} ({crs_from_epsg(code).name})" for code, _ in fitting[:6])
-    return f"Give the EPSG code with --crs; the coordinates fit {codes}."
+    return sentence("Give the EPSG code with --crs; the coordinates fit {codes}.", codes=codes)
 
 
 def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
@@ -275,17 +279,22 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
     degrees = bounds.within((-180, 180), (-90, 90)) or bounds.within((-90, 90), (-180, 180))
     if epsg is not None and degrees and crs.is_projected:
         raise BadSurvey(
-            f"The coordinates are degrees ({bounds}), but EPSG:{epsg} is in metres.",
-            hint=f"Say which degrees they are: --crs {VN_2000} for VN-2000, --crs 4326 for WGS 84."
+            "The coordinates are degrees ({bounds}), but EPSG:{epsg} is in metres.",
+            hint="Say which degrees they are: --crs {vn2000} for VN-2000, --crs 4326 for WGS 84."
             if bounds.within(LONGITUDES, LATITUDES)
             else "Give the geographic CRS with --crs.",
             code="crs-degrees",
+            vn2000=VN_2000,
+            bounds=bounds,
+            epsg=epsg,
         )
     if epsg is not None and not degrees and crs.is_geographic:
         raise BadSurvey(
-            f"The coordinates are not degrees ({bounds}), but EPSG:{epsg} is geographic.",
+            "The coordinates are not degrees ({bounds}), but EPSG:{epsg} is geographic.",
             hint=hint,
             code="crs-metres",
+            bounds=bounds,
+            epsg=epsg,
         )
     vietnamese = is_vn2000(epsg if epsg is not None else srid) or (
         is_vn2000(srid) and (crs.is_geographic or epsg in WGS84_UTM)
@@ -294,18 +303,28 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
     swapped_degrees = degrees and bounds.within(LATITUDES, LONGITUDES)
     if vietnamese and (swapped or swapped_degrees):
         raise BadSurvey(
-            f"The axes are swapped: x holds northings and y eastings ({bounds}).",
-            hint="Export again with x = easting, y = northing; sheets write X for the northing."
-            + _swapped_hint(bounds, srid),
+            "The axes are swapped: x holds northings and y eastings ({bounds}).",
+            hint=_swapped_hint(bounds, srid),
             code="crs-swapped-axes",
+            bounds=bounds,
         )
 
 
-def _swapped_hint(bounds: Bounds, srid: int) -> str:
+def _swapped_hint(bounds: Bounds, srid: int) -> Sentence:
     """Name the CRSs that the coordinates fit with their axes swapped back."""
     swapped = Bounds(bounds.ymin, bounds.xmin, bounds.ymax, bounds.xmax)
-    codes = [str(code) for code, _ in candidates(swapped, srid)[:4]]
-    return f" Swapped back, they fit {', '.join(codes)}." if codes else ""
+    codes = ", ".join(str(code) for code, _ in candidates(swapped, srid)[:4])
+    template = (
+        sentence(
+            "Export again with x = easting, y = northing; sheets write X for the northing."
+            " Swapped back, they fit {codes}."
+        )
+        if codes
+        else sentence(
+            "Export again with x = easting, y = northing; sheets write X for the northing."
+        )
+    )
+    return sentence(template, codes=codes)
 
 
 def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, commune: Box) -> None:
@@ -317,31 +336,42 @@ def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, comm
     fitting = [code for code, reason in choice.candidates if reason.endswith(_IN_COMMUNE)]
     if not fitting:
         raise BadSurvey(
-            f"In EPSG:{epsg} the parcels lie {away} from the commune, and no CRS of the country"
-            f" puts them there ({bounds}).",
+            "In EPSG:{epsg} the parcels lie {away} from the commune, and no CRS of the "
+            "country puts them there ({bounds}).",
             hint="Check the code of the commune, and that this is its survey.",
             code="outside-commune",
+            epsg=epsg,
+            away=away,
+            bounds=bounds,
         )
     likeliest = fitting[0]
     zones = ZONES.get(epsg), ZONES.get(likeliest)
     if zones[0] and zones[1] and zones[0][0] != zones[1][0]:
         raise BadSurvey(
-            f"In EPSG:{epsg} (meridian {zones[0][0]}°) the parcels lie {away} from the commune;"
-            f" they are of another zone, EPSG:{likeliest} (meridian {zones[1][0]}°).",
+            "In EPSG:{epsg} (meridian {zones}°) the parcels lie {away} from the commune; "
+            "they are of another zone, EPSG:{likeliest} (meridian {zones2}°).",
             hint=_commune_hint(fitting),
             code="crs-neighbour-zone",
+            epsg=epsg,
+            zones=zones[0][0],
+            away=away,
+            likeliest=likeliest,
+            zones2=zones[1][0],
         )
     raise BadSurvey(
-        f"In EPSG:{epsg} the parcels lie {away} from the commune; the coordinates fit"
-        f" EPSG:{likeliest}.",
+        "In EPSG:{epsg} the parcels lie {away} from the commune; the coordinates fit "
+        "EPSG:{likeliest}.",
         hint=_commune_hint(fitting),
         code="crs-contradicted",
+        epsg=epsg,
+        away=away,
+        likeliest=likeliest,
     )
 
 
-def _commune_hint(codes: list[int]) -> str:
-    options = " or ".join(f"--crs {code} ({crs_from_epsg(code).name})" for code in codes[:4])
-    return f"If the commune is right, say {options}."
+def _commune_hint(codes: list[int]) -> Sentence:
+    options = ", ".join(f"--crs {code} ({crs_from_epsg(code).name})" for code in codes[:4])
+    return sentence("If the commune is right, say one of {options}.", options=options)
 
 
 def _check_kind(epsg: int) -> None:
@@ -349,9 +379,11 @@ def _check_kind(epsg: int) -> None:
     crs = crs_from_epsg(epsg)
     if crs.type_name not in ("Projected CRS", "Geographic 2D CRS"):
         raise BadSurvey(
-            f"EPSG:{epsg} ({crs.name}) is a {crs.type_name}, in which no parcels are drawn.",
+            "EPSG:{epsg} ({name}) is neither a projected nor a geographic CRS.",
             hint="Give the EPSG code of a projected or geographic CRS with --crs.",
             code="unknown-crs",
+            epsg=epsg,
+            name=crs.name,
         )
 
 
@@ -362,10 +394,14 @@ def _check_deployment(epsg: int, srid: int) -> None:
         return  # seen in this country, wherever EPSG says that it is used
     if not _overlap(epsg, VN_2000 if is_vn2000(srid) else srid):
         raise BadSurvey(
-            f"The survey is in EPSG:{epsg} ({crs_from_epsg(epsg).name}), which lies outside this"
-            f" deployment's area (EPSG:{srid}, {crs_from_epsg(srid).name}).",
+            "The survey is in EPSG:{epsg} ({name}), which lies outside this deployment's "
+            "area (EPSG:{srid}, {name2}).",
             hint="Give the right CRS with --crs, or set LANDDATA_SRID for a deployment there.",
             code="crs-outside-deployment",
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
+            srid=srid,
+            name2=crs_from_epsg(srid).name,
         )
 
 
@@ -379,30 +415,38 @@ def _check_datum(
     datum = vn2000.datum(epsg)
     if not is_vn2000(srid) or datum in (datums.VN2000, datums.WGS84):
         return ""
-    name = f"EPSG:{epsg} ({crs_from_epsg(epsg).name})"
-    codes = [code for code, _ in fitting if is_vn2000(code)][:4]
-    drawn = f" If the coordinates are VN-2000, say --crs {' or '.join(map(str, codes))}."
-    drawn = drawn if codes else ""
     try:
         accuracy = vn2000.operation(epsg, srid)[1]
     except BadRequest:
         accuracy = None
     if datum is None and accuracy is not None and accuracy <= _ACCURATE:
         return ""
+    codes = ", ".join(str(code) for code, _ in fitting[:4] if is_vn2000(code))
     if datum is None or datum.operation is None or accuracy is None:
         raise BadSurvey(
-            f"The survey is in {name}: EPSG publishes no operation to VN-2000 that is accurate"
-            " enough for parcels.",
-            hint="Convert it to VN-2000 with the parameters of the office that made it." + drawn,
+            "The survey is in EPSG:{epsg} ({name}): EPSG publishes no operation to VN-2000 that is"
+            " accurate enough for parcels.",
+            hint="Convert it to VN-2000 with the parameters of the office that made it. If the"
+            " coordinates are VN-2000, give its code with --crs; they fit {codes}."
+            if codes
+            else "Convert it to VN-2000 with the parameters of the office that made it.",
             code="crs-former-datum",
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
+            codes=codes,
         )
     if not requested:
         raise BadSurvey(
-            f"The survey is in {name}, on the former datum {datum.name}: the only published"
-            f" operation, EPSG:{datum.operation}, is accurate to {datum.accuracy:.0f} m.",
+            "The survey is in EPSG:{epsg} ({name}), on the former datum {datum}: the only published"
+            " operation, EPSG:{operation}, is accurate to {metres} m.",
             hint="Convert it to VN-2000 with the parameters of the office that made it, or accept"
-            f" that with --crs {epsg}." + drawn,
+            " that with --crs {epsg}.",
             code="crs-former-datum",
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
+            datum=datum.name,
+            operation=datum.operation,
+            metres=datum.accuracy,
         )
     return f"; EPSG:{datum.operation} converts {datum.name} to {datum.accuracy:.0f} m"
 
@@ -418,10 +462,12 @@ def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
         at_home = _inside(place, srid, 1.0)
     if not at_home or not _inside(place, epsg, 1.0):
         raise BadSurvey(
-            f"The coordinates ({bounds}) do not lie where EPSG:{epsg}"
-            f" ({crs_from_epsg(epsg).name}) is used.",
+            "The coordinates ({bounds}) do not lie where EPSG:{epsg} ({name}) is used.",
             hint=hint,
             code="crs-contradicted",
+            bounds=bounds,
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
         )
 
 
@@ -432,10 +478,14 @@ def _check_home(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice) -> None
     if home and choice.detected != epsg and is_vn2000(epsg) and not _inside(place, srid):
         where = "elsewhere" if place is None else f"at {place[0]:.2f}°E {place[1]:.2f}°N"
         raise BadSurvey(
-            f"In EPSG:{epsg}, as the file says, the parcels lie {where}, outside the deployment's"
-            f" area; the coordinates ({bounds}) fit EPSG:{choice.detected}.",
-            hint=f"Say which it is: --crs {choice.detected}, or --crs {epsg} if the file is right.",
+            "In EPSG:{epsg}, as the file says, the parcels lie {where}, outside the "
+            "deployment's area; the coordinates ({bounds}) fit EPSG:{detected}.",
+            hint="Say which it is: --crs {detected}, or --crs {epsg} if the file is right.",
             code="crs-contradicted",
+            epsg=epsg,
+            where=where,
+            bounds=bounds,
+            detected=choice.detected,
         )
 
 

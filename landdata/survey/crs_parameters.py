@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import pyproj
@@ -14,6 +14,7 @@ import pyproj
 from landdata.reference import datums
 from landdata.reference.datums import Datum
 from landdata.reference.vn2000 import ZONES, crs_from_epsg
+from landdata.translations import Sentence, sentence
 
 #: Arguments of a datum shift in the order of TOWGS84: metres, arc-seconds, parts per million.
 Shift = Sequence[float]
@@ -39,9 +40,43 @@ class Difference:
     declared: str
     expected: str
 
-    def __str__(self) -> str:
-        """Write `parameter declared instead of expected`."""
-        return f"{self.parameter} {self.declared} instead of {self.expected}"
+    def as_sentence(self) -> Sentence:
+        """Return `parameter declared instead of expected`."""
+        return sentence(
+            "{parameter} {declared} instead of {expected}",
+            parameter=_WORDS.get(self.parameter, self.parameter),
+            declared=self.declared,
+            expected=self.expected,
+        )
+
+
+_WORDS = {
+    str(word): word
+    for word in (
+        sentence("central meridian"),
+        sentence("latitude of origin"),
+        sentence("scale factor"),
+        sentence("false easting"),
+        sentence("false northing"),
+        sentence("semi-major axis"),
+        sentence("inverse flattening"),
+        sentence("prime meridian"),
+        sentence("unit"),
+        sentence("unit of angle"),
+        sentence("projection"),
+        sentence("axes"),
+        sentence("datum"),
+        sentence("datum shift"),
+    )
+}
+
+
+def in_words(differences: Sequence[Difference]) -> Sentence:
+    """Return all differences in one sentence."""
+    return reduce(
+        lambda one, other: sentence("{one}; {other}", one=one, other=other),
+        (difference.as_sentence() for difference in differences),
+    )
 
 
 def compare(crs: pyproj.CRS, epsg: int) -> tuple[Difference, ...]:

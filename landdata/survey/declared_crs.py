@@ -87,64 +87,94 @@ def require_code(declaration: Declaration, hint: str, *, vietnamese: bool = True
     """
     if declaration.epsg is not None:
         return declaration.epsg
-    zone, differences = declaration.zone, "; ".join(map(str, declaration.differences))
+    zone = declaration.zone
     if declaration.doubt in ("datum", "no-shift", "other-shift"):
-        raise _wrong_shift(declaration, differences)
-    if declaration.doubt in ("unnamed", "unnamed-utm", "unnamed-degrees"):
-        raise _unnamed_datum(declaration, vietnamese=vietnamese)
+        raise _wrong_shift(declaration)
+    if declaration.doubt in ("unnamed", "unnamed-utm"):
+        raise _unnamed_datum(declaration)
+    if declaration.doubt == "unnamed-degrees":
+        raise _unnamed_degrees(declaration, vietnamese=vietnamese)
     if declaration.doubt == "differs" and zone is not None:
         raise BadSurvey(
-            f"The CRS that the file declares, {declaration.name}, is not"
-            f" EPSG:{zone} ({crs_from_epsg(zone).name}): {differences}.",
+            "The CRS that the file declares, {declared}, is not EPSG:{zone} ({name}):"
+            " {differences}.",
             hint="Ask the surveyor in which CRS the survey was drawn, and give its EPSG code with"
-            f" --crs; if it was EPSG:{zone}, --crs {zone}.",
+            " --crs; if it was EPSG:{zone}, --crs {zone}.",
             code="unknown-crs",
+            declared=declaration.name,
+            zone=zone,
+            name=crs_from_epsg(zone).name,
+            differences=crs_parameters.in_words(declaration.differences),
         )
     raise BadSurvey("The CRS that the file declares is unknown.", hint=hint, code="unknown-crs")
 
 
-def _wrong_shift(declaration: Declaration, differences: str) -> BadSurvey:
+def _wrong_shift(declaration: Declaration) -> BadSurvey:
     zone = declaration.zone
     if declaration.doubt == "datum":
         return BadSurvey(
-            f"The file has the projection of VN-2000 (EPSG:{zone}) on the datum WGS 84:"
-            " a datum shift is missing, which puts parcels 225 m off.",
-            hint=f"If the coordinates are VN-2000, say so with --crs {zone}.",
+            "The file has the projection of VN-2000 (EPSG:{zone}) on the datum WGS 84: a "
+            "datum shift is missing, which puts parcels 225 m off.",
+            hint="If the coordinates are VN-2000, say so with --crs {zone}.",
             code="crs-datum",
+            zone=zone,
         )
     if declaration.doubt == "no-shift":
         return BadSurvey(
-            f"The file declares VN-2000 (EPSG:{zone}) with a datum shift of zero:"
-            " programs that apply it take VN-2000 for WGS 84, which puts parcels 225 m off.",
-            hint=f"If the coordinates were never converted with it, say --crs {zone};"
-            " else export them again with the right shift.",
+            "The file declares VN-2000 (EPSG:{zone}) with a datum shift of zero: "
+            "programs that apply it take VN-2000 for WGS 84, which puts parcels 225 m "
+            "off.",
+            hint="If the coordinates were never converted with it, say --crs {zone}; else "
+            "export them again with the right shift.",
             code="crs-datum",
+            zone=zone,
         )
-    unconverted = f" If the coordinates were never converted with it, say --crs {zone}."
     return BadSurvey(
-        f"The shift to WGS 84 that the file declares is not VN-2000's: {differences}.",
-        hint="Export the survey again with the right shift." + (unconverted if zone else ""),
+        "The shift to WGS 84 that the file declares is not VN-2000's: {differences}.",
+        hint="If the coordinates were never converted with it, say --crs {zone}; else "
+        "export them again with the right shift."
+        if zone
+        else "Export the survey again with the right shift.",
         code="crs-datum",
+        differences=crs_parameters.in_words(declaration.differences),
+        zone=zone,
     )
 
 
-def _unnamed_datum(declaration: Declaration, *, vietnamese: bool) -> BadSurvey:
-    datum = f'on the datum "{declaration.datum}", which is unknown'
-    if datums.is_anonymous(declaration.datum):
-        datum = "but names no datum"
-    apart = ": VN-2000 and WGS 84 differ by 225 m." if vietnamese else "."
-    if declaration.doubt == "unnamed-degrees":
-        degrees = f"--crs {VN_2000} for VN-2000, " if vietnamese else ""
-        return BadSurvey(
-            f"The file has degrees {datum}{apart}",
-            hint=f"Say which degrees they are: {degrees}--crs 4326 for WGS 84.",
-            code="crs-ambiguous-datum",
-        )
+def _unnamed_datum(declaration: Declaration) -> BadSurvey:
     projection = f"VN-2000 (EPSG:{declaration.zone})" if declaration.doubt == "unnamed" else "UTM"
     return BadSurvey(
-        f"The file has the projection of {projection} {datum}{apart}",
-        hint=f"If the coordinates are VN-2000, say so with --crs {declaration.zone}.",
+        "The file has the projection of {projection} but names no datum: VN-2000 and WGS 84 differ"
+        " by 225 m."
+        if datums.is_anonymous(declaration.datum)
+        else 'The file has the projection of {projection} on the datum "{datum}", which is unknown:'
+        " VN-2000 and WGS 84 differ by 225 m.",
+        hint="If the coordinates are VN-2000, say so with --crs {zone}.",
         code="crs-ambiguous-datum",
+        projection=projection,
+        datum=declaration.datum,
+        zone=declaration.zone,
+    )
+
+
+def _unnamed_degrees(declaration: Declaration, *, vietnamese: bool) -> BadSurvey:
+    datum = declaration.datum
+    if not vietnamese:
+        return BadSurvey(
+            'The file has degrees on the datum "{datum}", which is unknown.',
+            hint="If they are of WGS 84, say so with --crs 4326.",
+            code="crs-ambiguous-datum",
+            datum=datum,
+        )
+    return BadSurvey(
+        "The file has degrees but names no datum: VN-2000 and WGS 84 differ by 225 m."
+        if datums.is_anonymous(datum)
+        else 'The file has degrees on the datum "{datum}", which is unknown: VN-2000 and WGS 84'
+        " differ by 225 m.",
+        hint="Say which degrees they are: --crs {vn2000} for VN-2000, --crs 4326 for WGS 84.",
+        code="crs-ambiguous-datum",
+        datum=datum,
+        vn2000=VN_2000,
     )
 
 

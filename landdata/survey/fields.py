@@ -7,6 +7,7 @@ the whole match is shown, and the surveyor can overrule it.
 
 from __future__ import annotations
 
+import difflib
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -146,15 +147,20 @@ def _check_options(options: Mapping[str, str], filled: Mapping[str, int]) -> Non
     for attribute, source in options.items():
         if attribute not in NAMES:
             raise BadRequest(
-                f"{attribute!r} is no attribute of a parcel.",
-                hint=f"Attributes are {', '.join(NAMES)}.",
+                "{attribute!r} is no attribute of a parcel.",
+                hint="Attributes are {names}.",
                 code="unknown-attribute",
+                attribute=attribute,
+                names=", ".join(NAMES),
             )
         if source[:1] != "=" and source not in filled:
             raise BadRequest(
-                f"The survey has no field {source!r} for {attribute}.",
-                hint=f"Its fields are {', '.join(filled)}; a constant is written ={source}.",
+                "The survey has no field {source!r} for {attribute}.",
+                hint="Its fields are {filled}; a constant is written ={source}.",
                 code="unknown-field",
+                source=source,
+                attribute=attribute,
+                filled=", ".join(filled),
             )
 
 
@@ -177,13 +183,54 @@ def _meanings(source: str, fields: Sequence[str]) -> list[tuple[str, int, str]]:
     return (old or meanings)[:1] if second else (present or meanings)[:1]
 
 
+#: Attributes by which a parcel is found and judged → their names in a sentence.
+_NEEDED = {
+    "sheet": ("số tờ bản đồ", "map sheet"),
+    "number": ("số thửa", "parcel number"),
+    "area": ("diện tích", "area"),
+    "land_use": ("loại đất", "land use"),
+    "commune": ("mã xã", "commune"),
+}
+_MEASURED = frozenset({"SHAPEAREA", "STAREA"})  # Esri's programs measure these areas
+_ALIKE = 0.8  # of `difflib`: one letter of five differs
+
+
+def lookalikes(matches: Sequence[FieldMatch]) -> list[tuple[str, str, tuple[str, str]]]:
+    """Return (attribute, field, names) for the first field that looks like a missing attribute."""
+    present = {match.attribute for match in matches}
+    free = [match.source for match in matches if match.attribute is None and match.filled]
+    alike = []
+    for attribute, names in _NEEDED.items():
+        known = [plain(name) for name in NAMES[attribute]]
+        fields = [field for field in free if _is_like(plain(field), known)]
+        if fields and attribute not in present:
+            alike.append((attribute, fields[0], names))
+    return alike
+
+
+def _is_like(name: str, known: Sequence[str]) -> bool:
+    """Tell whether a plain name is nearly one of the `known` names, or holds a long one."""
+    if name in _MEASURED:
+        return False
+    stem = re.sub(r"\d+$", "", name)
+    return bool(difflib.get_close_matches(stem, known, n=1, cutoff=_ALIKE)) or any(
+        len(word) >= _LONG_NAME and word in name for word in known
+    )
+
+
+_LONG_NAME = 4  # letters
+
+
 def lacking(matches: Sequence[FieldMatch]) -> BadSurvey | None:
     """Return the error for a survey without a field for the parcel's number; null if it has one."""
     if any(match.attribute == "number" for match in matches):
         return None
     names = ", ".join(match.source for match in matches) or "none"
+    likely = [field for attribute, field, _ in lookalikes(matches) if attribute == "number"]
     return BadSurvey(
-        f"No field of the survey holds the parcel's number; its fields are {names}.",
-        hint="Say which with --field number=NAME.",
+        "No field of the survey holds the parcel's number; its fields are {names}.",
+        hint="Say which with --field number={field}.",
         code="no-number-field",
+        names=names,
+        field=likely[0] if likely else "NAME",
     )

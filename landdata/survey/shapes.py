@@ -138,6 +138,6 @@ def _has_nan(wkb: bytes) -> bool:
 
 
 def _areas(geometry: NDArray[np.object_]) -> NDArray[np.float64]:
-    """Return the areas of polygons, m²; NaN for null."""
+    """Return the areas of polygons, m²; NaN for null, and for holes that exceed their shell."""
     areas: NDArray[np.float64] = shapely.area(geometry)
-    return areas
+    return np.where(areas < 0, np.nan, areas)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from landdata import characters
 from landdata.survey import encodings
 from landdata.survey.model import EncodingChoice
 
@@ -123,7 +125,7 @@ class Decoding:
         """Return the decoded names of fields: raw → decoded."""
         names = list(raw)
         decoded = self._decode_all([name for name in names if not name.isascii()])
-        return {name: decoded.text.get(name, name) for name in names}
+        return {name: characters.escape(decoded.text.get(name, name)) for name in names}
 
     def read(self, columns: Mapping[str, pa.Array], texts: Accented) -> Text:
         """Return the decoded columns of a block; `texts` are its accented texts."""
@@ -133,7 +135,7 @@ class Decoding:
         mangled: dict[str, pa.Array] = {}
         proposed: dict[str, pa.Array] = {}
         for raw, column in columns.items():
-            name = decoded.text.get(raw, raw)
+            name = characters.escape(decoded.text.get(raw, raw))
             result[name] = column
             if raw not in texts:
                 continue
@@ -170,7 +172,11 @@ class Decoding:
         return _Decoded(
             text=dict(zip(raw, finished if self.mend else decoded, strict=True)),
             unfinished={text: after for text, before, after in pairs if before != after},
-            mangled={text for text, flag in zip(raw, flags, strict=True) if flag},
+            mangled={
+                text
+                for text, plain, flag in zip(raw, decoded, flags, strict=True)
+                if flag and not _OTHER_SCRIPT.search(plain)
+            },
         )
 
 
@@ -181,6 +187,12 @@ class _Decoded:
     text: dict[str, str]
     unfinished: dict[str, str]
     mangled: set[str]
+
+
+#: Letters of no Latin script: text with them is in another language, not half converted.
+_OTHER_SCRIPT = re.compile(
+    "[\u0370-\u1dbf\u2c00-\ud7ff\uf900-\ufdff\ufe70-\ufefe\U00010000-\U0003ffff]"
+)
 
 
 def _utf8(text: str) -> str:

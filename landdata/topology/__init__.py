@@ -1,8 +1,8 @@
 """A survey and its neighbours become findings. Pure: arrays in, arrays out.
 
-The modules define their rules: `record` and `lengths` (what a parcel states of itself), `shape`
-(one parcel alone), `coverage` (a parcel and its neighbours), `commune_boundary` (a parcel and its
-commune). `rules` holds the limits; `edge_matching` maps polygons to rows and parcels.
+The modules define their rules: `numbers`, `record` and `lengths` (what a parcel states of itself),
+`shape` (one parcel alone), `coverage` (a parcel and its neighbours), `commune_boundary` (a parcel
+and its commune). `rules` holds the limits; `edge_matching` maps polygons to rows and parcels.
 
 Official parcels take part in the coverage rules, except the version that a row replaces. A
 rejected row replaces nothing, so its official version stays and the other rows must fit it too;
@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ from landdata.topology import (
     coverage,
     edge_matching,
     lengths,
+    numbers,
     record,
     rules,
     shape,
@@ -68,6 +69,10 @@ class Checked:
     replaces: NDArray[np.int64]  # (n,) neighbour of the same key, or -1
     seconds: dict[str, float]  # by stage
     idle: frozenset[str] = frozenset()  # rules that are off or lack their data
+    #: Row → all owners of a parcel whose co-owners have rows of their own.
+    owners: Mapping[int, str] = field(default_factory=dict)
+    #: Index → the shape of a parcel whose ring was taken apart.
+    taken_apart: Mapping[int, BaseGeometry] = field(default_factory=dict)
 
 
 def check(
@@ -102,14 +107,18 @@ def check(
         seconds[stage], started = seconds.get(stage, 0.0) + now - started, now
 
     official = edge_matching.Official.from_neighbours(neighbours)
-    parcels = record.keys(survey, commune)
+    parcels = numbers.keys(survey, commune)
+    unusable, usable, taken_apart = shape.usable(survey.rows, parcels, survey.geometry, limits)
+    survey = _with_shapes(survey, unusable, taken_apart)
+    lap("shape")
     findings = _with_parcels(survey, parcels)
-    record_findings, repeats = record.check(survey, parcels, commune, limits, context, from_wgs84)
+    record_findings, repeats, owners = record.check(
+        survey, parcels, commune, limits, context, from_wgs84
+    )
     findings += record_findings + lengths.check(survey, parcels, limits, context)
     lap("record")
     tell("record", 1.0)
 
-    unusable, usable = shape.usable(survey.rows, parcels, survey.geometry, limits)
     findings += unusable + _missing(survey, parcels, findings)
     lap("shape")
     tell("shape", 1.0)
@@ -149,7 +158,22 @@ def check(
     return Checked(
         findings, status, parcels, unchanged, replaces, seconds,
         configured.off | _without_data(survey, neighbours, boundary, from_wgs84),
+        owners, taken_apart,
     )  # fmt: skip
+
+
+def _with_shapes(
+    survey: Survey, unusable: list[Finding], taken_apart: Mapping[int, BaseGeometry]
+) -> Survey:
+    """Return a survey with rings taken apart, and without the areas of invalid polygons."""
+    invalid = [f.row for f in unusable if f.rule == "invalid-ring" and f.row is not None]
+    if not (invalid or taken_apart):
+        return survey
+    geometry = survey.geometry.copy()
+    for at, polygon in taken_apart.items():
+        geometry[at] = polygon
+    area = np.where(np.isin(survey.rows, invalid), np.nan, survey.measured_area)
+    return replace(survey, geometry=geometry, measured_area=area)
 
 
 def _without_data(
@@ -170,7 +194,7 @@ def _without_data(
         "area": ("area-differs", "sheet-area-differs"),
         "edges": ("edge-differs", "edge-count-differs"),
         "national_id": ("identifier-ill-formed", "identifier-outside"),
-        "land_use": ("unknown-land-use",),
+        "land_use": ("unknown-land-use", "uses-exceed-area"),
     }
     for name, names in stated.items():
         column = survey.attributes[name]
@@ -199,6 +223,7 @@ def _shapes_and_coverage(
         )
         defects = coverage.find(geometry, limits, own=len(own), progress=tell)
         defects = edge_matching.drop_unseen(defects, polygons, neighbours, limits)
+        defects = edge_matching.drop_invalid(defects, survey.geometry[~usable])
         return shapes.result() + edge_matching.findings(defects, polygons, limits)
 
 
@@ -328,7 +353,7 @@ def _status(
         row
         for finding in findings
         if finding.severity == "error"
-        for row in (finding.row, finding.other_row)
+        for row in (finding.row, finding.other_row, *finding.rows)
         if row is not None
     }
     status = np.where(np.isin(survey.rows, list(named)), REJECTED, ACCEPTABLE).astype(np.int8)

@@ -7,7 +7,7 @@ coverage to rows and parcels, and `findings` turns its defects, by index, into f
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -115,6 +115,24 @@ def drop_unseen(
         islands=[defects.islands[k] for k in np.flatnonzero(shapely.covers(seen, windows))],
         enclosed=[defects.enclosed[k] for k in np.flatnonzero(shapely.covers(seen, regions))],
     )
+
+
+def drop_invalid(defects: coverage.Defects, invalid: NDArray[np.object_]) -> coverage.Defects:
+    """Return the defects without gaps and enclosed areas on which an unusable parcel lies.
+
+    That land has a parcel, whose own finding says what is wrong with it.
+    """
+    grounds = shapely.STRtree(shapely.make_valid(invalid[~shapely.is_missing(invalid)]))
+
+    def without(regions: list[Any]) -> list[Any]:
+        shapes = np.array([defect.region for defect in regions], dtype=object)
+        at, ground = grounds.query(shapes, predicate="intersects")
+        covers = shapely.area(shapely.intersection(shapes[at], grounds.geometries[ground])) > 0
+        return [regions[k] for k in sorted({*range(len(regions))} - {*at[covers].tolist()})]
+
+    if not len(grounds):
+        return defects
+    return replace(defects, gaps=without(defects.gaps), enclosed=without(defects.enclosed))
 
 
 def findings(defects: coverage.Defects, polygons: PolygonIndex, limits: Limits) -> list[Finding]:

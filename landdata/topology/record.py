@@ -1,11 +1,6 @@
-"""Rules on what a parcel states of itself: its number, commune, area and land use.
+"""Rules on what a parcel states of itself: its commune, area, land use and identifier.
 
-`missing-number`: sheet or parcel number is absent or does not begin with a digit from 1 to 9
-(both count from 1; real files have `-1` and `0` for a parcel without a number).
-`duplicate-row`: the number and shape of an earlier row of the file; counted as a duplicate.
-`duplicate-number`: the number of another row of the file, but not its shape. Every such row gets
-a finding, which names the first of the others.
-`commune-differs`: the file states another commune than the batch.
+`commune-differs`: the file states another commune than the batch; one finding per commune.
 `area-differs`: the stated and the measured area differ by more than the tolerance at the map
 scale (`landdata.topology.tolerances`).
 `sheet-area-differs`: the areas stated on a sheet add up to another sum than the measured ones; the
@@ -14,6 +9,8 @@ Parcels with `area-differs` are left out.
 `identifier-ill-formed`, `identifier-outside`: the national identifier is not a 12-character
 GeoHash, or its cell lies further than `Limits.cell` from the parcel.
 `unknown-land-use`: a land-use code that is not in force: legacy, a group, or unlisted.
+`uses-exceed-area`: the stated areas of the uses add up to more than the parcel's: the larger one of
+the stated and the legal area, else the measured area with its tolerance.
 """
 
 from __future__ import annotations
@@ -30,7 +27,7 @@ from numpy.typing import NDArray
 
 from landdata.findings import Finding
 from landdata.reference import land_use, parcel_keys
-from landdata.topology import rules, tolerances
+from landdata.topology import numbers, rules, tolerances
 from landdata.topology.tolerances import ToleranceContext
 
 if TYPE_CHECKING:
@@ -42,25 +39,6 @@ _ROUNDING = 0.05
 FromWgs84 = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[Any, Any]]
 
 
-def keys(survey: Survey, commune: str | None) -> NDArray[np.object_]:
-    """Return the keys (n,) `commune/sheet/number`, null where a part is missing.
-
-    `commune` is the batch's; if null, the commune that the file states.
-    """
-    table = survey.attributes
-    sheet, number = _usable(table["sheet"]), _usable(table["number"])
-    code = pa.scalar(commune, pa.string()) if commune else table["commune"].combine_chunks()
-    joined = pc.binary_join_element_wise(code, sheet, number, "/", null_handling="emit_null")
-    return np.array(joined.to_numpy(zero_copy_only=False), dtype=object)
-
-
-def _usable(column: pa.ChunkedArray) -> pa.Array:
-    """Return the column with null for what cannot be a number."""
-    values = column.combine_chunks()
-    void = pc.match_substring_regex(values, r"^\s*$|/")
-    return pc.if_else(void, pa.scalar(None, pa.string()), values)
-
-
 def check(
     survey: Survey,
     parcels: NDArray[np.object_],
@@ -68,99 +46,19 @@ def check(
     limits: rules.Limits,
     context: ToleranceContext,
     from_wgs84: FromWgs84 | None,
-) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings, and which of the (n,) rows repeat an earlier row.
+) -> tuple[list[Finding], NDArray[np.bool_], dict[int, str]]:
+    """Return the findings, which of the (n,) rows repeat an earlier row, and joined owners by row.
 
     `from_wgs84` transforms longitudes and latitudes into the storage CRS; without it only the
     form of identifiers is checked.
     """
-    findings, repeats = _numbers(survey, parcels)
+    findings, repeats, owners = numbers.check(survey, parcels)
     findings += _identifiers(survey, parcels, limits, from_wgs84)
     findings += _communes(survey, parcels, commune)
     findings += _areas(survey, parcels, limits, context)
     findings += _land_uses(survey, parcels, context)
-    return findings, repeats
-
-
-def _numbers(
-    survey: Survey, parcels: NDArray[np.object_]
-) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings on numbers, and which rows (n,) repeat an earlier row."""
-    findings = _missing_numbers(survey, parcels)
-    repeats = np.zeros(len(survey), dtype=np.bool_)
-    for rows in _rows_by_key(parcels):
-        first_of: dict[bytes, int] = {}
-        distinct = []
-        for at in rows:
-            shape = survey.geometry[at]
-            wkb = b"" if shape is None else shapely.to_wkb(shapely.normalize(shape))
-            if wkb and wkb in first_of:  # rows without a shape never repeat one
-                repeats[at] = True
-                findings.append(_of_two("duplicate-row", survey, parcels, at, first_of[wkb]))
-                continue
-            first_of.setdefault(wkb, at)
-            distinct.append(at)
-        if len(distinct) > 1:
-            findings += [
-                _of_two("duplicate-number", survey, parcels, at, distinct[at == distinct[0]])
-                for at in distinct
-            ]
-    return findings, repeats
-
-
-def _of_two(
-    rule: str, survey: Survey, parcels: NDArray[np.object_], at: int, other: int
-) -> Finding:
-    """Return a finding on a row and another row with the same number."""
-    row, other_row = int(survey.rows[at]), int(survey.rows[other])
-    return Finding(
-        rule=rule,
-        row=row,
-        other_row=other_row,
-        parcel=parcels[at],
-        other_parcel=parcels[at],
-        point=_place(survey.geometry[at]),
-        detail={"row": str(row), "other_row": str(other_row)},
-    )
-
-
-def _missing_numbers(survey: Survey, parcels: NDArray[np.object_]) -> list[Finding]:
-    rows = survey.rows
-    table = survey.attributes
-    counted = r"^[1-9][^/]*$"
-    # A file without a sheet field, as from other countries, has all its parcels on sheet 0.
-    sheetless = any(finding.rule == "no-sheet-field" for finding in survey.findings)
-    valid = [
-        pc.fill_null(pc.match_substring_regex(table[name], pattern), False)
-        for name, pattern in (("sheet", "^0$" if sheetless else counted), ("number", counted))
-    ]
-    good = pc.and_(*valid).to_numpy()
-    # Without a commune there is no key either.
-    good &= pa.array(parcels, pa.string()).is_valid().to_numpy(zero_copy_only=False)
-    bad = np.flatnonzero(~good)
-    stated = table.select(["commune", "sheet", "number"]).take(bad).to_pylist()
-    return [
-        Finding(
-            rule="missing-number",
-            row=int(rows[at]),
-            parcel=parcels[at],
-            point=_place(survey.geometry[at]),
-            detail={"row": str(rows[at]), "value": "/".join(p or "–" for p in parts.values())},
-        )
-        for at, parts in zip(bad.tolist(), stated, strict=True)
-    ]
-
-
-def _rows_by_key(parcels: NDArray[np.object_]) -> list[list[int]]:
-    """Return the rows of every key that several rows have, in the file's order."""
-    codes = pa.array(parcels, pa.string()).dictionary_encode().indices
-    code = codes.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-    counts = np.bincount(code[code >= 0], minlength=1)
-    repeated = np.flatnonzero((code >= 0) & (counts[code] > 1))
-    groups: dict[int, list[int]] = {}
-    for at in repeated.tolist():
-        groups.setdefault(int(code[at]), []).append(at)
-    return list(groups.values())
+    findings += _use_areas(survey, parcels, limits, context)
+    return findings, repeats, owners
 
 
 def _communes(survey: Survey, parcels: NDArray[np.object_], commune: str | None) -> list[Finding]:
@@ -168,17 +66,28 @@ def _communes(survey: Survey, parcels: NDArray[np.object_], commune: str | None)
         return []
     stated = survey.attributes["commune"].combine_chunks()
     differs = pc.fill_null(pc.not_equal(stated, commune), False)
-    at_rows = np.flatnonzero(differs.to_numpy(zero_copy_only=False))
-    return [
-        Finding(
-            rule="commune-differs",
-            row=int(survey.rows[at]),
-            parcel=parcels[at],
-            point=_place(survey.geometry[at]),
-            detail={"value": stated[at].as_py(), "commune": commune},
+    by_code: dict[str, list[int]] = {}
+    for at in np.flatnonzero(differs.to_numpy(zero_copy_only=False)).tolist():
+        by_code.setdefault(stated[at].as_py(), []).append(at)
+    findings = []
+    for code, places in by_code.items():
+        first, others = places[0], len(places) - 1
+        findings.append(
+            Finding(
+                rule="commune-differs",
+                row=int(survey.rows[first]),
+                rows=tuple(survey.rows[places].tolist()) if others else (),
+                parcel=parcels[first],
+                point=numbers.place(survey.geometry[first]),
+                detail={
+                    "value": code,
+                    "commune": commune,
+                    "others": f" và {others} thửa khác" if others else "",
+                    "others_en": f" and {others} others" if others else "",
+                },
+            )
         )
-        for at in at_rows.tolist()
-    ]
+    return findings
 
 
 def _areas(
@@ -197,7 +106,7 @@ def _areas(
             measured=round(float(off[at]), 3),
             limit=round(float(limit[at]), 3),
             source=next(text for which, text in sources if which[at]),
-            point=_place(survey.geometry[at]),
+            point=numbers.place(survey.geometry[at]),
             detail={"stated": f"{stated[at]:.1f}", "area": f"{measured[at]:.1f}"},
         )
         for at in beyond.tolist()
@@ -256,7 +165,7 @@ def _identifiers(
             rule="identifier-ill-formed",
             row=int(survey.rows[at]),
             parcel=parcels[at],
-            point=_place(survey.geometry[at]),
+            point=numbers.place(survey.geometry[at]),
             detail={"value": text},
         )
         for at, text in ids.items()
@@ -277,7 +186,7 @@ def _identifiers(
             parcel=parcels[good[k]],
             measured=round(float(distance[k]), 3),
             limit=limits.cell,
-            point=_place(shapes[k]),
+            point=numbers.place(shapes[k]),
             detail={"value": ids[good[k]]},
         )
         for k in np.flatnonzero(usable & (distance > limits.cell)).tolist()
@@ -324,7 +233,7 @@ def _land_uses(
                 rule="unknown-land-use",
                 row=int(survey.rows[at]),
                 parcel=parcels[at],
-                point=_place(survey.geometry[at]),
+                point=numbers.place(survey.geometry[at]),
                 detail={"value": value, "why": vi, "why_en": en},
             )
             for value, vi, en in bad[int(index[at])]
@@ -332,9 +241,33 @@ def _land_uses(
     return findings
 
 
-def _place(shape: shapely.Geometry | None) -> tuple[float, float] | None:
-    """Return a vertex, to find the parcel on a map; null without a shape."""
-    if shape is None or shapely.is_empty(shape):
-        return None
-    point = shapely.get_point(shapely.get_exterior_ring(shapely.get_geometry(shape, 0)), 0)
-    return (shapely.get_x(point), shapely.get_y(point))
+def _use_areas(
+    survey: Survey, parcels: NDArray[np.object_], limits: rules.Limits, context: ToleranceContext
+) -> list[Finding]:
+    texts = context.uses
+    areas = [
+        [use["area"] for use in json.loads(text) if use["area"] is not None]
+        for text in texts.dictionary.to_pylist()
+    ]
+    if not any(areas):
+        return []
+    areas.append([])  # of a parcel without uses, by the index -1
+    index = texts.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    total = np.array([sum(values) for values in areas])[index]
+    rounding = _ROUNDING * (np.array([len(values) for values in areas])[index] + 1)
+    stated, legal = (survey.attributes[name].to_numpy() for name in ("area", "legal_area"))
+    measured = survey.measured_area
+    allowed, _ = tolerances.limits("area", measured, context, limits.tolerances)
+    area = np.fmax(stated, legal)
+    area = np.where(np.isnan(area), measured + allowed, area)
+    return [
+        Finding(
+            rule="uses-exceed-area",
+            row=int(survey.rows[at]),
+            parcel=parcels[at],
+            measured=round(float(total[at]), 1),
+            limit=round(float(area[at]), 1),
+            point=numbers.place(survey.geometry[at]),
+        )
+        for at in np.flatnonzero(total > area + rounding + 1e-6).tolist()
+    ]

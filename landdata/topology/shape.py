@@ -4,6 +4,8 @@
 a hole lies outside its shell …) at stored precision, so also if only rounding to the grid made it
 invalid. The finding's point is the place. An invalid parcel is rejected and takes no part in the
 coverage rules, because what it covers is not defined.
+`ring-taken-apart`: an invalid ring that is shell and holes in one (`landdata.topology.rings`); the
+parcel is taken as these, and is not rejected.
 
 `out-of-zone`: further than `Limits.far` from the middle of the survey (the median of the centres
 of its parcels' boxes). Rejected, and not part of the coverage either.
@@ -29,27 +31,32 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from landdata.findings import Finding
-from landdata.topology import coverage
+from landdata.topology import coverage, rings
 from landdata.topology.parallel import spread
 from landdata.topology.rules import Limits
 
 _PLACE = re.compile(r"^(?P<why>.*?)\s*\[(?P<x>\S+) (?P<y>\S+?)(?: \S+)?\]$")
 
-#: GEOS's reasons in Vietnamese; others are shown in GEOS's words.
+#: GEOS's reasons → ours in Vietnamese and English.
 _REASONS = {
-    "Self-intersection": "tự cắt",
-    "Ring Self-intersection": "vòng tự chạm",
-    "Hole lies outside shell": "lỗ nằm ngoài ranh",
-    "Holes are nested": "lỗ lồng nhau",
-    "Interior is disconnected": "phần trong bị chia cắt",
-    "Nested shells": "các phần lồng nhau",
-    "Duplicate Rings": "vòng lặp lại",
-    "Too few points in geometry component": "quá ít điểm",
-    "Invalid Coordinate": "tọa độ không hợp lệ",
-    "Ring is not closed": "vòng không khép kín",
+    "Self-intersection": ("ranh tự cắt", "it crosses itself"),
+    "Ring Self-intersection": ("ranh tự chạm", "it touches itself"),
+    "Hole lies outside shell": ("lỗ nằm ngoài ranh", "a hole lies outside it"),
+    "Holes are nested": ("lỗ nằm trong lỗ", "a hole lies in another hole"),
+    "Interior is disconnected": ("lỗ chia cắt thửa", "holes cut the parcel into pieces"),
+    "Nested shells": ("phần nằm trong phần", "a part lies in another part"),
+    "Duplicate Rings": ("vòng lặp lại", "a ring is drawn twice"),
+    "Too few points in geometry component": (
+        "vòng có ít hơn ba đỉnh khác nhau",
+        "a ring has fewer than three different vertices",
+    ),
+    "Invalid Coordinate": ("tọa độ không phải là số", "a coordinate is no number"),
+    "Ring is not closed": ("vòng không khép kín", "a ring is not closed"),
 }
+_OTHER_REASON = ("không phải là vùng", "it bounds no area")
 _CHUNK = 20_000  # polygons
 _MANY = 50  # vertices; fewer are never too dense
 
@@ -65,28 +72,21 @@ def usable(
     parcels: NDArray[np.object_],
     geometry: NDArray[np.object_],
     limits: Limits,
-) -> tuple[list[Finding], NDArray[np.bool_]]:
-    """Return the findings on unusable polygons, and which of the (n,) are usable.
+) -> tuple[list[Finding], NDArray[np.bool_], dict[int, BaseGeometry]]:
+    """Return the findings on unusable polygons, which of the (n,) are usable, and new shapes.
 
-    A missing geometry is not usable; the reader of the file has the finding on it.
+    The new shapes are of rings that were taken apart, by index. A missing geometry is not usable;
+    the reader of the file has the finding on it.
     """
     present = ~(shapely.is_missing(geometry) | shapely.is_empty(geometry))
     fit = present & _valid(geometry)
-    findings = []
-    for at in np.flatnonzero(present & ~fit):
-        reason = shapely.is_valid_reason(geometry[at])
-        match = _PLACE.match(reason)
-        why = match["why"] if match else reason
-        findings.append(
-            Finding(
-                rule="invalid-ring",
-                row=int(rows[at]),
-                parcel=parcels[at],
-                point=(float(match["x"]), float(match["y"])) if match else None,
-                geometry=geometry[at],
-                detail={"why": _REASONS.get(why, why), "why_en": why.lower()},
-            )
-        )
+    findings: list[Finding] = []
+    taken_apart: dict[int, BaseGeometry] = {}
+    for at in np.flatnonzero(present & ~fit).tolist():
+        apart = rings.take_apart(geometry[at])
+        if apart is not None:
+            taken_apart[at], fit[at] = apart, True
+        findings.append(_invalid(int(rows[at]), parcels[at], geometry[at], apart))
     bounds = shapely.bounds(geometry)
     middle = (bounds[:, :2] + bounds[:, 2:]) / 2
     if fit.any():
@@ -104,7 +104,27 @@ def usable(
             )
             for at in astray.tolist()
         ]
-    return findings, fit
+    return findings, fit, taken_apart
+
+
+def _invalid(
+    row: int, parcel: str | None, shape: BaseGeometry, apart: BaseGeometry | None
+) -> Finding:
+    """Return the finding on an invalid polygon, or on one that was taken `apart`."""
+    reason = shapely.is_valid_reason(shape)
+    match = _PLACE.match(reason)
+    why, why_en = _REASONS.get(match["why"] if match else reason, _OTHER_REASON)
+    detail = {"why": why, "why_en": why_en}
+    if apart is not None:
+        detail = {"count": str(shapely.get_num_interior_rings(shapely.get_parts(apart)).sum())}
+    return Finding(
+        rule="invalid-ring" if apart is None else "ring-taken-apart",
+        row=row,
+        parcel=parcel,
+        point=(float(match["x"]), float(match["y"])) if match else None,
+        geometry=shape,
+        detail=detail,
+    )
 
 
 def check(
@@ -170,11 +190,11 @@ def _odd_shapes(
         )
     holed = np.flatnonzero(coverage.holed(shapes))
     polygons, owner = shapely.get_parts(shapes[holed], return_index=True)
-    rings, ring_of = shapely.get_rings(polygons, return_index=True)
+    each_ring, ring_of = shapely.get_rings(polygons, return_index=True)
     inner = np.flatnonzero(np.diff(ring_of, prepend=-1) == 0)
     shells = shapely.get_exterior_ring(polygons[ring_of[inner]])
-    for k in inner[shapely.intersects(rings[inner], shells)].tolist():
-        place = shapely.intersection(rings[k], shapely.get_exterior_ring(polygons[ring_of[k]]))
+    for k in inner[shapely.intersects(each_ring[inner], shells)].tolist():
+        place = shapely.intersection(each_ring[k], shapely.get_exterior_ring(polygons[ring_of[k]]))
         yield (
             at[holed[owner[ring_of[k]]]],
             {

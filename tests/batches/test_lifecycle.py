@@ -301,6 +301,37 @@ def test_a_row_that_is_official_already_is_a_duplicate(
     assert count(engine, "parcel_versions") == 4
 
 
+def test_co_owners_with_a_row_each_are_joined(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    rows = [parcel(1, plot(0, 0), TENCHU=owner) for owner in ("Bà A", "Ông B", "Bà A")]
+    number = receive(engine, settings, write(tmp_path / "a.zip", [*rows, parcel(2, plot(1, 0))]))
+    result = check(engine, settings, number)
+    assert [f["rule"] for f in result["findings"]] == ["duplicate-row", "co-owner"]
+    assert "Ông B" not in json.dumps(result, default=str, ensure_ascii=False)
+    assert accept(engine, settings, number)["accepted"] == 2
+    assert count(engine, "holders WHERE name = 'Bà A; Ông B'") == 1
+
+
+def test_a_ring_taken_apart_is_official_as_shell_and_hole(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    around, touching = plot(0, 0), [(10, 0), (14, 8), (6, 8), (10, 0)]
+    x, y = around.bounds[:2]
+    ring = [(x, y), (x, y + 20), (x + 20, y + 20), (x + 20, y)]
+    inverted = shapely.Polygon([*ring, *((x + dx, y + dy) for dx, dy in touching)])
+    rows = [parcel(1, inverted, DIENTICH=368.0), parcel(2, plot(1, 0))]
+    assert submit(engine, settings, write(tmp_path / "a.zip", rows))["accepted"] == 2
+    with database.session(engine) as session:
+        geometry = parcels.resolve(session, f"{COMMUNE}/1/1").geometry
+    assert geometry.is_valid
+    assert geometry.area == pytest.approx(368)
+    # the same ring again is no new version
+    again = write(tmp_path / "b.zip", [*rows, parcel(3, plot(2, 0))])
+    summary = submit(engine, settings, again)
+    assert (summary["accepted"], summary["duplicate"]) == (1, 2)
+
+
 def test_a_changed_verdict_is_not_accepted_unseen(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:

@@ -188,6 +188,13 @@ def test_half_converted_text_is_a_finding_without_the_text(tmp_path):
     assert "TENCHU" in read.findings[0].message["en"]
 
 
+def test_names_in_another_script_are_not_half_converted(tmp_path: Path) -> None:
+    owners = ["Иванов Пётр", "王小明", "ភ្នំពេញ", "Lê An"]
+    read = survey.read(zipped(tmp_path / "a.zip", sound(4, TENCHU=owners)), Settings(srid=9212))
+    assert read.findings == ()
+    assert read.attributes["owner"].to_pylist() == owners
+
+
 HALF = {
     "TENCHU": ["Lª Thị Duyªn", "Trần An", "Ngô Văn ¢n", "Trưêng Vâ"],
     "DIACHI": ["xã Phú C¸t", "Thôn Một", "", "Tổ 2"],

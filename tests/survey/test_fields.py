@@ -83,6 +83,7 @@ def test_options_overrule():
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(25.0, "25"), ("25.0", "25"), (" 25 ", "25"), ("007", "7"), ("12a", "12a"), (7, "7"),
+     ("12A", "12a"), ("012-A1", "12-a1"), ("Đ5", "Đ5"), ("1\u202e2", "1<U+202E>2"),
      ("12/1", "12/1"), ("a  b", "a b"), (1.5, "1.5"), ("-1", "-1"), ("1000,", "1000")],
 )  # fmt: skip
 def test_numbers(value, expected):
@@ -93,13 +94,15 @@ def test_numbers(value, expected):
     ("value", "expected"),
     [("1.234,5", 1234.5), ("1,234.5", 1234.5), ("123,4", 123.4), ("123.4", 123.4), (7, 7.0),
      ("1.234.567", 1234567.0), ("1.234.567,8", 1234567.8), ("100 m2", 100.0), ("1 234,5", 1234.5),
-     ("-5", -5.0), ("1e3", 1000.0)],
+     ("1e3", 1000.0)],
 )  # fmt: skip
 def test_areas(value, expected):
     assert attributes.area(value) == expected
 
 
-@pytest.mark.parametrize("value", ["x", "12x", "", "1-2", float("nan"), float("inf"), ",", "5m"])
+@pytest.mark.parametrize(
+    "value", ["x", "12x", "", "1-2", "-5", -0.5, float("nan"), float("inf"), ",", "5m"]
+)
 def test_areas_that_are_none(value):
     with pytest.raises(ValueError):  # noqa: PT011
         attributes.area(value)
@@ -211,3 +214,12 @@ def test_docs_hold_the_table_of_fields():
     page = (Path(__file__).parents[2] / "docs" / "survey-files.md").read_text(encoding="utf-8")
     for attribute, names in fields.NAMES.items():
         assert f"| `{attribute}` | {', '.join(names)} |" in page
+
+
+def test_a_field_that_looks_like_a_missing_attribute_is_proposed() -> None:
+    names = ["SO_TO_BD_1", "SHTHUA", "LOAI_DAT_HT", "shape_area", "ZONE", "EMPTY_MA_XA"]
+    found = fields.lookalikes(fields.match({**dict.fromkeys(names, 5), "EMPTY_MA_XA": 0}))
+    assert [pair[:2] for pair in found] == [("sheet", "SO_TO_BD_1"), ("land_use", "LOAI_DAT_HT")]
+    error = fields.lacking(fields.match({"SO_THUA_2": 5}))
+    assert error is not None
+    assert error.hint == "Say which with --field number=SO_THUA_2."

@@ -77,14 +77,14 @@ def test_rows_are_the_source_ids():
 @pytest.mark.parametrize(
     ("shape", "why"),
     [
-        (shapely.Polygon([(0, 0), (20, 20), (20, 0), (0, 20)]), "self-intersection"),
+        (shapely.Polygon([(0, 0), (20, 20), (20, 0), (0, 20)]), "it crosses itself"),
         (
             shapely.Polygon([(0, 0), (20, 0), (20, 20), (0, 20)], [[(30, 30), (31, 30), (31, 31)]]),
-            "hole lies outside shell",
+            "a hole lies outside it",
         ),
         (
             shapely.Polygon([(0, 0), (20, 0), (20, 20), (10, 0), (0, 20)]),
-            "ring self-intersection",
+            "it touches itself",
         ),
     ],
 )
@@ -365,7 +365,7 @@ def test_rings_that_are_open_or_too_short_are_told_by_the_command(tmp_path, monk
         ("invalid-ring", 1),
     ]
     assert "ring is open" in findings[0]["message"]["en"]
-    assert "too few points" in findings[1]["message"]["en"]
+    assert "fewer than three different vertices" in findings[1]["message"]["en"]
 
 
 @pytest.mark.parametrize("seed", range(2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from support import coverages, geohash
 from support.survey_models import cell, finding_rules, official, survey
 
 from landdata import topology
+from landdata.findings import Finding
 from landdata.reference import parcel_keys
 from landdata.reference.vn2000 import transformer
 from landdata.topology import ACCEPTABLE, REJECTED
@@ -224,3 +226,71 @@ def test_the_catalogue_page_is_the_catalogue():
     sys.modules["rules_page"] = module
     spec.loader.exec_module(module)
     assert module.PAGE.read_text("utf-8") == module.page()
+
+
+@pytest.mark.parametrize(
+    ("sheet", "number", "why"),
+    [
+        ("1", None, "parcel number (empty)"),
+        ("1", "10/2", "parcel number (10/2: not digits with at most a letter or a hyphenated part"),
+        ("1", "0", "parcel number (0: numbers count from 1)"),
+        ("1", "12<U+202E>3", "parcel number (12<U+202E>3: holds a control character)"),
+        ("99999999999", "1", "sheet number (99999999999: more than nine digits)"),
+        ("DC5", "-1", "sheet number (DC5: not digits with at most a letter or a hyphenated part"
+         " (12, 12a, 12-1)) and no usable parcel number (-1: numbers count from 1)"),
+    ],
+)  # fmt: skip
+def test_an_unusable_number_is_called_by_its_row_and_says_which_part_and_why(
+    sheet: str, number: str | None, why: str
+) -> None:
+    # twice: rows without a number are no duplicates of each other
+    checked = topology.check(survey([cell(0), cell(20)], sheet=[sheet] * 2, number=[number] * 2))
+    assert [(f.rule, f.row, f.parcel) for f in checked.findings] == [
+        ("missing-number", 0, None), ("missing-number", 1, None),
+    ]  # fmt: skip
+    assert checked.findings[1].message["en"].startswith(f"Row 1 (FID) has no usable {why}")
+
+
+def test_a_missing_commune_is_the_part_that_is_missing() -> None:
+    checked = topology.check(survey([cell(0)], commune=[None]))
+    assert [f.message["en"] for f in checked.findings] == [
+        "Row 0 (FID) has no usable commune (give it with --commune)."
+    ]
+
+
+def test_uses_do_not_add_up_to_more_than_the_parcel() -> None:
+    uses = [
+        json.dumps([{"code": "ONT", "area": 250}, {"code": "CLN", "area": area}])
+        for area in (150, 150.1, 300, 300, 153, 160)
+    ]
+    checked = topology.check(
+        survey(
+            [cell(20 * k) for k in range(6)],
+            land_use=uses,
+            area=[400, 400, 400, 400, None, None],
+            legal_area=[None, None, None, 560, None, None],
+        )
+    )
+    found = [(f.row, f.measured, f.limit) for f in checked.findings if "exceed" in f.rule]
+    assert found == [(2, 550, 400), (5, 410, 403.2)]
+
+
+def test_one_commune_of_the_file_is_one_finding_and_rejects_all_its_rows() -> None:
+    shapes = [cell(20 * k) for k in range(5)]
+    stated = ["99901", "00001", "00002", "00001", "00001"]
+    checked = topology.check(survey(shapes, commune=stated), commune="99901")
+    found = [f for f in checked.findings if f.rule == "commune-differs"]
+    assert [(f.row, f.rows) for f in found] == [(1, (1, 3, 4)), (2, ())]
+    assert "for parcel 99901/1/2 and 2 others, but" in found[0].message["en"]
+    assert found[0].as_dict()["rows"] == [1, 3, 4]
+    assert "rows" not in found[1].as_dict()
+    assert checked.status.tolist() == [ACCEPTABLE, *[REJECTED] * 4]
+
+
+def test_duplicate_numbers_of_a_file_without_sheets_say_why() -> None:
+    findings = [Finding("no-sheet-field")]
+    numbered = survey([cell(0), cell(20)], sheet=["0"] * 2, number=["5"] * 2, findings=findings)
+    found = [f for f in topology.check(numbered).findings if f.rule == "duplicate-number"]
+    assert all("so all are on sheet 0 (--field sheet=FIELD)" in f.message["en"] for f in found)
+    found = topology.check(survey([cell(0), cell(20)], number=["5"] * 2)).findings
+    assert all("sheet 0" not in f.message["en"] for f in found)
