@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import click
 
 from landdata.documents.echo import echo_json
-from landdata.errors import BadRequest
+from landdata.errors import BadRequest, LandDataError
+from landdata.reference import parcel_keys
 from landdata.settings import Settings
 
 if TYPE_CHECKING:
@@ -133,7 +134,39 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 corrects_option = click.option(
     "--corrects", type=NUMBER, metavar="N", help="Number of the batch that this file corrects."
 )
-commune_option = click.option("--commune", metavar="CODE", help="Five digits.")
+
+
+def _commune(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """Return the code of a commune from its code or its name, which is looked up in the store."""
+    code = parcel_keys.commune_code(text or "")
+    if text is None or code is not None:
+        return code
+    from landdata.store import communes
+
+    try:
+        with open_store() as (_, session):
+            return communes.find(session, text).code
+    except BadRequest:
+        raise
+    except LandDataError as error:
+        raise BadRequest(
+            f"{text!r} is no commune code, and its name cannot be looked up: {error.message}",
+            hint="Give the code of five digits.",
+            code="unknown-commune",
+        ) from None
+
+
+def commune_option(
+    *, required: bool = False, purpose: str = ""
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add `--commune`, a code or a name; the command gets the code."""
+    return click.option(
+        "--commune",
+        required=required,
+        callback=_commune,
+        metavar="CODE|NAME",
+        help=f"{purpose}Five digits, or the name of a commune of the store.",
+    )
 
 
 def operator() -> str:

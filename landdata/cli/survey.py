@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument
-@click.option("--commune", metavar="CODE", help="Compare the CRS with this commune of the store.")
+@commune_option(purpose="Compare the CRS with this commune of the store. ")
 @with_reading
 @with_json
 def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool) -> None:
@@ -64,7 +64,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
 
 @click.command()
 @file_argument
-@commune_option
+@commune_option()
 @click.option("--against", type=click.Choice(["store"]), help="Check against the store too.")
 @click.option(
     "--report",
@@ -121,7 +121,7 @@ def check(
 
 @click.command("import")
 @file_argument
-@click.option("--commune", required=True, metavar="CODE", help="Five digits.")
+@commune_option(required=True)
 @click.option("--accept", is_flag=True, help="Make the acceptable rows official at once.")
 @corrects_option
 @with_reading
@@ -169,7 +169,7 @@ def import_(
 
 @click.command()
 @file_argument
-@click.option("--commune", required=True, metavar="CODE", help="Five digits.")
+@commune_option(required=True)
 @corrects_option
 @with_reading
 @with_json
