@@ -116,14 +116,21 @@ def open_store() -> Iterator[tuple[Settings, Session]]:
         engine.dispose()
 
 
-def report_result(result: dict[str, Any], *, as_json: bool, language: str) -> int:
+all_option = click.option(
+    "--all", "show_all", is_flag=True, help="Show all findings, not the first few of each rule."
+)
+
+
+def report_result(
+    result: dict[str, Any], *, as_json: bool, language: str, show_all: bool = False
+) -> int:
     """Print summary and findings; return the exit code for them."""
     if as_json:
         print_json(result)
     else:
         from landdata.documents.terminal import print_report
 
-        print_report(result, language)
+        print_report(result, language, show_all=show_all)
     summary = result["summary"] or {}
     return FINDINGS if summary.get("findings", {}).get("error") else 0
 

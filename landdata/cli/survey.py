@@ -9,6 +9,7 @@ import click
 
 from landdata.cli import runner
 from landdata.cli.options import (
+    all_option,
     commune_option,
     corrects_option,
     file_argument,
@@ -73,6 +74,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
 )
 @click.option("--propose", is_flag=True, help="Propose corrections too; nothing is changed.")
 @with_reading
+@all_option
 @with_json
 def check(
     file: Path,
@@ -81,6 +83,7 @@ def check(
     report: Path | None,
     propose: bool,
     options: ReadOptions,
+    show_all: bool,
     as_json: bool,
 ) -> int:
     """Run the rules on FILE before submitting it; needs no store."""
@@ -116,7 +119,9 @@ def check(
             )
     if report:
         write_report(report, checked.summary, checked.survey, checked.checked, settings.language)
-    return report_result(checked.as_dict(), as_json=as_json, language=settings.language)
+    return report_result(
+        checked.as_dict(), as_json=as_json, language=settings.language, show_all=show_all
+    )
 
 
 @click.command("import")
@@ -125,6 +130,7 @@ def check(
 @click.option("--accept", is_flag=True, help="Make the acceptable rows official at once.")
 @corrects_option
 @with_reading
+@all_option
 @with_json
 def import_(
     file: Path,
@@ -132,6 +138,7 @@ def import_(
     accept: bool,
     corrects: int | None,
     options: ReadOptions,
+    show_all: bool,
     as_json: bool,
 ) -> int:
     """Receive FILE as a batch and check it; the same file again is the same batch."""
@@ -164,7 +171,7 @@ def import_(
             result = queries.show(session, batch.id)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, language=settings.language, show_all=show_all)
 
 
 @click.command()
