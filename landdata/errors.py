@@ -15,30 +15,48 @@ be read is an error; a bad parcel is not: it is a `landdata.findings.Finding`.
 from __future__ import annotations
 
 import traceback
+from typing import Any
 
-from landdata import characters
+from landdata.translations import localize, sentence, translate
 
 
 class LandDataError(Exception):
     """The base of all errors raised on purpose.
 
-    `code` names the cause for programs (kebab-case), `hint` says what to do about it.
+    `message` and `hint` (what to do about it) are English templates whose `values` stand in braces,
+    or sentences that are filled in already; both are translated when they are shown. `code` names
+    the cause for programs (kebab-case).
     """
 
     status = 500
     exit_code = 70
     code = "internal"
 
-    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
-        message = characters.escape(message, lines=True)
-        super().__init__(message)
-        self.message = message
-        self.hint = hint and characters.escape(hint, lines=True)
+    def __init__(
+        self, message: str, *, hint: str | None = None, code: str | None = None, **values: Any
+    ) -> None:
+        self.message = sentence(message, **values)
+        self.hint = None if hint is None else sentence(hint, **values)
         self.code = code or type(self).code
+        super().__init__(self.message)
 
-    def as_dict(self) -> dict[str, dict[str, str | None]]:
+    def as_dict(self, language: str = "en") -> dict[str, dict[str, str | None]]:
         """Return `{"error": {"code", "message", "hint"}}`, as printed by `--json` and by HTTP."""
-        return {"error": {"code": self.code, "message": self.message, "hint": self.hint}}
+        message, hint = (text and translate(text, language) for text in (self.message, self.hint))
+        return {"error": {"code": self.code, "message": message, "hint": hint}}
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the error in JSON, for another process to raise it anew with `**record`."""
+        values: dict[str, Any] = {}
+        for text in (self.message, self.hint):
+            values |= text.values if text else {}
+        plain = {name: localize(value, "en") for name, value in values.items()}
+        return {
+            "code": self.code,
+            "message": self.message.template,
+            "hint": self.hint and self.hint.template,
+            **plain,
+        }
 
 
 class BadSurvey(LandDataError):
@@ -90,12 +108,13 @@ class Unavailable(LandDataError):
 
 def from_os_error(error: OSError) -> Unavailable:
     """Translate an error of the operating system, such as a full disk."""
-    file = error.filename if isinstance(error.filename, str) else "a file"
     return Unavailable(
-        f"Cannot read or write {file}: {error.strerror or type(error).__name__}.",
+        "Cannot read or write {file}: {reason}.",
         hint="Free some space, or correct the permissions (`landdata doctor`), and try again;"
         " unfinished work is not stored.",
         code="machine",
+        file=error.filename if isinstance(error.filename, str) else "a file",
+        reason=error.strerror or type(error).__name__,
     )
 
 

@@ -129,7 +129,10 @@ class Settings(BaseSettings):
             first = error.errors()[0]
             name = "LANDDATA_" + str(first["loc"][0]).upper()
             raise BadRequest(
-                f"Setting {name} is not usable: {first['msg']} (given: {first['input']!r}).",
-                hint=f"Correct or unset {name}; docs/operating.md lists all settings.",
+                "Setting {name} is not usable: {msg} (given: {input!r}).",
+                hint="Correct or unset {name}; docs/operating.md lists all settings.",
                 code="bad-setting",
+                name=name,
+                msg=first["msg"],
+                input=first["input"],
             ) from None

@@ -104,7 +104,8 @@ class Application:
         except Disconnected:
             pass
         except Exception as error:
-            response = error_response(error, _endpoint_name(scope))
+            language = self.service.error_language(Request(scope))
+            response = error_response(error, _endpoint_name(scope), language)
             if is_started:
                 raise BrokenOff from None
             await response(scope, receive, send_with_headers)
@@ -294,7 +295,9 @@ async def _nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 def _not_found(request: Request) -> NotFound:
     path = request.scope["path"][:200]
-    return NotFound(f"There is nothing at {path!r}.", hint=f"Begin at {request.base}.")
+    return NotFound(
+        "There is nothing at {path!r}.", hint="Begin at {base}.", path=path, base=request.base
+    )
 
 
 def _endpoint_name(scope: Scope) -> str:

@@ -16,7 +16,7 @@ async def changes(service: Service, request: Request, collection: str) -> Respon
     """What became official since a token."""
     of = await service.collection(collection)
     if of.id != "parcels":
-        raise NotFound(f"The changes of {of.id} are not kept.", hint="Those of parcels are.")
+        raise NotFound("The changes of {id} are not kept.", hint="Those of parcels are.", id=of.id)
     form = request.media_type((JSON,))
     storage = service.settings.srid
     values = parameters.unique_values(request.arguments, features_changes.PARAMETERS)

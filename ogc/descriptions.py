@@ -24,6 +24,7 @@ from landdata.features.exports import formats
 from landdata.features.extents import WORLD
 from landdata.features.media_types import GEOJSON, HTML, JSON, OPENAPI, SCHEMA
 from landdata.settings import Settings
+from landdata.translations import translator
 
 Extents = Mapping[str, Mapping[str, Any]]
 
@@ -80,7 +81,7 @@ class Descriptions:
         request = api.APIRequest(_JsonRequest(language), [*LANGUAGES])
         _, status, content = endpoint(pygeoapi, request, *arguments)
         if int(status) != 200:
-            raise LandDataError(f"The description failed with status {int(status)}.")
+            raise LandDataError("The description failed with status {status}.", status=int(status))
         document: dict[str, Any] = json.loads(content)
         described = [document] if "id" in document else document.get("collections", [])
         for collection in described:
@@ -201,14 +202,15 @@ def _is_served(link: Mapping[str, Any]) -> bool:
 
 def _links(base: str, name: str, language: str) -> list[dict[str, Any]]:
     """Return the links of a collection to what pygeoapi does not know."""
+    _ = translator(language)
     url = f"{base}/collections/{name}"
     links = tile_matrix_sets.links(base, name)
     if name == "parcels":
-        title = "Thay đổi" if language == "vi" else "Changes"
+        title = _("Changes")
         links.append(
             {"type": JSON, "rel": "version-history", "title": title, "href": f"{url}/changes"}
         )
-    title = "Sắp xếp được theo" if language == "vi" else "Sortables"
+    title = _("Sortables")
     for form, media in (("json", SCHEMA), ("html", HTML)):
         href = f"{url}/sortables?f={form}"
         links.append({"type": media, "rel": _SORTABLES, "title": title, "href": href})

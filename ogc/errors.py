@@ -58,12 +58,17 @@ def as_public_error(error: Exception, endpoint: str) -> PublicError:
     return PublicError(error, error.status, headers)
 
 
-def error_response(error: Exception, endpoint: str) -> Response:
+def error_response(error: Exception, endpoint: str, language: str) -> Response:
     """Return any error as JSON, with the keys of this project and those of OGC."""
     public = as_public_error(error, endpoint)
-    message, hint = public.error.message, public.error.hint
+    document = public.error.as_dict(language)
+    message, hint = document["error"]["message"], document["error"]["hint"]
     description = f"{message} {hint}" if hint else message
     code = _OGC_CODES.get(public.status, "NoApplicableCode")
-    body = dump({**public.error.as_dict(), "code": code, "description": description}).encode()
-    headers = [("Content-Type", JSON), ("Content-Length", str(len(body)))]
+    body = dump({**document, "code": code, "description": description}).encode()
+    headers = [
+        ("Content-Type", JSON),
+        ("Content-Language", language),
+        ("Content-Length", str(len(body))),
+    ]
     return Response(public.status, [*headers, *public.headers.items()], body)

@@ -15,6 +15,7 @@ from landdata.features.collections import Collection, Property
 from landdata.features.crs import Crs
 from landdata.features.media_types import HTML
 from landdata.reference.calendar import VIETNAM
+from landdata.translations import localize, translator
 from ogc.negotiation import Request
 from ogc.responses import Response, cacheable
 from ogc.service import Service
@@ -43,11 +44,8 @@ async def page(
 def _render(
     template: str, request: Request, language: str, storage: int, context: dict[str, Any]
 ) -> str:
-    def translate(vi: str, en: str) -> str:
-        return vi if language == "vi" else en
-
     return _templates.get_template(f"ogc/{template}").render(
-        t=translate,
+        _=translator(language),
         language=language,
         languages=collections.LANGUAGES,
         base=request.base,
@@ -55,35 +53,45 @@ def _render(
         map_here=request.url_with(f="json", crs=f"{systems.EPSG}3857"),
         map_assets=request.root + "/static/vendor",
         show=functools.partial(_show, language=language),
-        named=_named,
+        heading=_heading,
         crs_name=lambda uri: systems.supported(storage)[uri].name,
         other_language=request.url_with(lang="en" if language == "vi" else "vi"),
         **context,
     )
 
 
-def _show(value: Any, known: Property, language: str) -> str:
-    """Write a property for people: times as in Vietnam, codes with their areas, null as nothing."""
+def _show(value: Any, described: Property, language: str) -> str:
+    """Return a property as people write it: times of Vietnam, codes with areas, null as nothing."""
     if value is None:
         return ""
-    if known.kind == "codes":
+    if described.kind == "codes":
         return ", ".join(
-            each["code"] + (f" {each['area']:g} m²" if each.get("area") is not None else "")
-            for each in value
+            use["code"]
+            + (
+                f" {localize(float(use['area']), language)} m²"
+                if use.get("area") is not None
+                else ""
+            )
+            for use in value
         )
-    if known.kind == "time":
+    if described.kind == "time":
         time = dt.datetime.fromisoformat(value).astimezone(VIETNAM)
         return f"{time:%d/%m/%Y %H:%M:%S}" if language == "vi" else f"{time:%Y-%m-%d %H:%M:%S}"
-    if known.kind == "date" and language == "vi":
-        return f"{dt.date.fromisoformat(value):%d/%m/%Y}"
-    return str(value)
+    if described.kind == "date":
+        return localize(dt.date.fromisoformat(value), language)
+    return localize(value, language)
 
 
-def _named(of: Collection, feature: dict[str, Any], language: str) -> str:
-    """Return the heading of a feature: what people call it."""
-    told = feature["properties"]
-    if told.get("number") and told.get("sheet"):
-        if language == "vi":
-            return f"Thửa {told['number']}, tờ {told['sheet']}, xã {told.get('commune', '')}"
-        return f"Parcel {told['number']}, sheet {told['sheet']}, commune {told.get('commune', '')}"
-    return str(told.get("name") or f"{of.item[language].capitalize()} {feature['id']}")
+def _heading(collection: Collection, feature: dict[str, Any], language: str) -> str:
+    """Return the heading of a feature: how people refer to it."""
+    properties = feature["properties"]
+    if properties.get("number") and properties.get("sheet"):
+        _ = translator(language)
+        return _(
+            "Parcel {number}, sheet {sheet}, commune {commune}",
+            number=properties["number"],
+            sheet=properties["sheet"],
+            commune=properties.get("commune", ""),
+        )
+    item = collection.item[language].capitalize()
+    return str(properties.get("name") or f"{item} {feature['id']}")

@@ -160,8 +160,9 @@ def _root(scheme: str, host: str, name: str, port: int | str | None, root_path: 
     address = get_host(scheme, host or None, (name, int(port) if port else None))
     if not address:
         raise BadRequest(
-            f"The header Host is no name and port of a host: {host[:200]!r}.",
+            "The header Host is no name and port of a host: {host!r}.",
             hint="Links would begin with it.",
+            host=host[:200],
         )
     return f"{scheme}://{address}{quote(root_path)}"
 
@@ -174,8 +175,10 @@ def _media_type(forms: tuple[str, ...], name: str | None, accept: str) -> str:
         if form is None or form not in forms:
             names = ", ".join(k for k, v in _NAMES.items() if v in forms)
             raise BadRequest(
-                f"Parameter f is not usable: there is no form {name[:100]!r} here.",
-                hint=f"There are: {names}.",
+                "Parameter f is not usable: there is no form {name!r} here.",
+                hint="There are: {names}.",
+                name=name[:100],
+                names=names,
             )
         return main if form in (JSON, GEOJSON) else form
     accepted = parse_accept_header(accept, MIMEAccept)
@@ -188,8 +191,10 @@ def _media_type(forms: tuple[str, ...], name: str | None, accept: str) -> str:
         best = MIMEAccept(plain).best_match(named)
     if best is None:
         raise NotAcceptable(
-            f"None of the media types in Accept is available: {str(accepted)[:200]!r}.",
-            hint=f"There are: {', '.join(forms)}.",
+            "None of the media types in Accept is available: {accepted!r}.",
+            hint="There are: {forms}.",
+            accepted=str(accepted)[:200],
+            forms=", ".join(forms),
         )
     return best if best in (HTML, TILEJSON) else main
 
@@ -199,8 +204,10 @@ def _language(language: str | None, accept: str, default: str) -> str:
     if language is not None:
         if language not in collections.LANGUAGES:
             raise BadRequest(
-                f"Parameter lang is not usable: there is no language {language[:100]!r} here.",
-                hint=f"There are: {', '.join(collections.LANGUAGES)}.",
+                "Parameter lang is not usable: there is no language {language!r} here.",
+                hint="There are: {languages}.",
+                language=language[:100],
+                languages=", ".join(collections.LANGUAGES),
             )
         return language
     accepted = parse_accept_header(accept, LanguageAccept)

@@ -10,8 +10,8 @@ from landdata.features import changes, parameters, tile_matrix_sets
 from landdata.features.collections import Collection
 from landdata.features.exports import formats
 from landdata.features.media_types import GEOJSON, HTML, JSON, MVT, OPENAPI, SCHEMA, TILEJSON
+from landdata.translations import Translator, translator
 from ogc import openapi_components as components
-from ogc.openapi_components import Choose
 
 _ERRORS = {
     "400": "BadRequest",
@@ -32,31 +32,24 @@ def document(
     `storage` is the EPSG code of the storage CRS.
     """
 
-    def choose(vi: str, en: str) -> str:
-        return vi if language == "vi" else en
-
+    _ = translator(language)
     paths: dict[str, Any] = {
-        "/": _get("landing", choose("Trang đầu", "Landing page"), "LandingPage"),
-        "/conformance": _get("conformance", choose("Tuân thủ", "Conformance"), "Conformance"),
-        "/openapi": _get(
-            "openapi", choose("Định nghĩa API", "API definition"), None, media_type=OPENAPI
-        ),
-        "/collections": _get("collections", choose("Bộ dữ liệu", "Collections"), "Collections"),
+        "/": _get("landing", _("Landing page"), "LandingPage"),
+        "/conformance": _get("conformance", _("Conformance"), "Conformance"),
+        "/openapi": _get("openapi", _("API definition"), None, media_type=OPENAPI),
+        "/collections": _get("collections", _("Collections"), "Collections"),
     }
     for collection in offer.values():
-        paths |= _collection_paths(collection, language, choose)
-        paths |= _tile_paths(collection, storage, language, choose)
-    paths |= _tile_paths(None, storage, language, choose)
-    paths["/collections/parcels/changes"] = _changes(choose)
-    paths |= _export_job_paths(choose)
+        paths |= _collection_paths(collection, language, _)
+        paths |= _tile_paths(collection, storage, language, _)
+    paths |= _tile_paths(None, storage, language, _)
+    paths["/collections/parcels/changes"] = _changes(_)
+    paths |= _export_job_paths(_)
     return {
         "openapi": "3.0.3",
         "info": {
-            "title": choose("Dữ liệu đất đai", "Land data"),
-            "description": choose(
-                "Thửa đất và đơn vị hành chính theo OGC API - Features.",
-                "Cadastral parcels and administrative units as OGC API - Features.",
-            ),
+            "title": _("Land data"),
+            "description": _("Cadastral parcels and administrative units as OGC API - Features."),
             "version": version("landdata"),
         },
         "servers": [{"url": url}],
@@ -69,14 +62,14 @@ def document(
         ],
         "paths": paths,
         "components": {
-            "parameters": components.parameters(storage, choose),
-            "responses": components.responses(choose),
+            "parameters": components.parameters(storage, _),
+            "responses": components.responses(_),
             "schemas": components.schemas(offer.values(), language),
         },
     }
 
 
-def _collection_paths(collection: Collection, language: str, choose: Choose) -> dict[str, Any]:
+def _collection_paths(collection: Collection, language: str, _: Translator) -> dict[str, Any]:
     title, tag = collection.title[language], collection.id
     base = f"/collections/{tag}"
     schema = components.schema_name(collection)
@@ -86,7 +79,7 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
             "name": prop.name,
             "in": "query",
             "required": False,
-            "description": choose(prop.vi, prop.en),
+            "description": prop.vi if language == "vi" else prop.en,
             "schema": prop.parameter_schema(language),
             "style": "form",
             "explode": False,
@@ -98,15 +91,12 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
         key["format"] = "uuid"
     properties = components.list_parameter(
         "properties",
-        choose(
-            "Các thuộc tính trong câu trả lời; không nêu thì là tất cả.",
-            "The properties in the response; all by default.",
-        ),
+        _("The properties in the response; all by default."),
         [prop.name for prop in collection.properties],
     )
     items_parameters = [
         *(_reference(name) for name in parameters.PARAMETERS if name not in own),
-        *_sortby(collection, choose),
+        *_sortby(collection, _),
         properties,
         *filters,
     ]
@@ -115,7 +105,7 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
         _reference("crs"),
         properties,
         _reference("skipGeometry"),
-        {**components.instant(choose), "name": "datetime", "in": "query", "required": False},
+        {**components.instant(_), "name": "datetime", "in": "query", "required": False},
     ]
     return {
         base: _get(f"{tag}.collection", title, "Collection", tag=tag, has_404=True),
@@ -129,7 +119,7 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
             f"{tag}.items", title, f"{schema}Collection", tag=tag, media_type=GEOJSON,
             parameters=items_parameters,
         ),
-        f"{base}/export": _export(collection, language, choose, filters),
+        f"{base}/export": _export(collection, language, _, filters),
         f"{base}/items/{{featureId}}": _get(
             f"{tag}.item", collection.item[language], schema, tag=tag, media_type=GEOJSON,
             has_404=True, parameters=item_parameters,
@@ -138,21 +128,19 @@ def _collection_paths(collection: Collection, language: str, choose: Choose) -> 
 
 
 def _export(
-    collection: Collection, language: str, choose: Choose, filters: list[dict[str, Any]]
+    collection: Collection, language: str, _: Translator, filters: list[dict[str, Any]]
 ) -> dict[str, Any]:
     names = ("bbox", "bbox-crs", "crs", "datetime", "filter", "filter-lang", "filter-crs")
     path = _get(
         f"{collection.id}.export",
-        f"{collection.title[language]}: {choose('tệp', 'file')}",
+        f"{collection.title[language]}: {_('file')}",
         None,
         tag=collection.id,
     )
     operation = path["get"]
-    operation["description"] = choose(
-        "Với tiêu đề `Prefer: respond-async`, tệp được tạo dần: câu trả lời là 202, và"
-        " `Location` cho biết đã tạo đến đâu.",
+    operation["description"] = _(
         "With the header `Prefer: respond-async` the file is made as a job: the response is 202,"
-        " and its `Location` shows the progress.",
+        " and its `Location` shows the progress."
     )
     operation["parameters"] = [
         {
@@ -167,7 +155,7 @@ def _export(
         *filters,
     ]
     operation["responses"]["202"] = {
-        "description": choose("Tệp đang được tạo dần.", "The file is made as a job."),
+        "description": _("The file is made as a job."),
         "headers": {"Location": {"schema": {"type": "string"}}},
         "content": {JSON: {"schema": {"$ref": "#/components/schemas/ExportJob"}}},
     }
@@ -186,8 +174,8 @@ def _export(
     return path
 
 
-def _export_job_paths(choose: Choose) -> dict[str, Any]:
-    title = choose("Tệp được tạo dần", "A file that is made as a job")
+def _export_job_paths(_: Translator) -> dict[str, Any]:
+    title = _("A file that is made as a job")
     number, name = (
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in ("jobID", "file")
@@ -203,7 +191,7 @@ def _export_job_paths(choose: Choose) -> dict[str, Any]:
     return {"/exports/{jobID}": job, "/exports/{jobID}/{file}": file}
 
 
-def _changes(choose: Choose) -> dict[str, Any]:
+def _changes(_: Translator) -> dict[str, Any]:
     def number(name: str, least: int, most: int, default: int, text: str) -> dict[str, Any]:
         limits = {"type": "integer", "minimum": least, "maximum": most, "default": default}
         return {
@@ -212,7 +200,7 @@ def _changes(choose: Choose) -> dict[str, Any]:
 
     path = _get(
         "parcels.changes",
-        choose("Thay đổi của thửa đất", "Changes of parcels"),
+        _("Changes of parcels"),
         "Changes",
         tag="parcels",
     )
@@ -223,25 +211,18 @@ def _changes(choose: Choose) -> dict[str, Any]:
             "name": "since",
             "in": "query",
             "required": False,
-            "description": choose(
-                "`token` của câu trả lời trước, hoặc `now`; không có thì từ đầu.",
-                "The `token` of an earlier response, or `now`; from the first change by default.",
+            "description": _(
+                "The `token` of an earlier response, or `now`; default: the first change."
             ),
             "schema": {"type": "string"},
         },
         number(
             "limit", 1, changes.MAX_LIMIT, changes.DEFAULT_LIMIT,
-            choose(
-                "Nhiều nhất bấy nhiêu thay đổi; quá mức tối đa thì lấy mức tối đa.",
-                "The maximum number of changes; a larger number means the largest allowed.",
-            ),
+            _("The maximum number of changes; a larger number means the largest allowed."),
         ),
         number(
             "wait", 0, changes.MAX_WAIT, 0,
-            choose(
-                "Chờ bấy nhiêu giây cho đến thay đổi đầu tiên.",
-                "Seconds to wait for the first change.",
-            ),
+            _("Seconds to wait for the first change."),
         ),
         _reference("crs"),
     ]  # fmt: skip
@@ -250,11 +231,11 @@ def _changes(choose: Choose) -> dict[str, Any]:
 
 
 def _tile_paths(
-    collection: Collection | None, storage: int, language: str, choose: Choose
+    collection: Collection | None, storage: int, language: str, _: Translator
 ) -> dict[str, Any]:
     """The tilesets of a collection; without one those of the service, and the matrix sets."""
     base, tag, operation = "", "service", "dataset"
-    title = choose("Bản đồ dạng ô", "Tiles")
+    title = _("Tiles")
     if collection is not None:
         base, tag, operation = (
             f"/collections/{collection.id}", collection.id, f"{collection.id}.collection",
@@ -273,9 +254,7 @@ def _tile_paths(
     tile = _get(f"{operation}.vector.getTile", title, None, tag=tag, has_404=True)
     tile["get"]["parameters"] = [matrix_set, *numbers]
     tile["get"]["responses"]["200"]["content"] = {MVT: _BINARY}
-    tile["get"]["responses"]["204"] = {
-        "description": choose("Ở đó không có gì để vẽ.", "The tile is empty.")
-    }
+    tile["get"]["responses"]["204"] = {"description": _("The tile is empty.")}
     tileset = _get(
         f"{operation}.vector.getTileSet", title, None, tag=tag, has_404=True,
         parameters=[matrix_set],
@@ -287,7 +266,7 @@ def _tile_paths(
         f"{base}/tiles/{{tileMatrixSetId}}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}": tile,
     }
     if collection is None:
-        title = choose("Cách chia ô", "Tile matrix sets")
+        title = _("Tile matrix sets")
         paths["/tileMatrixSets"] = _get("getTileMatrixSetsList", title, None)
         paths["/tileMatrixSets/{tileMatrixSetId}"] = _get(
             "getTileMatrixSet", title, None, has_404=True, parameters=[matrix_set]
@@ -331,10 +310,7 @@ def _reference(parameter: str) -> dict[str, Any]:
     return {"$ref": f"#/components/parameters/{parameter}"}
 
 
-def _sortby(collection: Collection, choose: Choose) -> list[dict[str, Any]]:
-    text = choose(
-        "Thứ tự: các thuộc tính, có dấu - là giảm dần. Giá trị null là lớn nhất.",
-        "The order: properties, each with - for descending. Null is the greatest.",
-    )
+def _sortby(collection: Collection, _: Translator) -> list[dict[str, Any]]:
+    text = _("The order: properties, each with - for descending. Null is the greatest.")
     choices = [sign + name for name in collection.sortables for sign in ("", "-")]
     return [components.list_parameter("sortby", text, choices)] if choices else []

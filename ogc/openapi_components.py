@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 from landdata.features import cql2, crs, query
 from landdata.features.collections import Collection
 from landdata.features.media_types import JSON
 from landdata.features.parameters import COUNTS
+from landdata.translations import Translator
 
 #: Returns the first text (Vietnamese) or the second (English).
-Choose = Callable[[str, str], str]
 
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
@@ -37,83 +37,52 @@ def list_parameter(name: str, description: str, choices: list[str]) -> dict[str,
     }
 
 
-def instant(choose: Choose) -> dict[str, Any]:
+def instant(_: Translator) -> dict[str, Any]:
     """Return the parameter `datetime` of a request for one feature, without its name."""
     return {
-        "description": choose(
-            "Một thời điểm (RFC 3339) hoặc một ngày (thời điểm cuối ngày ở Việt Nam).",
-            "A time (RFC 3339) or a date (its last moment in Vietnam).",
-        ),
+        "description": _("A time (RFC 3339) or a date (its last moment in Vietnam)."),
         "schema": _TEXT,
         "style": "form",
         "explode": False,
     }
 
 
-def responses(choose: Choose) -> dict[str, Any]:
+def responses(_: Translator) -> dict[str, Any]:
     """Return the responses other than 200, by name."""
     errors = {
-        "BadRequest": choose(
-            "Tham số không có, hoặc giá trị không hợp lệ.",
-            "A parameter is unknown, or its value is not valid.",
-        ),
-        "NotFound": choose(
-            "Không có bộ dữ liệu hoặc đối tượng này.", "There is no such collection or feature."
-        ),
-        "NotAcceptable": choose(
-            "Không có câu trả lời ở các kiểu nội dung được yêu cầu.",
-            "None of the media types in `Accept` is available.",
-        ),
-        "Unavailable": choose(
-            "Cơ sở dữ liệu không sẵn sàng, hoặc câu hỏi mất quá nhiều thời gian.",
-            "The database is not available, or the query takes too long.",
-        ),
+        "BadRequest": _("A parameter is unknown, or its value is not valid."),
+        "NotFound": _("There is no such collection or feature."),
+        "NotAcceptable": _("None of the media types in `Accept` is available."),
+        "Unavailable": _("The database is not available, or the query takes too long."),
     }
     content = {JSON: {"schema": {"$ref": "#/components/schemas/Exception"}}}
     return {name: {"description": text, "content": content} for name, text in errors.items()} | {
         "NotModified": {
-            "description": choose(
-                "Không thay đổi so với bản mà máy khách đang có"
-                " (If-None-Match, If-Modified-Since).",
-                "The client's copy is current (If-None-Match, If-Modified-Since).",
-            )
+            "description": _("The client's copy is current (If-None-Match, If-Modified-Since).")
         },
         # the server refuses it before the application sees it
-        "TooLong": {
-            "description": choose(
-                "Địa chỉ dài hơn 65.534 byte.", "The address has more than 65,534 bytes."
-            )
-        },
+        "TooLong": {"description": _("The address has more than 65,534 bytes.")},
     }
 
 
-def parameters(storage: int, choose: Choose) -> dict[str, Any]:
+def parameters(storage: int, _: Translator) -> dict[str, Any]:
     """Return the query parameters that are the same for all collections, by name."""
     uris = list(crs.supported(storage))
     crs_uri = {"type": "string", "format": "uri", "enum": uris, "default": uris[0]}
     query_parameters: dict[str, dict[str, Any]] = {
         "f": {
-            "description": choose(
-                "Dạng của câu trả lời; không nêu thì theo tiêu đề Accept.",
-                "The format of the response; by default that of the Accept header.",
-            ),
+            "description": _("The format of the response; by default that of the Accept header."),
             "schema": {"type": "string", "enum": ["json", "html"]},
         },
         "lang": {
-            "description": choose(
-                "Ngôn ngữ của các tiêu đề; không nêu thì theo Accept-Language.",
-                "The language of titles; by default that of Accept-Language.",
-            ),
+            "description": _("The language of titles; by default that of Accept-Language."),
             "schema": {"type": "string", "enum": ["vi", "en"]},
         },
         "bbox": {
-            "description": choose(
-                "Các đối tượng giao với khung này: giá trị nhỏ nhất và lớn nhất của hai trục, theo"
-                " thứ tự trục của bbox-crs. Sáu số, với độ cao được bỏ qua, chỉ trong CRS84."
-                " Đối tượng không có hình học thuộc mọi khung.",
+            "description": _(
                 "Features that intersect this box: minimum and maximum of both axes, in the"
                 " axis order of bbox-crs. Six numbers, with heights that are ignored, in CRS84"
-                " only. A feature without geometry is in every box.",
+                " only. A feature without geometry is in every box."
             ),
             "schema": {
                 "type": "array",
@@ -124,30 +93,25 @@ def parameters(storage: int, choose: Choose) -> dict[str, Any]:
             "example": [106.6, 11.5, 106.7, 11.6],
         },
         "bbox-crs": {
-            "description": choose("Hệ quy chiếu của bbox.", "The reference system of bbox."),
+            "description": _("The reference system of bbox."),
             "schema": crs_uri,
         },
         "crs": {
-            "description": choose(
-                "Hệ quy chiếu của câu trả lời.", "The reference system of the response."
-            ),
+            "description": _("The reference system of the response."),
             "schema": crs_uri,
             "example": f"{crs.EPSG}{storage}",
         },
         "datetime": {
-            **instant(choose),
+            **instant(_),
             "example": "2025-07-01/2026-01-31T08:00:00Z",
-            "description": choose(
-                "Tại một thời điểm, hoặc mọi phiên bản trong một khoảng: thời điểm hoặc ngày theo"
-                " RFC 3339, `đầu/cuối`, `..` là không giới hạn. Không nêu thì là hiện tại.",
+            "description": _(
                 "As of a time, or all versions within an interval: RFC 3339 times or dates,"
-                " `start/end`, `..` for an open end. Without it, the current versions.",
+                " `start/end`, `..` for an open end. Without it, the current versions."
             ),
         },
         "limit": {
-            "description": choose(
-                "Nhiều nhất bấy nhiêu đối tượng; quá mức tối đa thì lấy mức tối đa.",
-                "The maximum number of features; a larger number means the largest allowed.",
+            "description": _(
+                "The maximum number of features; a larger number means the largest allowed."
             ),
             "schema": {
                 "type": "integer",
@@ -157,36 +121,24 @@ def parameters(storage: int, choose: Choose) -> dict[str, Any]:
             },
         },
         "offset": {
-            "description": choose(
-                "Bỏ qua các đối tượng đầu. Các liên kết dùng cursor, nhanh hơn.",
-                "The number of features to skip. Links use cursor, which is faster.",
-            ),
+            "description": _("The number of features to skip. Links use cursor, which is faster."),
             "schema": {"type": "integer", "minimum": 0, "default": 0},
         },
         "cursor": {
-            "description": choose(
-                "Chỗ bắt đầu của trang: lấy nguyên từ liên kết next hoặc prev.",
-                "Where a page begins: opaque, from a next or prev link.",
-            ),
+            "description": _("Where a page begins: opaque, from a next or prev link."),
             "schema": _TEXT,
         },
         "skipGeometry": {
-            "description": choose(
-                "Bỏ hình thể của từng đối tượng (null).",
-                "Whether the geometry of each feature is left out (null).",
-            ),
+            "description": _("Whether the geometry of each feature is left out (null)."),
             "schema": {"type": "boolean", "default": False},
         },
         "filter": {
-            "description": choose(
-                "Điều kiện viết bằng CQL2 trên các thuộc tính hỏi được.",
-                "A condition in CQL2 on the collection's queryables.",
-            ),
+            "description": _("A condition in CQL2 on the collection's queryables."),
             "schema": _TEXT,
             "example": "S_INTERSECTS(geometry, BBOX(106.6, 11.5, 106.7, 11.6))",
         },
         "filter-lang": {
-            "description": choose("Cách viết của filter.", "The encoding of filter."),
+            "description": _("The encoding of filter."),
             "schema": {
                 "type": "string",
                 "enum": [*cql2.LANGUAGES],
@@ -194,18 +146,13 @@ def parameters(storage: int, choose: Choose) -> dict[str, Any]:
             },
         },
         "filter-crs": {
-            "description": choose(
-                "Hệ quy chiếu của hình thể trong filter.",
-                "The reference system of geometries in filter.",
-            ),
+            "description": _("The reference system of geometries in filter."),
             "schema": crs_uri,
         },
         "count": {
-            "description": choose(
-                "Có cần numberMatched dù phải đếm (exact), hay chỉ ước lượng"
-                " numberEstimated (estimate). Không phải đếm thì numberMatched luôn có.",
+            "description": _(
                 "How to count where it costs time: exactly (numberMatched), or by the planner's"
-                " estimate (numberEstimated). Where it costs nothing numberMatched is always set.",
+                " estimate (numberEstimated). Where it costs nothing numberMatched is always set."
             ),
             "schema": {"type": "string", "enum": [*COUNTS], "default": "none"},
         },

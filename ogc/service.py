@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from starlette.concurrency import run_in_threadpool
 
-from landdata.errors import NotFound
+from landdata.errors import BadRequest, NotFound
 from landdata.features import collections, parameters
 from landdata.features.collections import Collection
 from landdata.features.custom_collections import CustomCollections
@@ -52,7 +52,10 @@ class Service:
         offer = await self.collections()
         if name not in offer:
             raise NotFound(
-                f"There is no collection {name[:100]!r}.", hint=f"There are: {', '.join(offer)}."
+                "There is no collection {name!r}.",
+                hint="There are: {offer}.",
+                name=name[:100],
+                offer=", ".join(offer),
             )
         return offer[name]
 
@@ -64,6 +67,13 @@ class Service:
     def language(self, request: Request) -> str:
         """Return the language of a response: requested, or the deployment's."""
         return request.language(self.settings.language)
+
+    def error_language(self, request: Request) -> str:
+        """Return the language of an error: as of a response, but an unusable one is ignored."""
+        try:
+            return self.language(request)
+        except BadRequest:
+            return self.settings.language
 
     def close(self) -> None:
         """Close the connections, and stop looking after exports."""

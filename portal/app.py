@@ -14,12 +14,12 @@ from werkzeug.exceptions import HTTPException
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
+from landdata.translations import LANGUAGES, translator
 from ogc.app import SECURITY_HEADERS
 from ogc.errors import as_public_error
 from ogc.negotiation import PREFIX
 from portal import parcels, surveys
 
-LANGUAGES = ("vi", "en")
 YEAR = 365 * 24 * 3600
 
 
@@ -40,19 +40,15 @@ def create_app(settings: Settings | None = None, engine: sa.Engine | None = None
     app.before_request(_choose_language)
     app.after_request(_finish)
     app.context_processor(
-        lambda: {"language": g.language, "_": translate, "ogc": request.script_root + PREFIX}
+        lambda: {
+            "language": g.language,
+            "other_language": "en" if g.language == "vi" else "vi",
+            "_": translator(g.language),
+            "ogc": request.script_root + PREFIX,
+        }
     )
     app.register_error_handler(Exception, error_response)
     return app
-
-
-def translate(vi: str, en: str) -> str:
-    """Return the text in the language of the request.
-
-    A sentence stands in both languages where it is used, as in `landdata.findings`: there are
-    two, a template is read as what it says, and there is no catalogue to compile or to miss.
-    """
-    return vi if g.language == "vi" else en
 
 
 def healthz() -> Response:
@@ -90,11 +86,12 @@ def error_response(error: Exception) -> Response:
     else:
         translated = as_public_error(error, request.endpoint or "no endpoint")
         public, status, headers = translated.error, translated.status, translated.headers
+    document = public.as_dict(g.language)
     if parcels.wants_json():
-        response = jsonify(public.as_dict())
+        response = jsonify(document)
     else:
         page = render_template(
-            "error.html", error=public, status=status, name=HTTPStatus(status).phrase
+            "error.html", error=document["error"], status=status, name=HTTPStatus(status).phrase
         )
         response = Response(page, mimetype="text/html")
     response.status_code = status

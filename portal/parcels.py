@@ -21,6 +21,7 @@ from pyproj import CRS
 from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as BaseResponse
 
+from landdata import translations
 from landdata.documents import drawing
 from landdata.errors import BadRequest
 from landdata.reference import calendar, land_use
@@ -110,6 +111,7 @@ def index() -> str:
         west, south, east, north = map(float, shapely.total_bounds(outlines))
         extent = (west, south, east, north)
     config = {
+        "sentences": translations.of_file("portal/static/portal.js", g.language),
         "language": g.language,
         "crs": store.crs,
         "extent": extent,
@@ -124,8 +126,9 @@ def index() -> str:
         "map.html",
         config=config,
         communes=[(row[0], row[1]) for row in rows],
-        themes=[(theme, _pick(vi, en)) for theme, vi, en, _ in THEMES]
-        + [(OTHER[0], _pick(OTHER[1], OTHER[2]))],
+        themes=[
+            (theme, vi if g.language == "vi" else en) for theme, vi, en, *_ in [*THEMES, OTHER]
+        ],
         today=today.isoformat(),
         empty=extent is None,
     )
@@ -212,10 +215,6 @@ def days(state: ParcelVersion) -> tuple[str, str | None]:
 def _store() -> Store:
     store: Store = current_app.extensions["landdata"]
     return store
-
-
-def _pick(vi: str, en: str) -> str:
-    return vi if g.language == "vi" else en
 
 
 def _as_of() -> dt.datetime | None:

@@ -102,9 +102,12 @@ def _check_port(host: str, port: int) -> None:
     except OSError as error:
         why = str(error.strerror).partition(" (while")[0]  # Python repeats the address there
         raise Unavailable(
-            f"Can't listen on {host}:{port}: {why}.",
+            "Can't listen on {host}:{port}: {why}.",
             hint="Stop what listens there, or set LANDDATA_PORT to another port.",
             code="port-taken",
+            host=host,
+            port=port,
+            why=why,
         ) from None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
 from landdata.store import database
 
+os.environ.setdefault("LANDDATA_LANGUAGE", "en")  # tests read sentences in English
 _store_numbers = itertools.count()
 for _name, _examples in (("default", 20), ("slow", 100)):
     hypothesis.settings.register_profile(

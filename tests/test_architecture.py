@@ -11,7 +11,9 @@ ROOT = Path(__file__).parents[1]
 
 # Layers of landdata, from the lowest: a room imports only what stands in its own line or above.
 LAYERS = (
-    ("characters", "errors", "settings", "findings", "files"),
+    ("characters",),
+    ("translations",),
+    ("errors", "settings", "findings", "files"),
     ("reference",),
     ("survey", "topology"),
     ("embedded",),

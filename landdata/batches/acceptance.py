@@ -62,9 +62,10 @@ def accept(
     lifecycle.require_undecided(batch)
     if batch.state != "checked":
         raise Conflict(
-            f"Batch {number} has not been checked.",
-            hint=f"Run `landdata batch check {number}` and look at its findings.",
+            "Batch {number} has not been checked.",
+            hint="Run `landdata batch check {number}` and look at its findings.",
             code="not-checked",
+            number=number,
         )
     summary = lifecycle.summary_of(batch)
     checked = Neighbourhood.from_dict(summary["around"])
@@ -76,10 +77,11 @@ def accept(
         checking.validate_and_stage(session, settings, batch, progress)
         if reviewed and lifecycle.summary_of(batch)["around"]["verdict"] != checked.verdict:
             raise Conflict(
-                f"What is official around batch {number} has changed since its check,"
-                " and with it the verdict on its parcels.",
-                hint=f"Run `landdata batch check {number}`, look at it, and accept it then.",
+                "What is official around batch {number} has changed since its check, and "
+                "with it the verdict on its parcels.",
+                hint="Run `landdata batch check {number}`, look at it, and accept it then.",
                 code="verdict-changed",
+                number=number,
             )
         summary = lifecycle.summary_of(batch)
     # the clock after the locks: a version must not begin before the one that it follows
@@ -128,8 +130,11 @@ def _make_official(
             session.execute(sa.text("DROP TABLE official"))
     if count != rows:
         raise LandDataError(
-            f"Of batch {batch.id} {count} rows became official, not {rows}.",
+            "Of batch {id} {count} rows became official, not {rows}.",
             hint="Nothing is accepted. Please report it.",
+            id=batch.id,
+            count=count,
+            rows=rows,
         )
     if rows >= staging.BLOCK:
         # so that no statement is planned for an empty table; does not wait for another batch

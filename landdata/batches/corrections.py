@@ -20,15 +20,19 @@ def correct(session: Session, number: int, earlier: int) -> None:
     lifecycle.require_undecided(batch)
     if earlier >= number:
         raise BadRequest(
-            f"This file is batch {number} already, which is not later than batch {earlier}.",
-            hint=f"Take it back (`landdata batch withdraw {number}`) and send it again.",
+            "This file is batch {number} already, which is not later than batch {earlier}.",
+            hint="Take it back (`landdata batch withdraw {number}`) and send it again.",
             code="not-later",
+            number=number,
+            earlier=earlier,
         )
     if batch.corrects is not None:
         raise Conflict(
-            f"Batch {number} corrects batch {batch.corrects} already.",
-            hint=f"Take it back (`landdata batch withdraw {number}`) and send it again.",
+            "Batch {number} corrects batch {corrects} already.",
+            hint="Take it back (`landdata batch withdraw {number}`) and send it again.",
             code="corrects-another",
+            number=number,
+            corrects=batch.corrects,
         )
     batch.corrects = earlier
     if batch.state == "checked":

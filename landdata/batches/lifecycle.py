@@ -27,7 +27,10 @@ def get(session: Session, number: int, *, lock: bool = False) -> Batch:
     batch = session.get(Batch, number, with_for_update=lock or None, populate_existing=True)
     if batch is None:
         raise NotFound(
-            f"There is no batch {number}.", hint="`landdata batches` lists them.", code="no-batch"
+            "There is no batch {number}.",
+            hint="`landdata batches` lists them.",
+            code="no-batch",
+            number=number,
         )
     return batch
 
@@ -49,7 +52,8 @@ def refuse(session: Session, number: int, error: LandDataError) -> None:
     """Store why a batch's file could not be read."""
     batch = get(session, number, lock=True)
     require_undecided(batch)
-    batch.state, batch.refusal = "refused", error.as_dict()["error"]
+    batch.state = "refused"
+    batch.refusal = {**error.as_dict("en")["error"], "vi": error.as_dict("vi")["error"]}
     session.flush()
 
 
@@ -64,9 +68,12 @@ def require_undecided(batch: Batch) -> None:
     """Raise `Conflict` for a batch that is decided."""
     if batch.state in DECIDED:
         raise Conflict(
-            f"Batch {batch.id} is {batch.state} already, by {batch.decided_by}.",
+            "Batch {id} is {state} already, by {decided_by}.",
             hint="Send a corrected file as a batch of its own.",
             code="decided",
+            id=batch.id,
+            state=batch.state,
+            decided_by=batch.decided_by,
         )
 
 

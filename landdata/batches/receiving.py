@@ -38,9 +38,12 @@ def receive(
     earlier = None if corrects is None else lifecycle.get(session, corrects)
     if earlier is not None and earlier.commune != commune:
         raise BadRequest(
-            f"Batch {corrects} is of commune {earlier.commune}, not of {commune}.",
+            "Batch {corrects} is of commune {commune}, not of {commune2}.",
             hint="`landdata batches` lists them.",
             code="other-commune",
+            corrects=corrects,
+            commune=earlier.commune,
+            commune2=commune,
         )
     with tempfile.TemporaryDirectory() as scratch:
         bundled = bundle(path, Path(scratch))

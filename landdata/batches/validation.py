@@ -131,9 +131,10 @@ def check(
 def too_slow(settings: Settings) -> BadSurvey:
     """Return the error for a check that exceeds its time limit."""
     return BadSurvey(
-        f"Checking the file took over {settings.job_seconds} s.",
+        "Checking the file took over {job_seconds} s.",
         hint="Split the survey, or raise LANDDATA_JOB_SECONDS.",
         code="too-slow",
+        job_seconds=settings.job_seconds,
     )
 
 

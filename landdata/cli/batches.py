@@ -181,9 +181,10 @@ def batch_cancel(number: int) -> None:
         engine.dispose()
     if not stopped:
         raise Conflict(
-            f"Batch {number} neither waits in the queue nor is being checked.",
-            hint=f"`landdata batch show {number}` shows its state.",
+            "Batch {number} neither waits in the queue nor is being checked.",
+            hint="`landdata batch show {number}` shows its state.",
             code="not-queued",
+            number=number,
         )
     echo(f"Batch {number} is out of the queue.")
 

@@ -92,7 +92,9 @@ def _pair(text: str) -> tuple[str, str]:
     attribute, equals, source = text.partition("=")
     if not (attribute and equals and source):
         raise BadRequest(
-            f"--field {text!r} is not ATTRIBUTE=FIELD.", hint="For example --field sheet=SOTO."
+            "--field {text!r} is not ATTRIBUTE=FIELD.",
+            hint="For example --field sheet=SOTO.",
+            text=text,
         )
     return attribute, source
 
@@ -157,9 +159,11 @@ def _commune(_context: click.Context, _parameter: click.Parameter, text: str | N
         raise
     except LandDataError as error:
         raise BadRequest(
-            f"{text!r} is no commune code, and its name cannot be looked up: {error.message}",
+            "{name!r} is no commune code, and names cannot be looked up: {why}",
             hint="Give the code of five digits.",
             code="unknown-commune",
+            name=text,
+            why=error.message,
         ) from None
 
 

@@ -22,6 +22,7 @@ import click
 from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest, BadSurvey, LandDataError, from_os_error, where
 from landdata.settings import Settings
+from landdata.translations import LANGUAGES, sentence
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
@@ -30,26 +31,51 @@ def run(command: Callable[[], int | None]) -> NoReturn:
     An error of ours is one sentence on standard error, with `--json` one object; never a trace.
     """
     as_json = "--json" in sys.argv
-    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it ignores is no line of ours
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # it logs errors that it ignores
     try:
         sys.exit(command() or 0)
     except LandDataError as error:
-        _say(error, as_json)
+        _exit(error, as_json)
     except click.exceptions.Abort:
         sys.exit(130)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         sys.exit(2)
     except click.UsageError as error:
-        hint = f"See `{error.ctx.command_path} --help`." if error.ctx else None
-        _say(BadRequest(error.format_message(), hint=hint, code="usage"), as_json)
+        _exit(_usage_error(error), as_json)
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has left: nothing to tell
+        sys.stderr.close()  # nobody reads the output any more
         sys.exit(0)
     except OSError as error:
-        _say(from_os_error(error), as_json)
+        _exit(from_os_error(error), as_json)
     except Exception as error:
-        _say(_public(error), as_json)
+        _exit(_public(error), as_json)
+
+
+def language() -> str:
+    """Return the language of the command: `--language`, or the deployment's."""
+    words = iter(sys.argv)
+    for word in words:
+        name, _, value = word.partition("=")
+        chosen = value or next(words, "") if name == "--language" else None
+        if chosen in LANGUAGES:
+            return str(chosen)
+    try:
+        return Settings.load().language
+    except LandDataError:
+        return "en"
+
+
+def _usage_error(error: click.UsageError) -> BadRequest:
+    path = error.ctx.command_path if error.ctx else "landdata"
+    hint = sentence("See `{path} --help`.", path=path)
+    message = error.format_message()
+    if isinstance(error, click.NoSuchOption):
+        message = sentence("There is no option {name}.", name=error.option_name)
+    elif isinstance(error, click.MissingParameter) and error.param is not None:
+        name = error.param.get_error_hint(error.ctx)
+        message = sentence("{name} is missing.", name=name.replace("'", ""))
+    return BadRequest(message, hint=hint, code="usage")
 
 
 def _public(error: Exception) -> LandDataError:
@@ -60,16 +86,20 @@ def _public(error: Exception) -> LandDataError:
     if isinstance(error, LandDataError):
         return error
     return LandDataError(
-        f"This is our fault: {type(error).__name__}.", hint=f"Please report it: {where(error)}"
+        "This is our fault: {name}.",
+        hint="Please report it: {where}",
+        name=type(error).__name__,
+        where=where(error),
     )
 
 
-def _say(error: LandDataError, as_json: bool) -> NoReturn:
+def _exit(error: LandDataError, as_json: bool) -> NoReturn:
+    document = error.as_dict(language())
     if as_json:
-        echo_json(error.as_dict(), err=True)
+        echo_json(document, err=True)
     else:
-        hint = f" {error.hint}" if error.hint else ""
-        echo(f"landdata: {error.message}{hint}", err=True)
+        texts = document["error"]["message"], document["error"]["hint"]
+        echo(f"landdata: {' '.join(filter(None, texts))}", err=True)
     sys.exit(error.exit_code)
 
 
@@ -127,7 +157,7 @@ def in_time(settings: Settings, *, as_json: bool) -> Iterator[None]:
             with suppress(SystemExit, OSError):  # who would read it may have left
                 if sys.stderr.isatty():
                     click.echo("\x1b[?25h", err=True, nl=False)  # the bar has hidden the cursor
-                _say(too_slow(settings), as_json)
+                _exit(too_slow(settings), as_json)
             shutil.rmtree(folder, ignore_errors=True)
             os._exit(BadSurvey.exit_code)
 

@@ -26,6 +26,7 @@ from landdata.documents import tables
 from landdata.documents.drawing import Box, Frame, bounds, nice, scale_bar
 from landdata.errors import BadRequest, Unavailable
 from landdata.findings import RULES, Finding
+from landdata.translations import sentence, translate, translator
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -45,9 +46,11 @@ def report_format(path: Path) -> Format:
         if path.suffix.lower() == f".{suffix}":
             return suffix
     raise BadRequest(
-        f"A report can't be written as {path.suffix or path.name!r}.",
-        hint=f"Name a file that ends in {', '.join('.' + name for name in FORMATS)}.",
+        "A report can't be written as {suffix!r}.",
+        hint="Name a file that ends in {names}.",
         code="bad-report-format",
+        suffix=path.suffix or path.name,
+        names=", ".join("." + name for name in FORMATS),
     )
 
 
@@ -83,9 +86,10 @@ def write_report(
         case "xlsx":
             if len(checked.findings) > tables.MAX_ROWS:
                 raise BadRequest(
-                    f"An .xlsx can't hold {len(checked.findings)} findings.",
+                    "An .xlsx can't hold {count} findings.",
                     hint="Name a file that ends in .csv or .gpkg.",
                     code="too-many-findings",
+                    count=len(checked.findings),
                 )
             written = tables.report_xlsx(checked.findings)
         case "json":
@@ -97,9 +101,11 @@ def write_report(
         path.write_bytes(written)
     except OSError as error:
         raise Unavailable(
-            f"The report can't be written to {path}: {error.strerror}.",
+            "The report can't be written to {path}: {strerror}.",
             hint="Name a folder that exists and can be written to.",
             code="unwritable",
+            path=path,
+            strerror=error.strerror,
         ) from None
 
 
@@ -152,6 +158,7 @@ def report_html(
     found = {finding.rule for finding in checked.findings}
     return _template().render(
         language=language,
+        _=translator(language),
         summary=summary,
         survey=survey,
         findings=_rows(survey, checked, index, language),
@@ -185,9 +192,10 @@ def report_pdf(
         import weasyprint  # noqa: PLC0415  # slow to load, and needs Pango
     except OSError as error:
         raise Unavailable(
-            f"PDF can't be written: {error}.",
+            "PDF can't be written: {error}.",
             hint="Install libpango-1.0-0, libpangoft2-1.0-0 and libharfbuzz-subset0.",
             code="no-pango",
+            error=error,
         ) from None
     page = report_html(summary, survey, checked, language)
     sheet = re.sub(r"(?s).*?<style>(.*?)</style>.*", r"\1", page)
@@ -331,7 +339,7 @@ def _overview(survey: Survey, checked: Checked, box: Box, language: Language) ->
             f' r="28"><title>{title}</title></circle></a>'
         )
     lines, labels = _grid(frame)
-    name = "Bản đồ các thửa và lỗi" if language == "vi" else "Map of the parcels and findings"
+    name = translate(sentence("Map of the parcels and findings"), language)
     return Markup(  # noqa: S704  # numbers of ours, and titles escaped above
         f'<svg class="overview" role="img" aria-label="{name}"'
         f' viewBox="0 0 {frame.width} {frame.height}">'

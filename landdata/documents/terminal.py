@@ -80,6 +80,7 @@ def print_report(result: dict[str, Any], language: str, *, show_all: bool = Fals
         console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
         if batch["refusal"]:
             refusal = batch["refusal"]
+            refusal |= refusal.get(language, {})
             console.print(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip())
             return
     if result["summary"] is None:

@@ -127,9 +127,10 @@ class Cluster:
             record = self._record() if self._record_file.exists() else None
             if record is None or record.socket is None:
                 raise Unavailable(
-                    f"There is no database in {self.home}.",
+                    "There is no database in {home}.",
                     hint="Start it with: landdata up.",
                     code="no-cluster",
+                    home=self.home,
                 )
             return record.url(database, role)
 
@@ -175,10 +176,12 @@ class Cluster:
                 except BlockingIOError:
                     if time.monotonic() > end:
                         raise Unavailable(
-                            f"Another process has been starting or stopping the cluster in"
-                            f" {self.home} for {_LOCK_SECONDS} s.",
+                            "Another process has been starting or stopping the cluster in "
+                            "{home} for {lock_seconds} s.",
                             hint="Look for a hanging landdata process, end it and try again.",
                             code="cluster",
+                            home=self.home,
+                            lock_seconds=_LOCK_SECONDS,
                         ) from None
                     time.sleep(0.05)
             yield
@@ -190,17 +193,21 @@ class Cluster:
             yield
         except OSError as error:
             raise Unavailable(
-                f"The database's folder is not usable: {error.filename or self.home}:"
-                f" {error.strerror or error}.",
+                "The database's folder is not usable: {filename}: {strerror}.",
                 hint="Correct its permissions or disk, or set LANDDATA_HOME to another folder.",
                 code="cluster",
+                filename=error.filename or self.home,
+                strerror=error.strerror or error,
             ) from error
         except psycopg.Error as error:
             reason = last_line(str(error))
             raise Unavailable(
-                f"The cluster in {self.home} runs but refuses the connection: {reason}",
-                hint=f"See {self.log}.",
+                "The cluster in {home} runs but refuses the connection: {reason}",
+                hint="See {log}.",
                 code="cluster",
+                home=self.home,
+                reason=reason,
+                log=self.log,
             ) from error
 
 

@@ -46,9 +46,10 @@ class ConnectionRecord:
             return cls(**json.loads(file.read_text(encoding="utf-8")))
         except (FileNotFoundError, ValueError, TypeError):
             raise Unavailable(
-                f"{file}, which holds the passwords of the cluster, is missing or damaged.",
+                "{file}, which holds the passwords of the cluster, is missing or damaged.",
                 hint="Restore it from a backup of the data folder.",
                 code="cluster",
+                file=file,
             ) from None
 
     def save(self, file: Path) -> None:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from landdata.errors import Unavailable
+from landdata.translations import sentence
 
-INSTALL_HINT = (
+INSTALL_HINT = sentence(
     "Install them: apt-get install postgresql-15 postgresql-15-postgis-3 (or run script/setup),"
     " or set LANDDATA_DATABASE_URL to a PostGIS of your own."
 )
@@ -50,17 +51,22 @@ def find_programs(wanted: int | None, data: Path) -> Programs:
     if wanted is not None and wanted not in installed:
         others = ", ".join(map(str, sorted(installed))) or "none"
         raise Unavailable(
-            f"{data} is of PostgreSQL {wanted}, which is not installed with PostGIS"
-            f" (installed: {others}).",
-            hint=f"Install postgresql-{wanted} and postgresql-{wanted}-postgis-3; or dump with"
-            " the old version and load into a new LANDDATA_HOME.",
+            "{data} is of PostgreSQL {wanted}, which is not installed with PostGIS "
+            "(installed: {others}).",
+            hint="Install postgresql-{wanted} and postgresql-{wanted}-postgis-3; or dump with "
+            "the old version and load into a new LANDDATA_HOME.",
             code="cluster-version",
+            data=data,
+            wanted=wanted,
+            others=others,
         )
     if not installed:
         missing = "PostgreSQL and PostGIS are"
         if without_postgis:
             missing = f"PostGIS for PostgreSQL {max(without_postgis)} is"
-        raise Unavailable(f"{missing} not installed.", hint=INSTALL_HINT, code="no-postgis")
+        raise Unavailable(
+            "{missing} not installed.", hint=INSTALL_HINT, code="no-postgis", missing=missing
+        )
     return installed[wanted if wanted is not None else max(installed)]
 
 

@@ -42,18 +42,21 @@ class Server:
             return False
         if not empty and not (self.data / "PG_VERSION").exists():
             raise Unavailable(
-                f"{self.data} holds files but is no data folder of PostgreSQL.",
+                "{data} holds files but is no data folder of PostgreSQL.",
                 hint="Move it away, or set LANDDATA_HOME to another folder.",
                 code="cluster",
+                data=self.data,
             )
         owner, expected = self.data.stat().st_uid, server_user.uid()
         if not empty and owner != expected:
             name = server_user.name_of(owner)
             raise Unavailable(
-                f"{self.data} belongs to the user {name},"
-                f" but PostgreSQL would run as {server_user.name_of(expected)}.",
-                hint=f"Run landdata as {name} or set LANDDATA_HOME to another folder.",
+                "{data} belongs to the user {name}, but PostgreSQL would run as {name_of}.",
+                hint="Run landdata as {name} or set LANDDATA_HOME to another folder.",
                 code="cluster",
+                data=self.data,
+                name=name,
+                name_of=server_user.name_of(expected),
             )
         return not empty
 
@@ -105,9 +108,11 @@ class Server:
                 )  # fmt: skip
             if process.returncode:
                 raise Unavailable(
-                    f"PostgreSQL's initdb failed in {home}: {last_line(process.stderr)}",
+                    "PostgreSQL's initdb failed in {home}: {last_line}",
                     hint="Correct the cause (disk full, permissions) and start again.",
                     code="cluster",
+                    home=home,
+                    last_line=last_line(process.stderr),
                 )
             with (new / "postgresql.conf").open("a", encoding="utf-8") as conf:
                 conf.write(
@@ -144,10 +149,12 @@ class Server:
             if not busy or time.monotonic() > end:
                 reason = next((line for line in text.splitlines() if "FATAL" in line), "")
                 raise Unavailable(
-                    f"PostgreSQL in {self.data} did not start:"
-                    f" {last_line(reason.partition('FATAL:')[2] or process.stderr)}",
-                    hint=f"See {self.log}.",
+                    "PostgreSQL in {data} did not start: {last_line}",
+                    hint="See {log}.",
                     code="cluster",
+                    data=self.data,
+                    last_line=last_line(reason.partition("FATAL:")[2] or process.stderr),
+                    log=self.log,
                 )
             time.sleep(pause)
             pause = min(pause * 1.6, 2.0)
@@ -160,9 +167,12 @@ class Server:
         )  # fmt: skip
         if process.returncode and self.pid() is not None:
             raise Unavailable(
-                f"PostgreSQL in {self.data} did not stop: {last_line(process.stderr)}",
-                hint=f"See {self.log}.",
+                "PostgreSQL in {data} did not stop: {last_line}",
+                hint="See {log}.",
                 code="cluster",
+                data=self.data,
+                last_line=last_line(process.stderr),
+                log=self.log,
             )
 
     @cached_property

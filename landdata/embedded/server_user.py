@@ -27,9 +27,10 @@ def uid() -> int:
         return pwd.getpwnam(_NAME).pw_uid
     except KeyError:
         raise Unavailable(
-            f"PostgreSQL does not run as root, and the user {_NAME} does not exist.",
+            "PostgreSQL does not run as root, and the user {name} does not exist.",
             hint=INSTALL_HINT,
             code="cluster",
+            name=_NAME,
         ) from None
 
 
@@ -74,11 +75,12 @@ def require_access(folder: Path) -> None:
     check = run("/bin/sh", "-c", script, "sh", *folders)
     if check.returncode:
         raise Unavailable(
-            f"The user {_NAME}, as whom PostgreSQL runs for root, can't enter"
-            f" {check.stdout or folder}.",
+            "The user {name}, as whom PostgreSQL runs for root, can't enter {stdout}.",
             hint="Set LANDDATA_HOME to a folder that everybody may enter,"
             " such as /var/lib/landdata, or run as an ordinary user.",
             code="cluster",
+            name=_NAME,
+            stdout=check.stdout or folder,
         )
 
 

@@ -47,8 +47,9 @@ async def read(pool: ReadPool, of: Collection, storage: int, values: Mapping[str
     wait = parameters.read_integer(values, "wait", 0, least=0)
     if wait > MAX_WAIT:
         raise BadRequest(
-            f"Parameter wait is not usable: it is more than {MAX_WAIT} seconds"
-            f" (given: {values['wait'][:200]!r})."
+            "Parameter wait is not usable: it is more than {max_wait} seconds (given: {wait!r}).",
+            max_wait=MAX_WAIT,
+            wait=values["wait"][:200],
         )
     target = crs.parse(values.get("crs", crs.CRS84), storage, "crs")
     query = Query(collection=of, crs=target, storage=storage)
@@ -140,6 +141,7 @@ def _place(token: str) -> Place:
         return Place.of(token)
     except ValueError:
         raise BadRequest(
-            f"Parameter since is not usable (given: {token[:200]!r}).",
+            "Parameter since is not usable (given: {token!r}).",
             hint="Take the token of an earlier answer as it is, or `now`.",
+            token=token[:200],
         ) from None

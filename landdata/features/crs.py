@@ -98,8 +98,10 @@ def parse(text: str, storage: int, parameter: str) -> Crs:
     system = supported(storage).get(uri)
     if system is None:
         raise BadRequest(
-            f"Parameter {parameter} names a reference system that is not offered: {text[:200]!r}.",
+            "Parameter {parameter} names a reference system that is not offered: {text!r}.",
             hint="The collection's `crs` lists those that are.",
+            parameter=parameter,
+            text=text[:200],
         )
     return system
 
@@ -375,6 +377,11 @@ def _steps(start: float, end: float, step: float) -> NDArray[np.float64]:
 def _bad_box(parameter: str, text: str, why: str) -> BadRequest:
     what, system = ("", "bbox-crs") if parameter == "bbox" else ("BBOX: ", f"{parameter}-crs")
     return BadRequest(
-        f"Parameter {parameter} is not usable: {what}{why} (given: {text[:200]!r}).",
-        hint=f"Give west,south,east,north in the axis order of {system}; CRS84 by default.",
+        "Parameter {parameter} is not usable: {what}{why} (given: {text!r}).",
+        hint="Give west,south,east,north in the axis order of {system}; CRS84 by default.",
+        parameter=parameter,
+        what=what,
+        why=why,
+        text=text[:200],
+        system=system,
     )

@@ -299,7 +299,10 @@ def find(settings: Settings, url: sa.URL, name: str) -> Collection:
     offer = {**own, **more.collections(strict=True)}
     if name not in offer:
         raise NotFound(
-            f"There is no collection {name[:100]!r}.", hint=f"There are: {', '.join(offer)}."
+            "There is no collection {name!r}.",
+            hint="There are: {offer}.",
+            name=name[:100],
+            offer=", ".join(offer),
         )
     return offer[name]
 
@@ -345,7 +348,8 @@ def _quote(name: str) -> str:
 
 def _bad(reason: str) -> BadRequest:
     return BadRequest(
-        f"The file of LANDDATA_COLLECTIONS is not usable: {reason}.",
+        "The file of LANDDATA_COLLECTIONS is not usable: {reason}.",
         hint="docs/operating.md describes its contents.",
         code="bad-collections",
+        reason=reason,
     )

@@ -130,7 +130,9 @@ def read_export_query(
     for name, _ in arguments:
         if name in _PAGING:
             raise BadRequest(
-                f"There is no parameter {name!r} here.", hint="An export is all that matches."
+                "There is no parameter {name!r} here.",
+                hint="An export is all that matches.",
+                name=name,
             )
     return read_query(collection, arguments, storage)
 
@@ -245,8 +247,10 @@ def unique_values(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) 
     for name, value in arguments:
         if name not in names:
             raise BadRequest(
-                f"There is no parameter {name[:100]!r} here.",
-                hint=f"Known: {', '.join(names)}.",
+                "There is no parameter {name!r} here.",
+                hint="Known: {names}.",
+                name=name[:100],
+                names=", ".join(names),
             )
         if name in values:
             raise _bad(name, "it is given twice", value)
@@ -372,6 +376,9 @@ def _cursor(token: str, query: Query) -> Cursor:
 def _bad(name: str, why: str, given: str) -> BadRequest:
     lost = _LOST_PLUS.search(given)
     return BadRequest(
-        f"Parameter {name} is not usable: {why} (given: {given[:200]!r}).",
+        "Parameter {name} is not usable: {why} (given: {given!r}).",
         hint="In an address + means a space: write %2B." if lost else None,
+        name=name,
+        why=why,
+        given=given[:200],
     )

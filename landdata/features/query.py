@@ -14,6 +14,7 @@ from landdata.errors import NotFound
 from landdata.features import cql2, crs
 from landdata.features.collections import Collection, Property
 from landdata.features.crs import BBox
+from landdata.translations import sentence
 
 DEFAULT_LIMIT = 10
 MAX_LIMIT = 10_000
@@ -128,8 +129,13 @@ class Query:
 
 def not_found(collection: Collection, key: str, when: TimeInterval | None) -> NotFound:
     """Return the error for a feature that does not exist at a time."""
-    as_of = f"as of {when.since.isoformat()}" if when and when.since else "now"
+    as_of = sentence("now")
+    if when and when.since:
+        as_of = sentence("as of {time}", time=when.since.isoformat())
     return NotFound(
-        f"There is no {collection.item['en']} {key[:100]!r} {as_of}.",
+        "There is no feature {key!r} in {collection} {as_of}.",
         hint="Give `datetime` to ask as of another time.",
+        collection=collection.id,
+        key=key[:100],
+        as_of=as_of,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from landdata.features.collections import Collection, Property
 from landdata.reference import land_use
+from landdata.translations import sentence, translate
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -62,7 +63,7 @@ def _document(
 def _geometry(collection: Collection, language: str) -> dict[str, Any]:
     kind = "any" if collection.geometry == "Unknown" else collection.geometry.lower()
     return {
-        "title": "Hình thể" if language == "vi" else "Geometry",
+        "title": translate(sentence("Geometry"), language),
         "format": f"geometry-{kind}",
         "x-ogc-role": "primary-geometry",
     }

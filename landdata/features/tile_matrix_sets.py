@@ -68,9 +68,12 @@ class TileMatrixSet:
             if level < self.levels and y < 2**level and x < 2**level:
                 return level, y, x
         raise NotFound(
-            f"There is no tile {f'{z[:20]}/{row[:20]}/{column[:20]}'!r} in {self.id}.",
-            hint=f"Levels go from 0 to {self.levels - 1}; rows and columns from 0 to"
-            " 2 to the power of the level, less one.",
+            "There is no tile {value!r} in {id}.",
+            hint="Levels go from 0 to {levels}; rows and columns from 0 to 2 to the power of "
+            "the level, less one.",
+            value=f"{z[:20]}/{row[:20]}/{column[:20]}",
+            id=self.id,
+            levels=self.levels - 1,
         )
 
     def describe(self, base: str) -> dict[str, Any]:
@@ -135,8 +138,10 @@ def matrix_set(storage: int, name: str) -> TileMatrixSet:
     sets = matrix_sets(storage)
     if name not in sets:
         raise NotFound(
-            f"There is no tile matrix set {name[:100]!r}.",
-            hint=f"There are: {', '.join(sets)}.",
+            "There is no tile matrix set {name!r}.",
+            hint="There are: {sets}.",
+            name=name[:100],
+            sets=", ".join(sets),
         )
     return sets[name]
 

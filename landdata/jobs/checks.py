@@ -92,9 +92,11 @@ def _refuse(engine: sa.Engine, number: int, error: LandDataError, say: Say) -> N
 
 def _broke_off(number: int) -> LandDataError:
     return LandDataError(
-        f"The check of batch {number} broke off {ATTEMPTS} times.",
+        "The check of batch {number} broke off {attempts} times.",
         hint="The worker's log names the place. Send the file again once that is fixed.",
         code="check-broke-off",
+        number=number,
+        attempts=ATTEMPTS,
     )
 
 
@@ -125,7 +127,7 @@ def _run_child(
     finally:
         shutil.rmtree(_scratch(settings, number), ignore_errors=True)
     if outcome["end"] == "refused":
-        return BadSurvey(outcome["message"], hint=outcome["hint"], code=outcome["code"])
+        return BadSurvey(**outcome["error"])
     return str(outcome["end"])
 
 
@@ -171,7 +173,7 @@ def _child() -> None:
         _log(error)
         child_process.send(end="again")
     except LandDataError as error:
-        child_process.send(end="refused", **error.as_dict()["error"])
+        child_process.send(end="refused", error=error.as_record())
     except Exception as error:
         _log(error)
         sys.exit(1)

@@ -126,8 +126,9 @@ class Jobs:
             job = read_job(folder) if re.fullmatch(r"[A-Za-z0-9_-]{16}", number) else None
             if job is None:
                 raise NotFound(
-                    f"There is no export {number[:50]!r} (any more).",
+                    "There is no export {number!r} (any more).",
                     hint="They are kept for a while only; ask for it again.",
+                    number=number[:50],
                 )
             result = _read(folder / "result.json")
             if not result:
@@ -170,7 +171,9 @@ class Jobs:
         status = self.told(number)
         if status["file"] != name or status["status"] != "successful":
             raise NotFound(
-                f"The export has no file {name[:50]!r}.", hint="Its status links the file it has."
+                "The export has no file {name!r}.",
+                hint="Its status links the file it has.",
+                name=name[:50],
             )
         return self._folder / number / name
 
@@ -300,9 +303,10 @@ def _disk_errors() -> Iterator[None]:
         yield
     except OSError as error:
         raise Unavailable(
-            f"No export can be kept here: {error.strerror}.",
+            "No export can be kept here: {strerror}.",
             hint="The operator must make room or grant the right in LANDDATA_HOME/exports.",
             code="no-room",
+            strerror=error.strerror,
         ) from None
 
 

@@ -136,7 +136,9 @@ def _get(session: Session, number: int) -> Webhook:
     webhook = session.get(Webhook, number, with_for_update=True)
     if webhook is None:
         raise NotFound(
-            f"There is no webhook {number}.", hint="`landdata webhook list` lists the webhooks."
+            "There is no webhook {number}.",
+            hint="`landdata webhook list` lists the webhooks.",
+            number=number,
         )
     return webhook
 
@@ -170,8 +172,9 @@ def _key(secret: str) -> bytes:
             raise ValueError
     except (ValueError, binascii.Error):
         raise BadRequest(
-            f"The secret must be {_PREFIX} and 24 to 64 random bytes in base64.",
-            hint=f"Generate one: echo {_PREFIX}$(openssl rand -base64 32)",
+            "The secret must be {prefix} and 24 to 64 random bytes in base64.",
+            hint="Generate one: echo {prefix}$(openssl rand -base64 32)",
+            prefix=_PREFIX,
         ) from None
     return key
 

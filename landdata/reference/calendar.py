@@ -27,8 +27,9 @@ def instant(text: str) -> dt.datetime:
         time = None
     if time is None or time.tzinfo is None:
         raise BadRequest(
-            f"{text!r} is not a date or a time with its offset.",
+            "{text!r} is not a date or a time with its offset.",
             hint="Give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00).",
             code="bad-time",
+            text=text,
         )
     return time

@@ -50,9 +50,10 @@ def parse(key: str) -> Number | uuid.UUID | str:
     except ValueError:
         pass
     raise BadRequest(
-        f"{key!r} is not a parcel key.",
+        "{key!r} is not a parcel key.",
         hint="Give commune/sheet/number (09922/25/10), a UUID or the 12-character identifier.",
         code="bad-key",
+        key=key,
     )
 
 

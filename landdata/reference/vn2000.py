@@ -56,9 +56,10 @@ def crs_from_epsg(epsg: int) -> pyproj.CRS:
         return pyproj.CRS.from_epsg(epsg)
     except CRSError:
         raise BadRequest(
-            f"EPSG:{epsg} is not a known CRS.",
+            "EPSG:{epsg} is not a known CRS.",
             hint="Give the EPSG code of the survey's CRS, for example 9212.",
             code="unknown-crs",
+            epsg=epsg,
         ) from None
 
 
@@ -83,9 +84,11 @@ def check_storage(srid: int) -> None:
     """Raise `BadRequest` for a storage CRS in which limits and areas are not in metres."""
     if metres_per_unit(srid) != 1.0:
         raise BadRequest(
-            f"LANDDATA_SRID={srid} ({crs_from_epsg(srid).name}) is not a CRS that measures metres.",
+            "LANDDATA_SRID={srid} ({name}) is not a CRS that measures metres.",
             hint="Name a projected CRS in metres, for example 9212.",
             code="bad-storage-crs",
+            srid=srid,
+            name=crs_from_epsg(srid).name,
         )
 
 
@@ -106,9 +109,12 @@ def pipeline(source: int, target: int) -> str:
         if not pinned or f"{HELMERT} step" in text or f"inv proj=helmert {HELMERT}" in text:
             return text
     raise LandDataError(
-        f"PROJ has no operation EPSG:{DATUM_OPERATION} from EPSG:{source} to EPSG:{target}.",
+        "PROJ has no operation EPSG:{datum_operation} from EPSG:{source} to EPSG:{target}.",
         hint="Reinstall PROJ's database (proj.db), then run `landdata doctor`.",
         code="no-datum-operation",
+        datum_operation=DATUM_OPERATION,
+        source=source,
+        target=target,
     )
 
 

@@ -25,6 +25,7 @@ from landdata.store.tables import Commune, CommuneRecoding
 from landdata.survey import archive, fields, reader
 from landdata.survey.declared_crs import identify
 from landdata.survey.encodings import EncodingEvidence, decode, detect
+from landdata.translations import sentence
 
 _UNKNOWN = dt.date(1900, 1, 1)  # the beginning of a unit of which only the end is known
 
@@ -46,15 +47,17 @@ def add(
     """
     if not (code.isascii() and code.isdigit() and len(code) == 5):
         raise BadRequest(
-            f"Commune code {code!r} is not five digits.",
+            "Commune code {name!r} is not five digits.",
             hint="Give the code of the General Statistics Office with its leading zeros.",
             code="bad-commune-code",
+            name=code,
         )
     if not name.strip():
         raise BadRequest(
-            f"Commune {code} has no name.",
+            "Commune {name} has no name.",
             hint='Give it after the code: landdata communes add 99901 "Xã Suối Mẫu".',
             code="no-commune-name",
+            name=code,
         )
     later = session.scalar(
         sa.select(sa.func.min(Commune.valid_from)).where(
@@ -65,9 +68,11 @@ def add(
     )
     if later:
         raise Conflict(
-            f"Code {code} belongs to a later commune, from {later} on.",
+            "Code {name} belongs to a later commune, from {later} on.",
             hint="Give a later --valid-from, or correct the later unit.",
             code="commune-exists",
+            name=code,
+            later=later,
         )
     session.execute(
         sa.update(Commune)
@@ -104,9 +109,11 @@ def _code_by_name(session: Session, name: str, day: dt.date) -> str:
     if len(named) > 1:
         choices = ", ".join(f"{row.code} {row.name}" for row in sorted(named))
         raise BadRequest(
-            f"Several communes are called {name}: {choices}.",
-            hint="Give the code.",
+            "Several communes are called {name}: {choices}.",
+            hint="Give the code of five digits.",
             code="ambiguous-commune",
+            name=name,
+            choices=choices,
         )
     return named[0].code if named else name
 
@@ -127,13 +134,21 @@ def _by_code(session: Session, code: str, day: dt.date) -> Commune:
             .where(CommuneRecoding.old_code == code, CommuneRecoding.effective_on <= day)
             .order_by(CommuneRecoding.effective_on.desc(), CommuneRecoding.new_code)
         ).all()
-        hint = f"Check the code, or add it: landdata communes add {code} NAME."
+        hint = sentence("Check the code, or add it: landdata communes add {code} NAME.", code=code)
         if successors:
-            hint = "It became " + ", ".join(
-                f"part of {row.new_code} {row.new_name} on {row.effective_on}"
-                for row in successors
-            ) + "; give that code."  # fmt: skip
-        raise BadRequest(f"There is no commune {code} on {day}.", hint=hint, code="unknown-commune")
+            hint = sentence(
+                "It became part of {successors}; give that code.",
+                successors=", ".join(
+                    f"{row.new_code} {row.new_name} ({row.effective_on})" for row in successors
+                ),
+            )
+        raise BadRequest(
+            "There is no commune {name} on {day}.",
+            hint=hint,
+            code="unknown-commune",
+            name=code,
+            day=day,
+        )
     return commune
 
 
@@ -211,21 +226,25 @@ def _import_recodings(session: Session, path: Path, on: dt.date | None) -> int:
     """Store which units became which on a day, and the units themselves where they are missing."""
     if on is None:
         raise BadRequest(
-            f"{path.name} does not state from which day its recodings hold.",
+            "{name} does not state from which day its recodings hold.",
             hint="Give it: --valid-from 2025-07-01.",
             code="no-date",
+            name=path.name,
         )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
         pairs = [(r["old_code"], r["old_name"], r["new_code"], r["new_name"]) for r in rows]
     except FileNotFoundError:
-        raise NotFound(f"There is no file {path.name}.", hint="Check the path.") from None
+        raise NotFound("There is no file {name}.", hint="Check the path.", name=path.name) from None
     except (UnicodeDecodeError, KeyError, csv.Error) as error:
         raise BadRequest(
-            f"{path.name} is no table of recodings ({type(error).__name__} {error}).",
+            "{name} is no table of recodings ({name2} {error}).",
             hint="It needs the columns old_code, old_name, new_code and new_name, in UTF-8.",
             code="bad-communes",
+            name=path.name,
+            name2=type(error).__name__,
+            error=error,
         ) from None
     for code, name in {old: name for old, name, _, _ in pairs}.items():
         earlier = session.scalar(
@@ -259,18 +278,21 @@ def _column(columns: dict[str, list[Any]], path: Path, *names: str) -> list[Any]
 
 def _bad(path: Path, why: str) -> BadRequest:
     return BadRequest(
-        f"{path.name} {why}.",
+        "{name} {why}.",
         hint="Each commune needs a valid polygon in a known CRS and the fields code and name.",
         code="bad-communes",
+        name=path.name,
+        why=why,
     )
 
 
 def _dates(columns: dict[str, list[Any]], path: Path) -> list[dt.date]:
     if "valid_from" not in columns:
         raise BadRequest(
-            f"{path.name} does not state from which day its communes are: no field valid_from.",
+            "{name} does not state from which day its communes are: no field valid_from.",
             hint="Give it: --valid-from 2025-07-01.",
             code="no-date",
+            name=path.name,
         )
     dates = []
     for value in columns["valid_from"]:
@@ -278,8 +300,10 @@ def _dates(columns: dict[str, list[Any]], path: Path) -> list[dt.date]:
             dates.append(value if isinstance(value, dt.date) else dt.date.fromisoformat(value))
         except (TypeError, ValueError):
             raise BadRequest(
-                f"{path.name}: valid_from {value!r} is no date.",
+                "{name}: valid_from {value!r} is no date.",
                 hint="Write it like 2025-07-01, or give --valid-from.",
                 code="bad-communes",
+                name=path.name,
+                value=value,
             ) from None
     return dates

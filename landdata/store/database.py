@@ -165,7 +165,9 @@ def _require_same_srid(connection: sa.Connection, settings: Settings) -> None:
     srid = connection.scalar(sa.text("SELECT srid FROM deployment"))
     if srid != settings.srid:
         raise Conflict(
-            f"The store holds coordinates in EPSG:{srid}, but LANDDATA_SRID is {settings.srid}.",
-            hint=f"Set LANDDATA_SRID={srid}, or name another database or LANDDATA_HOME.",
+            "The store holds coordinates in EPSG:{srid}, but LANDDATA_SRID is {srid2}.",
+            hint="Set LANDDATA_SRID={srid}, or name another database or LANDDATA_HOME.",
             code="other-srid",
+            srid=srid,
+            srid2=settings.srid,
         )

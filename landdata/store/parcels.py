@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session
 from landdata.errors import Conflict, NotFound
 from landdata.reference import parcel_keys
 from landdata.store.tables import ParcelVersionRow as Row
+from landdata.translations import sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,11 +85,13 @@ def get(session: Session, id: uuid.UUID, as_of: dt.datetime | None = None) -> Pa
     if not versions:
         at_any_time = session.scalar(sa.select(Row.id).where(Row.parcel_id == id).limit(1))
         if at_any_time is None:
-            raise NotFound(f"There is no parcel {id}.", code="no-parcel")
+            raise NotFound("There is no parcel {id}.", code="no-parcel", id=id)
         raise NotFound(
-            f"Parcel {id} did not exist {_when(as_of)}.",
+            "Parcel {id} did not exist {when}.",
             hint="Ask for its history, or as of another time.",
             code="no-parcel-then",
+            id=id,
+            when=_when(as_of),
         )
     return versions[0]
 
@@ -116,11 +119,22 @@ def find(
         .order_by(Row.valid_from.desc())
         .limit(1)
     ).first()
-    hint = "Check commune, sheet and number; commune codes have five digits."
+    hint = sentence("Check commune, sheet and number; commune codes have five digits.")
     if last:
-        until = f"until {_stamp(last.valid_to)}" if last.valid_to else "and bears it now"
-        hint = f"Parcel {last.parcel_id} bore it from {_stamp(last.valid_from)} {until}."
-    raise NotFound(f"There is no parcel {key} {_when(as_of)}.", hint=hint, code="no-parcel")
+        template = (
+            sentence("Parcel {id} has had it from {first} until {last}.")
+            if last.valid_to
+            else sentence("Parcel {id} has had it since {first}.")
+        )
+        hint = sentence(
+            template,
+            id=last.parcel_id,
+            first=_stamp(last.valid_from),
+            last=_stamp(last.valid_to) if last.valid_to else None,
+        )
+    raise NotFound(
+        "There is no parcel {key} {when}.", hint=hint, code="no-parcel", key=key, when=_when(as_of)
+    )
 
 
 def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> ParcelVersion:
@@ -138,8 +152,10 @@ def resolve(session: Session, key: str, as_of: dt.datetime | None = None) -> Par
     versions = _versions(session, Row.national_id == national_id, _at(as_of))
     if not versions:
         raise NotFound(
-            f"There is no parcel with the national identifier {national_id} {_when(as_of)}.",
+            "There is no parcel with the national identifier {national_id} {when}.",
             code="no-parcel",
+            national_id=national_id,
+            when=_when(as_of),
         )
     return _only(versions, national_id)
 
@@ -148,7 +164,7 @@ def history(session: Session, id: uuid.UUID) -> list[ParcelVersion]:  # noqa: A0
     """Return all versions of the parcel, the newest first. Raises `NotFound`."""
     versions = _versions(session, Row.parcel_id == id)
     if not versions:
-        raise NotFound(f"There is no parcel {id}.", code="no-parcel")
+        raise NotFound("There is no parcel {id}.", code="no-parcel", id=id)
     return versions
 
 
@@ -225,9 +241,12 @@ def _only(versions: list[ParcelVersion], key: str) -> ParcelVersion:
     if len(versions) > 1:
         ids = ", ".join(str(version.id) for version in versions)
         raise Conflict(
-            f"{key} is ambiguous: {len(versions)} parcels bear it.",
-            hint=f"Ask by UUID: {ids}.",
+            "{key} is ambiguous: {count} parcels bear it.",
+            hint="Ask by UUID: {ids}.",
             code="ambiguous-parcel",
+            key=key,
+            count=len(versions),
+            ids=ids,
         )
     return versions[0]
 
@@ -239,7 +258,7 @@ def _land_use(value: Any) -> list[dict[str, Any]]:
 
 
 def _when(as_of: dt.datetime | None) -> str:
-    return "now" if as_of is None else f"as of {_stamp(as_of)}"
+    return sentence("now") if as_of is None else sentence("as of {time}", time=_stamp(as_of))
 
 
 def _stamp(time: dt.datetime) -> str:

@@ -94,13 +94,17 @@ def bundle(path: Path, into: Path) -> Path:
 def _check_exists(path: Path) -> None:
     if path.is_dir():
         raise BadSurvey(
-            f"{display_name(path)} is a folder, not a file.",
+            "{display_name} is a folder, not a file.",
             hint="Give one survey file of it, or zip its files.",
             code="folder",
+            display_name=display_name(path),
         )
     if not path.is_file():
         raise NotFound(
-            f"There is no file {display_name(path)}.", hint="Check the path.", code="no-file"
+            "There is no file {display_name}.",
+            hint="Check the path.",
+            code="no-file",
+            display_name=display_name(path),
         )
 
 
@@ -134,9 +138,10 @@ def _unzip(path: Path, into: Path, settings: Settings) -> dict[str, Path]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # a full disk is not the file's fault; a negative offset (EINVAL) is
         raise BadSurvey(
-            f"{name} is not a whole zip: it cannot be unpacked.",
+            "{name} is not a whole zip: it cannot be unpacked.",
             hint="Make the zip again and check that it was sent completely.",
             code="corrupt-zip",
+            name=name,
         ) from None
 
 
@@ -144,30 +149,39 @@ def _check_members(members: list[zipfile.ZipInfo], name: str, settings: Settings
     """Raise `BadSurvey` for a zip whose directory is not acceptable."""
     if len(members) > settings.max_members:
         raise BadSurvey(
-            f"{name} holds {len(members)} members; {settings.max_members} are allowed.",
+            "{name} holds {count} members; {max_members} are allowed.",
             hint="Send the parts of the shapefile only.",
             code="too-many-members",
+            name=name,
+            count=len(members),
+            max_members=settings.max_members,
         )
     total = 0
     for member in members:
         kind = stat.S_IFMT(member.external_attr >> 16)
         if _unsafe(member.filename) or kind not in (0, stat.S_IFREG, stat.S_IFDIR):
             raise BadSurvey(
-                f"{name} has a member that points outside of it, or a link.",
+                "{name} has a member that points outside of it, or a link.",
                 hint="Make the zip again from plain files.",
                 code="unsafe-member",
+                name=name,
             )
         if member.flag_bits & 0x1:
             raise BadSurvey(
-                f"{name} is encrypted.", hint="Make it without a password.", code="encrypted-zip"
+                "{name} is encrypted.",
+                hint="Make it without a password.",
+                code="encrypted-zip",
+                name=name,
             )
         total += member.file_size
         packed = max(1, member.compress_size)
         if member.file_size > _SMALL and member.file_size / packed > settings.max_ratio:
             raise BadSurvey(
-                f"{name} has a member that unpacks to over {settings.max_ratio} times its size.",
+                "{name} has a member that unpacks to over {max_ratio} times its size.",
                 hint="Make the zip again; a sound survey is never packed so densely.",
                 code="zip-bomb",
+                name=name,
+                max_ratio=settings.max_ratio,
             )
     if total > settings.max_file_mb << 20:
         raise _too_large(name, settings)
@@ -221,7 +235,11 @@ def _groups(
         group = datasets.setdefault((str(path.parent).lower(), path.stem.lower(), kind), {})
         if suffix in group:
             raise BadSurvey(
-                f"{name} holds {path.name} twice.", hint="Keep one.", code="duplicate-member"
+                "{name} holds {name2} twice.",
+                hint="Keep one.",
+                code="duplicate-member",
+                name=name,
+                name2=path.name,
             )
         group[suffix] = member
     whole = {key: parts for key, parts in datasets.items() if key[2] in parts}
@@ -236,14 +254,21 @@ def _groups(
     if foreign and (office or not groups):
         description, hint = foreign[0]
         raise BadSurvey(
-            f"{name} is or holds {description}, which is not read.", hint=hint, code="no-layer"
+            "{name} is or holds {description}, which is not read.",
+            hint=hint,
+            code="no-layer",
+            name=name,
+            description=description,
         )
     if not groups:
         nested = any(m.filename.lower().endswith(_ARCHIVES) for m in members)
         raise BadSurvey(
-            f"{name} holds no survey" + (", only another archive." if nested else "."),
+            "{name} holds no survey, only another archive."
+            if nested
+            else "{name} holds no survey.",
             hint="Send a zip that holds .shp, .shx, .dbf and .prj.",
             code="no-layer",
+            name=name,
         )
     return groups
 
@@ -280,9 +305,11 @@ def _write(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, budg
 
 def _too_large(name: str, settings: Settings) -> BadSurvey:
     return BadSurvey(
-        f"{name} is larger than {settings.max_file_mb} MB, packed or unpacked.",
+        "{name} is larger than {max_file_mb} MB, packed or unpacked.",
         hint="Split the survey, or raise LANDDATA_MAX_FILE_MB.",
         code="too-large",
+        name=name,
+        max_file_mb=settings.max_file_mb,
     )
 
 
@@ -303,15 +330,21 @@ def _pick(
         if len(names) == 1 and not (folders[names[0]] / "survey.shp").is_file():
             return names[0], layer
         raise BadSurvey(
-            f"{source} has no layer {layer!r}; it has {listed}.",
+            "{source} has no layer {layer!r}; it has {listed}.",
             hint="Give one of them with --layer.",
             code="unknown-layer",
+            source=source,
+            layer=layer,
+            listed=listed,
         )
     if len(names) > 1:
         raise BadSurvey(
-            f"{source} has {len(names)} layers: {listed}.",
+            "{source} has {count} layers: {listed}.",
             hint="Say which with --layer.",
             code="several-layers",
+            source=source,
+            count=len(names),
+            listed=listed,
         )
     return names[0], None
 

@@ -72,7 +72,7 @@ def read(
         settings,
     )
     if "refused" in result:
-        raise BadSurvey(result["message"], hint=result["hint"], code=result["refused"])
+        raise BadSurvey(**result["refused"])
     table = _read(target)
     if table.num_rows > settings.max_rows:
         raise reader.too_many(dataset, table.num_rows, settings)
@@ -116,7 +116,7 @@ def run(task: dict[str, Any]) -> dict[str, Any]:
                 Path(task["source"]), task["name"], task["points"], columns=task["columns"]
             )
     except BadSurvey as error:
-        return {"refused": error.code, "message": error.message, "hint": error.hint}
+        return {"refused": error.as_record()}
     _write(pa.table({_WKB: parcels.wkb, **parcels.columns}), Path(task["target"]))
     if parcels.points is not None:
         _write(parcels.points, Path(task["measured"]))

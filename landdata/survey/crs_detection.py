@@ -29,6 +29,7 @@ from landdata.reference.vn2000 import (
 from landdata.survey import declared_crs
 from landdata.survey.declared_crs import WGS84_UTM
 from landdata.survey.model import CrsChoice
+from landdata.translations import Sentence, sentence
 
 #: xmin, ymin, xmax, ymax of a commune's boundary, in the storage CRS.
 Box = tuple[float, float, float, float]
@@ -228,9 +229,10 @@ def _decide(
         if declared is None:
             _check_axes(bounds, srid, None, hint)
             raise BadSurvey(
-                f"The survey declares no CRS, in a .prj or otherwise (coordinates {bounds}).",
+                "The survey declares no CRS, in a .prj or otherwise (coordinates {bounds}).",
                 hint=hint,
                 code="no-crs",
+                bounds=bounds,
             )
         epsg = declared_crs.require_code(declared, hint)
     else:
@@ -247,19 +249,21 @@ def _decide(
     if epsg in WGS84_UTM and is_vn2000(srid):
         twin = WGS84_UTM[epsg]
         raise BadSurvey(
-            f"The file says WGS 84 / UTM (EPSG:{epsg}), but VN-2000 / UTM (EPSG:{twin}) has the"
-            " same numbers 224 m away on the ground.",
-            hint=f"Say which it is: --crs {twin} for VN-2000, --crs {epsg} for WGS 84.",
+            "The file says WGS 84 / UTM (EPSG:{epsg}), but VN-2000 / UTM (EPSG:{twin}) "
+            "has the same numbers 224 m away on the ground.",
+            hint="Say which it is: --crs {twin} for VN-2000, --crs {epsg} for WGS 84.",
             code="crs-ambiguous-datum",
+            epsg=epsg,
+            twin=twin,
         )
     return epsg, f"the file says EPSG:{epsg}, and the coordinates fit it"
 
 
-def _hint(fitting: tuple[tuple[int, str], ...]) -> str:
+def _hint(fitting: tuple[tuple[int, str], ...]) -> Sentence:
     if not fitting:
-        return "Give the EPSG code of the survey with --crs."
+        return sentence("Give the EPSG code of the survey with --crs.")
     codes = ", ".join(f"{code} ({crs_from_epsg(code).name})" for code, _ in fitting[:6])
-    return f"Give the EPSG code with --crs; the coordinates fit {codes}."
+    return sentence("Give the EPSG code with --crs; the coordinates fit {codes}.", codes=codes)
 
 
 def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
@@ -268,17 +272,21 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
     degrees = bounds.within((-180, 180), (-90, 90)) or bounds.within((-90, 90), (-180, 180))
     if epsg is not None and degrees and crs.is_projected:
         raise BadSurvey(
-            f"The coordinates are degrees ({bounds}), but EPSG:{epsg} is in metres.",
-            hint=f"Say which degrees they are: --crs {VN_2000} for VN-2000, --crs 4326 for WGS 84."
+            "The coordinates are degrees ({bounds}), but EPSG:{epsg} is in metres.",
+            hint="Say which degrees they are: --crs {vn2000} for VN-2000, --crs 4326 for WGS 84."
             if bounds.within(LONGITUDES, LATITUDES)
             else "Give the geographic CRS with --crs.",
             code="crs-degrees",
+            bounds=bounds,
+            epsg=epsg,
         )
     if epsg is not None and not degrees and crs.is_geographic:
         raise BadSurvey(
-            f"The coordinates are not degrees ({bounds}), but EPSG:{epsg} is geographic.",
+            "The coordinates are not degrees ({bounds}), but EPSG:{epsg} is geographic.",
             hint=hint,
             code="crs-metres",
+            bounds=bounds,
+            epsg=epsg,
         )
     vietnamese = is_vn2000(epsg if epsg is not None else srid) or (
         is_vn2000(srid) and (crs.is_geographic or epsg in WGS84_UTM)
@@ -287,18 +295,28 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
     swapped_degrees = degrees and bounds.within(LATITUDES, LONGITUDES)
     if vietnamese and (swapped or swapped_degrees):
         raise BadSurvey(
-            f"The axes are swapped: x holds northings and y eastings ({bounds}).",
-            hint="Export again with x = easting, y = northing; sheets write X for the northing."
-            + _swapped_hint(bounds, srid),
+            "The axes are swapped: x holds northings and y eastings ({bounds}).",
+            hint=_swapped_hint(bounds, srid),
             code="crs-swapped-axes",
+            bounds=bounds,
         )
 
 
-def _swapped_hint(bounds: Bounds, srid: int) -> str:
+def _swapped_hint(bounds: Bounds, srid: int) -> Sentence:
     """Name the CRSs that the coordinates fit with their axes swapped back."""
     swapped = Bounds(bounds.ymin, bounds.xmin, bounds.ymax, bounds.xmax)
-    codes = [str(code) for code, _ in candidates(swapped, srid)[:4]]
-    return f" Swapped back, they fit {', '.join(codes)}." if codes else ""
+    codes = ", ".join(str(code) for code, _ in candidates(swapped, srid)[:4])
+    template = (
+        sentence(
+            "Export again with x = easting, y = northing; sheets write X for the northing."
+            " Swapped back, they fit {codes}."
+        )
+        if codes
+        else sentence(
+            "Export again with x = easting, y = northing; sheets write X for the northing."
+        )
+    )
+    return sentence(template, codes=codes)
 
 
 def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, commune: Box) -> None:
@@ -310,31 +328,42 @@ def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, comm
     fitting = [code for code, reason in choice.candidates if reason.endswith(_IN_COMMUNE)]
     if not fitting:
         raise BadSurvey(
-            f"In EPSG:{epsg} the parcels lie {away} from the commune, and no CRS of the country"
-            f" puts them there ({bounds}).",
+            "In EPSG:{epsg} the parcels lie {away} from the commune, and no CRS of the "
+            "country puts them there ({bounds}).",
             hint="Check the code of the commune, and that this is its survey.",
             code="outside-commune",
+            epsg=epsg,
+            away=away,
+            bounds=bounds,
         )
     likeliest = fitting[0]
     zones = ZONES.get(epsg), ZONES.get(likeliest)
     if zones[0] and zones[1] and zones[0][0] != zones[1][0]:
         raise BadSurvey(
-            f"In EPSG:{epsg} (meridian {zones[0][0]}°) the parcels lie {away} from the commune;"
-            f" they are of another zone, EPSG:{likeliest} (meridian {zones[1][0]}°).",
+            "In EPSG:{epsg} (meridian {zones}°) the parcels lie {away} from the commune; "
+            "they are of another zone, EPSG:{likeliest} (meridian {zones2}°).",
             hint=_commune_hint(fitting),
             code="crs-neighbour-zone",
+            epsg=epsg,
+            zones=zones[0][0],
+            away=away,
+            likeliest=likeliest,
+            zones2=zones[1][0],
         )
     raise BadSurvey(
-        f"In EPSG:{epsg} the parcels lie {away} from the commune; the coordinates fit"
-        f" EPSG:{likeliest}.",
+        "In EPSG:{epsg} the parcels lie {away} from the commune; the coordinates fit "
+        "EPSG:{likeliest}.",
         hint=_commune_hint(fitting),
         code="crs-contradicted",
+        epsg=epsg,
+        away=away,
+        likeliest=likeliest,
     )
 
 
-def _commune_hint(codes: list[int]) -> str:
-    options = " or ".join(f"--crs {code} ({crs_from_epsg(code).name})" for code in codes[:4])
-    return f"If the commune is right, say {options}."
+def _commune_hint(codes: list[int]) -> Sentence:
+    options = ", ".join(f"--crs {code} ({crs_from_epsg(code).name})" for code in codes[:4])
+    return sentence("If the commune is right, say one of {options}.", options=options)
 
 
 def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
@@ -352,17 +381,23 @@ def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
         foreign = not _overlap(epsg, srid)
     if foreign:
         raise BadSurvey(
-            f"The survey is in EPSG:{epsg} ({crs_from_epsg(epsg).name}), which lies outside this"
-            f" deployment's area (EPSG:{srid}, {storage.name}).",
+            "The survey is in EPSG:{epsg} ({name}), which lies outside this deployment's "
+            "area (EPSG:{srid}, {name2}).",
             hint="Give the right CRS with --crs, or set LANDDATA_SRID for a deployment there.",
             code="crs-outside-deployment",
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
+            srid=srid,
+            name2=storage.name,
         )
     if not at_home or place is None or not _inside(place, epsg, 1.0):
         raise BadSurvey(
-            f"The coordinates ({bounds}) do not lie where EPSG:{epsg}"
-            f" ({crs_from_epsg(epsg).name}) is used.",
+            "The coordinates ({bounds}) do not lie where EPSG:{epsg} ({name}) is used.",
             hint=hint,
             code="crs-contradicted",
+            bounds=bounds,
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
         )
 
 
@@ -373,10 +408,14 @@ def _check_home(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice) -> None
     if home and choice.detected != epsg and is_vn2000(epsg) and not _inside(place, srid):
         where = "elsewhere" if place is None else f"at {place[0]:.2f}°E {place[1]:.2f}°N"
         raise BadSurvey(
-            f"In EPSG:{epsg}, as the file says, the parcels lie {where}, outside the deployment's"
-            f" area; the coordinates ({bounds}) fit EPSG:{choice.detected}.",
-            hint=f"Say which it is: --crs {choice.detected}, or --crs {epsg} if the file is right.",
+            "In EPSG:{epsg}, as the file says, the parcels lie {where}, outside the "
+            "deployment's area; the coordinates ({bounds}) fit EPSG:{detected}.",
+            hint="Say which it is: --crs {detected}, or --crs {epsg} if the file is right.",
             code="crs-contradicted",
+            epsg=epsg,
+            where=where,
+            bounds=bounds,
+            detected=choice.detected,
         )
 
 

@@ -69,25 +69,29 @@ def require_code(declaration: Declaration, hint: str) -> int:
         return declaration.epsg
     if declaration.doubt == "datum":
         raise BadSurvey(
-            f"The file has the projection of VN-2000 (EPSG:{declaration.zone}) on the datum WGS 84:"
-            " a datum shift is missing, which puts parcels 225 m off.",
-            hint=f"If the coordinates are VN-2000, say so with --crs {declaration.zone}.",
+            "The file has the projection of VN-2000 (EPSG:{zone}) on the datum WGS 84: a "
+            "datum shift is missing, which puts parcels 225 m off.",
+            hint="If the coordinates are VN-2000, say so with --crs {zone}.",
             code="crs-datum",
+            zone=declaration.zone,
         )
     if declaration.doubt == "no-shift":
         raise BadSurvey(
-            f"The file declares VN-2000 (EPSG:{declaration.zone}) with a datum shift of zero:"
-            " programs that apply it take VN-2000 for WGS 84, which puts parcels 225 m off.",
-            hint=f"If the coordinates were never converted with it, say --crs {declaration.zone};"
-            " else export them again with the right shift.",
+            "The file declares VN-2000 (EPSG:{zone}) with a datum shift of zero: "
+            "programs that apply it take VN-2000 for WGS 84, which puts parcels 225 m "
+            "off.",
+            hint="If the coordinates were never converted with it, say --crs {zone}; else "
+            "export them again with the right shift.",
             code="crs-datum",
+            zone=declaration.zone,
         )
     if declaration.doubt == "unnamed-utm":
         raise BadSurvey(
             "The file has the projection of UTM but names no datum: VN-2000 and WGS 84 differ by"
             " 224 m.",
-            hint=f"If the coordinates are VN-2000, say so with --crs {declaration.zone}.",
+            hint="If the coordinates are VN-2000, say so with --crs {zone}.",
             code="crs-ambiguous-datum",
+            zone=declaration.zone,
         )
     raise BadSurvey("The CRS that the file declares is unknown.", hint=hint, code="unknown-crs")
 

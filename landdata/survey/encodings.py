@@ -286,9 +286,11 @@ def canonical(name: str) -> str:
     encoding = names.get(name.strip().lower())
     if encoding is None:
         raise BadRequest(
-            f"Encoding {name!r} is not known.",
-            hint=f"Give one of {', '.join(ENCODINGS)}.",
+            "Encoding {name!r} is not known.",
+            hint="Give one of {encodings}.",
             code="unknown-encoding",
+            name=name,
+            encodings=", ".join(ENCODINGS),
         )
     return encoding
 

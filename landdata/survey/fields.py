@@ -147,15 +147,20 @@ def _check_options(options: Mapping[str, str], filled: Mapping[str, int]) -> Non
     for attribute, source in options.items():
         if attribute not in NAMES:
             raise BadRequest(
-                f"{attribute!r} is no attribute of a parcel.",
-                hint=f"Attributes are {', '.join(NAMES)}.",
+                "{attribute!r} is no attribute of a parcel.",
+                hint="Attributes are {names}.",
                 code="unknown-attribute",
+                attribute=attribute,
+                names=", ".join(NAMES),
             )
         if source[:1] != "=" and source not in filled:
             raise BadRequest(
-                f"The survey has no field {source!r} for {attribute}.",
-                hint=f"Its fields are {', '.join(filled)}; a constant is written ={source}.",
+                "The survey has no field {source!r} for {attribute}.",
+                hint="Its fields are {filled}; a constant is written ={source}.",
                 code="unknown-field",
+                source=source,
+                attribute=attribute,
+                filled=", ".join(filled),
             )
 
 
@@ -223,7 +228,9 @@ def lacking(matches: Sequence[FieldMatch]) -> BadSurvey | None:
     names = ", ".join(match.source for match in matches) or "none"
     likely = [field for attribute, field, _ in lookalikes(matches) if attribute == "number"]
     return BadSurvey(
-        f"No field of the survey holds the parcel's number; its fields are {names}.",
-        hint=f"Say which with --field number={likely[0] if likely else 'NAME'}.",
+        "No field of the survey holds the parcel's number; its fields are {names}.",
+        hint="Say which with --field number={field}.",
         code="no-number-field",
+        names=names,
+        field=likely[0] if likely else "NAME",
     )

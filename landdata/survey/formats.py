@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from landdata.errors import BadSurvey
+from landdata.translations import sentence
 
 _HEAD = 65_536  # bytes by which to recognise a format
 _TAIL = 256
@@ -72,30 +73,40 @@ COMMON_SUFFIXES = frozenset({".json", ".xml", ".txt", ".csv"})
 _XML_ROOT = re.compile(rb"<(?![?!])(?:[\w.-]+:)?([\w.-]+)([^>]*)>", re.DOTALL)
 _GML_ROOT = re.compile(rb"http://www\.opengis\.net/(?:gml|wfs)")
 _DXF_HEAD = re.compile(rb"(?:999\r?\n[^\n]*\n\s*)*0\s*\r?\n\s*SECTION\s*\r?\n")
-_EXPORT = "Export the parcels as a shapefile or a GeoPackage."
-_OFFICE = "Save points as text (.csv); export parcels as a shapefile or a GeoPackage."
+_EXPORT = sentence("Export the parcels as a shapefile or a GeoPackage.")
+_OFFICE = sentence("Save points as text (.csv); export parcels as a shapefile or a GeoPackage.")
 #: Members that show what a zip without a survey is: suffix, description, hint.
 FOREIGN = (
-    ("[content_types].xml", "an Office document", _OFFICE),
-    (".xlsx", "an Office document", _OFFICE),
-    (".xls", "an Office document", _OFFICE),
-    (".gdbtable", "a file geodatabase", _EXPORT),
-    (".tab", "a MapInfo table", _EXPORT),
-    (".mif", "a MapInfo file", _EXPORT),
-    (".kml", "a KML", _EXPORT),
-    (".mdb", "a personal geodatabase", _EXPORT),
+    ("[content_types].xml", sentence("an Office document"), _OFFICE),
+    (".xlsx", sentence("an Office document"), _OFFICE),
+    (".xls", sentence("an Office document"), _OFFICE),
+    (".gdbtable", sentence("a file geodatabase"), _EXPORT),
+    (".tab", sentence("a MapInfo table"), _EXPORT),
+    (".mif", sentence("a MapInfo file"), _EXPORT),
+    (".kml", sentence("a KML"), _EXPORT),
+    (".mdb", sentence("a personal geodatabase"), _EXPORT),
 )
 # Formats that are not accepted: magic bytes, description, hint, error code.
 _REJECTED = (
-    (b"\xd0\xcf\x11\xe0", "a DGN of version 8", "Save it as DGN V7, DXF or a shapefile.", "dgn-v8"),
-    (b"!table", "a MapInfo table", _EXPORT, "unknown-format"),
-    (b"Version 300\n", "a MapInfo file", _EXPORT, "unknown-format"),
-    (b"Version 300\r\n", "a MapInfo file", _EXPORT, "unknown-format"),
-    (b"AC10", "a DWG", "Save it as DXF or a shapefile.", "dwg"),
-    (b"AutoCAD Binary DXF", "a binary DXF", "Save it as DXF in text.", "binary-dxf"),
-    (b"Rar!", "a RAR archive", "Send a zip.", "unknown-format"),
-    (b"7z\xbc\xaf", "a 7z archive", "Send a zip.", "unknown-format"),
-    (b"\x1f\x8b", "a gzip archive", "Send a zip.", "unknown-format"),
+    (
+        b"\xd0\xcf\x11\xe0",
+        sentence("a DGN of version 8"),
+        sentence("Save it as DGN V7, DXF or a shapefile."),
+        "dgn-v8",
+    ),
+    (b"!table", sentence("a MapInfo table"), _EXPORT, "unknown-format"),
+    (b"Version 300\n", sentence("a MapInfo file"), _EXPORT, "unknown-format"),
+    (b"Version 300\r\n", sentence("a MapInfo file"), _EXPORT, "unknown-format"),
+    (b"AC10", sentence("a DWG"), sentence("Save it as DXF or a shapefile."), "dwg"),
+    (
+        b"AutoCAD Binary DXF",
+        sentence("a binary DXF"),
+        sentence("Save it as DXF in text."),
+        "binary-dxf",
+    ),
+    (b"Rar!", sentence("a RAR archive"), sentence("Send a zip."), "unknown-format"),
+    (b"7z\xbc\xaf", sentence("a 7z archive"), sentence("Send a zip."), "unknown-format"),
+    (b"\x1f\x8b", sentence("a gzip archive"), sentence("Send a zip."), "unknown-format"),
 )
 
 
@@ -107,7 +118,7 @@ def recognise(path: Path, name: str) -> Format:
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"\xd0\xcf\x11\xe0") and name.lower().endswith((".xls", ".doc", ".mdb")):
-        raise _rejected(name, "an Office document", _OFFICE, "unknown-format")
+        raise _rejected(name, sentence("an Office document"), _OFFICE, "unknown-format")
     for magic, description, hint, code in _REJECTED:
         if head.startswith(magic):
             raise _rejected(name, description, hint, code)
@@ -165,7 +176,10 @@ def _check_elements(path: Path, name: str) -> None:
 
 def _cut_off(name: str) -> BadSurvey:
     return BadSurvey(
-        f"{name} is cut off: its end is missing.", hint="Send it again, whole.", code="cut-off"
+        "{name} is cut off: its end is missing.",
+        hint="Send it again, whole.",
+        code="cut-off",
+        name=name,
     )
 
 
@@ -173,24 +187,32 @@ def _check_xml(head: bytes, name: str) -> None:
     """Raise `BadSurvey` for XML that is not GML or defines entities."""
     if b"<!DOCTYPE" in head or b"<!ENTITY" in head:
         raise BadSurvey(
-            f"{name} has a document type of its own, which no GML needs.",
+            "{name} has a document type of its own, which no GML needs.",
             hint="Export it again as plain GML.",
             code="unsafe-xml",
+            name=name,
         )
     root = _XML_ROOT.search(re.sub(rb"<!--.*?-->", b"", head, flags=re.DOTALL))
     if root is not None and root[1] == b"kml":
-        raise _rejected(name, "a KML", _EXPORT, "unknown-format")
+        raise _rejected(name, sentence("a KML"), _EXPORT, "unknown-format")
     if root is None or b"\0" in head or not _GML_ROOT.search(root[2]):
         raise _unknown(name)
 
 
 def _rejected(name: str, description: str, hint: str, code: str) -> BadSurvey:
-    return BadSurvey(f"{name} is {description}, which is not read.", hint=hint, code=code)
+    return BadSurvey(
+        "{name} is {description}, which is not read.",
+        hint=hint,
+        code=code,
+        name=name,
+        description=description,
+    )
 
 
 def _unknown(name: str) -> BadSurvey:
     return BadSurvey(
-        f"{name} has a format that is not supported.",
+        "{name} has a format that is not supported.",
         hint="Send a zipped shapefile, or another of the formats in docs/survey-files.md.",
         code="unknown-format",
+        name=name,
     )

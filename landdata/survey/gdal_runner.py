@@ -71,9 +71,10 @@ def _drivers(engine: str) -> frozenset[str]:
     )
     if result.returncode != 0:
         raise LandDataError(
-            f"The reader of survey files ({engine}) does not start.",
+            "The reader of survey files ({engine}) does not start.",
             hint="Run `landdata doctor` to see what is missing.",
             code="no-reader",
+            engine=engine,
         )
     return frozenset(json.loads(result.stdout))
 
@@ -174,33 +175,39 @@ def _raise_for_exit(
         return
     if timed_out:
         raise BadSurvey(
-            f"Reading {dataset.layer} took over {settings.read_seconds} s.",
+            "Reading {layer} took over {read_seconds} s.",
             hint="Split the survey, or raise LANDDATA_READ_SECONDS.",
             code="too-slow",
+            layer=dataset.layer,
+            read_seconds=settings.read_seconds,
         )
     if code == 3:
         raise LandDataError(
-            "GDAL has loaded drivers that it must not have"
-            f" ({stderr.decode(errors='replace')[-200:]}).",
+            "GDAL has loaded drivers that it must not have ({decode}).",
             hint="Run `landdata doctor`; no survey can be read until then.",
             code="drivers",
+            decode=stderr.decode(errors="replace")[-200:],
         )
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         raise BadSurvey(
-            f"Reading {dataset.layer} took more time or memory than allowed.",
+            "Reading {layer} took more time or memory than allowed.",
             hint="Split the survey, or raise LANDDATA_READ_SECONDS or LANDDATA_READ_MEMORY_MB.",
             code="too-slow",
+            layer=dataset.layer,
         )
     if _DISK_FULL in stderr:
         raise from_os_error(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     if any(word in stderr for word in _OUT_OF_MEMORY):
         raise BadSurvey(
-            f"Reading {dataset.layer} took more memory than allowed.",
+            "Reading {layer} took more memory than allowed.",
             hint="Split the survey, or raise LANDDATA_READ_MEMORY_MB.",
             code="too-much-memory",
+            layer=dataset.layer,
         )
     raise BadSurvey(
-        f"The {dataset.format.name} {dataset.layer} cannot be read: it is damaged.",
+        "The {name} {layer} cannot be read: it is damaged.",
         hint="Export the survey again.",
         code="unreadable",
+        name=dataset.format.name,
+        layer=dataset.layer,
     )

@@ -170,9 +170,10 @@ class LayerEvidence:
         bounds = self._sample.bounds()
         if bounds is None:
             raise BadSurvey(
-                f"No row of {self._dataset.layer} has a usable shape.",
+                "No row of {layer} has a usable shape.",
                 hint="Export the survey again.",
                 code="no-shapes",
+                layer=self._dataset.layer,
             )
         code = options.get("crs")
         code = profile.crs if code is None and profile else code

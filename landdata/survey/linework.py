@@ -162,16 +162,19 @@ def read(
     if not lines:
         levels = ", ".join(sorted({str(level) for level in levels})[:20]) or "none"
         raise BadSurvey(
-            f"{name} has no boundary lines on level 10 or 61; its levels are {levels}.",
+            "{name} has no boundary lines on level 10 or 61; its levels are {levels}.",
             hint="Put the parcels' boundaries on level 10, numbers on 13, areas on 4, uses on 2.",
             code="no-boundary",
+            name=name,
+            levels=levels,
         )
     parcels = build(np.array(lines, object), np.array(points, object), roles, words)
     if not len(parcels.geometry):
         raise BadSurvey(
-            f"The boundary lines of {name} enclose nothing.",
+            "The boundary lines of {name} enclose nothing.",
             hint="Close the boundaries of the parcels; ends must meet exactly.",
             code="no-boundary",
+            name=name,
         )
     findings = list(parcels.findings)
     if lost:

@@ -159,15 +159,21 @@ def _group(
     for count, (line, row) in enumerate(lines):
         if len(row) != len(header):
             raise BadSurvey(
-                f"Line {line} of {name} has {len(row)} columns, not {len(header)}.",
+                "Line {line} of {name} has {count} columns, not {count2}.",
                 hint="Export the points again; every line needs every column.",
                 code="bad-line",
+                line=line,
+                name=name,
+                count=len(row),
+                count2=len(header),
             )
         if count >= most:
             raise BadSurvey(
-                f"{name} has over {count} points.",
+                "{name} has over {count} points.",
                 hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
                 code="too-many-rows",
+                name=name,
+                count=count,
             )
         sheet = row[places["sheet"]].strip() if "sheet" in places else ""
         key = (sheet, row[places["number"]].strip())
@@ -188,7 +194,9 @@ def _group(
             _, users = points.setdefault((point, east, north), (line, {}))
             users[parcel.index] = None
     if not parcels:
-        raise BadSurvey(f"{name} has no points.", hint="Send the points.", code="empty-layer")
+        raise BadSurvey(
+            "{name} has no points.", hint="Send the points.", code="empty-layer", name=name
+        )
     return list(parcels.values()), points
 
 
@@ -228,9 +236,10 @@ def _lines(path: Path, name: str) -> Iterator[tuple[int, list[str]]]:
                     yield began, texts
         except (csv.Error, UnicodeError):
             raise BadSurvey(
-                f"{name} is not whole as delimited text.",
+                "{name} is not whole as delimited text.",
                 hint="Export the points again.",
                 code="bad-line",
+                name=name,
             ) from None
 
 
@@ -247,12 +256,15 @@ def _places(header: Sequence[str], name: str) -> dict[str, int]:
     if missing:
         headless = len(header) > 3 and sum(map(math.isfinite, map(_number, header))) >= 3
         raise BadSurvey(
-            f"{name} has {len(header)} columns and no header line."
+            "{name} has {count} columns and no header line."
             if headless
-            else f"{name} has no column for {', '.join(missing)} among {len(header)}.",
+            else "{name} has no column for {missing} among {count}.",
             hint="Name them in the first line (sheet, number, order, x, y), or in a profile with"
             " --profile.",
             code="no-header" if headless else "unknown-columns",
+            name=name,
+            count=len(header),
+            missing=", ".join(missing),
         )
     return places
 

@@ -91,9 +91,11 @@ def load(name: str) -> Profile:
         path = Path(name)
         if not path.is_file():
             raise NotFound(
-                f"There is no profile {name}.",
-                hint=f"Give the path of a YAML file, or one of {', '.join(names())}.",
+                "There is no profile {name}.",
+                hint="Give the path of a YAML file, or one of {names}.",
                 code="no-profile",
+                name=name,
+                names=", ".join(names()),
             )
         if path.stat().st_size > _MAX_BYTES:
             raise _bad(path.name, f"it has over {_MAX_BYTES} bytes")
@@ -113,9 +115,11 @@ def remember(home: Path, surveyor: str, profile: Profile) -> None:
     version = folder / f"{profile.name}-{profile.version}.yaml"
     if version.exists() and load(str(version)) != profile:
         raise BadRequest(
-            f"Another version {profile.version} of {profile.name} was remembered before.",
+            "Another version {version} of {name} was remembered before.",
             hint="Increase its version.",
             code="same-version",
+            version=profile.version,
+            name=profile.name,
         )
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(profile.as_dict(), allow_unicode=True, sort_keys=False)
@@ -152,7 +156,9 @@ def parse(value: Any, source: str = "profile") -> Profile:
 
 def _bad(source: str, why: str) -> BadRequest:
     return BadRequest(
-        f"The profile {source} is not valid: {why}.",
+        "The profile {source} is not valid: {why}.",
         hint="docs/survey-files.md shows a profile.",
         code="bad-profile",
+        source=source,
+        why=why,
     )

@@ -22,6 +22,7 @@ from landdata.settings import Settings
 from landdata.survey import formats, gdal_runner
 from landdata.survey.dataset import Dataset
 from landdata.survey.gdal_runner import ENGINES
+from landdata.translations import sentence
 
 #: Rows that are read, interpreted and staged together; more save little.
 BLOCK = 16_384
@@ -77,9 +78,11 @@ class LayerReader:
     def __init__(self, dataset: Dataset, settings: Settings, engine: str | None = None) -> None:
         if engine is not None and engine not in ENGINES:
             raise BadRequest(
-                f"{engine!r} is not an engine.",
-                hint=f"Give {' or '.join(ENGINES)}.",
+                "{engine!r} is not an engine.",
+                hint="Give {engines}.",
                 code="unknown-engine",
+                engine=engine,
+                engines=" or ".join(ENGINES),
             )
         self.layer = Layer()
         self.whole = False
@@ -220,29 +223,42 @@ def _check_count(message: dict[str, Any], rows: int, dataset: Dataset) -> None:
     expected = message["expected"]
     if message.get("lost") is not None:
         raise BadSurvey(
-            f"{dataset.layer} can be read up to row {message['lost']} only; what follows is damaged"
-            + (f" ({expected} rows in all)." if expected is not None else "."),
+            "{layer} can be read up to row {row} only; what follows is damaged."
+            if expected is None
+            else "{layer} can be read up to row {row} of {expected} only; what follows is damaged.",
             hint="Export the survey again.",
             code="unreadable",
+            layer=dataset.layer,
+            row=message["lost"],
+            expected=expected,
         )
     if expected is not None and rows != expected:
         raise BadSurvey(
-            f"{dataset.layer} has {expected} rows, but {rows} were read.",
+            "{layer} has {expected} rows, but {rows} were read.",
             hint="Export the survey again.",
             code="rows-lost",
+            layer=dataset.layer,
+            expected=expected,
+            rows=rows,
         )
     if rows == 0:
         raise BadSurvey(
-            f"{dataset.layer} has no rows.", hint="Send the parcels.", code="empty-layer"
+            "{layer} has no rows.",
+            hint="Send the parcels.",
+            code="empty-layer",
+            layer=dataset.layer,
         )
 
 
 def too_many(dataset: Dataset, rows: int, settings: Settings) -> BadSurvey:
     """Return the error for a file with more rows than allowed; `rows` is the count so far."""
     return BadSurvey(
-        f"{dataset.layer} has {rows} rows; {settings.max_rows} are allowed.",
+        "{layer} has {rows} rows; {max_rows} are allowed.",
         hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
         code="too-many-rows",
+        layer=dataset.layer,
+        rows=rows,
+        max_rows=settings.max_rows,
     )
 
 
@@ -252,35 +268,51 @@ def _at_row(error: BadSurvey, dataset: Dataset, progress: Path) -> BadSurvey:
         return error
     (row,) = struct.unpack("<q", progress.read_bytes())
     return BadSurvey(
-        f"{dataset.layer} cannot be read beyond row {row}: the file is damaged there.",
+        "{layer} cannot be read beyond row {row}: the file is damaged there.",
         hint="Export the survey again.",
         code="unreadable",
+        layer=dataset.layer,
+        row=row,
     )
 
 
 def _refusal(message: dict[str, Any], dataset: Dataset) -> BadSurvey:
     """Return the error for a refusal of the child."""
-    code, name = message["refused"], dataset.layer
-    layers = ", ".join(message.get("layers", ()))
-    sentences = {
-        "unknown-layer": (
-            f"{name} has no layer {dataset.inner!r}; it has {layers}.",
-            "Give one of them with --layer.",
-        ),
-        "several-layers": (f"{name} has several layers: {layers}.", "Say which with --layer."),
-        "not-polygons": (
-            f"{name} holds {', '.join(message.get('kinds', ()))}, not polygons.",
-            "Send the layer of the parcels' polygons.",
-        ),
-        "no-layer": (f"{name} holds no layer with shapes.", "Send the parcels."),
-        "not-a-table": (
-            f"The layer {message.get('layer')} of {name} is a view, not a table.",
-            "Export the layer to a file of its own.",
-        ),
-        "unsafe-xml": (
-            f"{name} defines entities or a document type, which no GML needs.",
-            "Export it again as plain GML.",
-        ),
-    }
-    sentence, hint = sentences[code]
-    return BadSurvey(sentence, hint=hint, code=code)
+    code = message["refused"]
+    text, hint = _REFUSALS[code]
+    return BadSurvey(
+        text,
+        hint=hint,
+        code=code,
+        name=dataset.layer,
+        inner=dataset.inner,
+        layer=message.get("layer"),
+        layers=", ".join(message.get("layers", ())),
+        kinds=", ".join(message.get("kinds", ())),
+    )
+
+
+#: Message and hint for a refusal of the child, by its code.
+_REFUSALS = {
+    "unknown-layer": (
+        sentence("{name} has no layer {inner!r}; it has {layers}."),
+        sentence("Give one of them with --layer."),
+    ),
+    "several-layers": (
+        sentence("{name} has several layers: {layers}."),
+        sentence("Say which with --layer."),
+    ),
+    "not-polygons": (
+        sentence("{name} holds {kinds}, not polygons."),
+        sentence("Send the layer of the parcels' polygons."),
+    ),
+    "no-layer": (sentence("{name} holds no layer with shapes."), sentence("Send the parcels.")),
+    "not-a-table": (
+        sentence("The layer {layer} of {name} is a view, not a table."),
+        sentence("Export the layer to a file of its own."),
+    ),
+    "unsafe-xml": (
+        sentence("{name} defines entities or a document type, which no GML needs."),
+        sentence("Export it again as plain GML."),
+    ),
+}

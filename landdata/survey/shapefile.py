@@ -45,9 +45,11 @@ def describe(layer: str, layers: tuple[str, ...], folder: Path, settings: Settin
     for suffix in _NEEDED:
         if not (folder / f"survey{suffix}").is_file():
             raise BadSurvey(
-                f"The shapefile {layer} lacks its {suffix} file.",
+                "The shapefile {layer} lacks its {suffix} file.",
                 hint="Send .shp, .shx, .dbf and .prj together.",
                 code=f"missing-{suffix[1:]}",
+                layer=layer,
+                suffix=suffix,
             )
     with (folder / "survey.shp").open("rb") as shp, (folder / "survey.shx").open("rb") as shx:
         shape = _check_header(shp, layer, ".shp")
@@ -59,23 +61,31 @@ def describe(layer: str, layers: tuple[str, ...], folder: Path, settings: Settin
         if kind is None or (shape == 0 and rows == 0):
             raise _damaged(layer, ".shp") if kind is None else _empty(layer)
         raise BadSurvey(
-            f"The shapefile {layer} holds {kind}, not polygons.",
+            "The shapefile {layer} holds {kind}, not polygons.",
             hint="Send the layer of the parcels' polygons.",
             code="not-polygons",
+            layer=layer,
+            kind=kind,
         )
     if rows - deleted <= 0:
         raise _empty(layer)
     if indexed != rows:
         raise BadSurvey(
-            f"The shapefile {layer} has {indexed} shapes but {rows} rows in its .dbf.",
+            "The shapefile {layer} has {indexed} shapes but {rows} rows in its .dbf.",
             hint="Export it again; its parts are not of the same survey.",
             code="rows-differ",
+            layer=layer,
+            indexed=indexed,
+            rows=rows,
         )
     if rows > settings.max_rows:
         raise BadSurvey(
-            f"The shapefile {layer} has {rows} rows; {settings.max_rows} are allowed.",
+            "The shapefile {layer} has {rows} rows; {max_rows} are allowed.",
             hint="Split the survey, or raise LANDDATA_MAX_ROWS.",
             code="too-many-rows",
+            layer=layer,
+            rows=rows,
+            max_rows=settings.max_rows,
         )
     return Dataset(
         layer=layer,
@@ -92,15 +102,20 @@ def describe(layer: str, layers: tuple[str, ...], folder: Path, settings: Settin
 
 def _damaged(layer: str, suffix: str) -> BadSurvey:
     return BadSurvey(
-        f"The {suffix} of {layer} is not part of a shapefile, or is damaged.",
+        "The {suffix} of {layer} is not part of a shapefile, or is damaged.",
         hint="Export the survey again.",
         code=f"bad-{suffix[1:]}",
+        suffix=suffix,
+        layer=layer,
     )
 
 
 def _empty(layer: str) -> BadSurvey:
     return BadSurvey(
-        f"The shapefile {layer} has no rows.", hint="Send the parcels.", code="empty-layer"
+        "The shapefile {layer} has no rows.",
+        hint="Send the parcels.",
+        code="empty-layer",
+        layer=layer,
     )
 
 
@@ -116,15 +131,23 @@ def _check_header(file: IO[bytes], layer: str, suffix: str) -> int:
     size = file.seek(0, 2)
     if size < words * 2:
         raise BadSurvey(
-            f"The {suffix} of {layer} is cut off: it says {words * 2} bytes and has {size}.",
+            "The {suffix} of {layer} is cut off: it says {words} bytes and has {size}.",
             hint="Send it again, whole.",
             code=f"short-{suffix[1:]}",
+            suffix=suffix,
+            layer=layer,
+            words=words * 2,
+            size=size,
         )
     if size > words * 2:
         raise BadSurvey(
-            f"The {suffix} of {layer} is longer than it says: {size} bytes, not {words * 2}.",
+            "The {suffix} of {layer} is longer than it says: {size} bytes, not {words}.",
             hint="Export the survey again; the program that wrote it did not finish.",
             code=f"long-{suffix[1:]}",
+            suffix=suffix,
+            layer=layer,
+            size=size,
+            words=words * 2,
         )
     return int(shape)
 
@@ -156,10 +179,14 @@ def _check_table(path: Path, layer: str) -> tuple[int, int, dict[str, tuple[int,
         raise _damaged(layer, ".dbf")
     if size < head_size + rows * row_size:
         raise BadSurvey(
-            f"The .dbf of {layer} is shorter than its header says: {rows} rows need"
-            f" {head_size + rows * row_size} bytes and there are {size}.",
+            "The .dbf of {layer} is shorter than its header says: {rows} rows need "
+            "{head_size} bytes and there are {size}.",
             hint="Send it again, whole.",
             code="short-dbf",
+            layer=layer,
+            rows=rows,
+            head_size=head_size + rows * row_size,
+            size=size,
         )
     if rows == 0:
         return 0, 0, numbers
@@ -209,8 +236,11 @@ def _text(path: Path, layer: str) -> str | None:
         return None
     if path.stat().st_size > _MAX_TEXT:
         raise BadSurvey(
-            f"The {path.suffix} of {layer} has {path.stat().st_size} bytes, too many for one.",
+            "The {suffix} of {layer} has {st_size} bytes, too many for one.",
             hint="Export the survey again.",
             code=f"bad-{path.suffix[1:]}",
+            suffix=path.suffix,
+            layer=layer,
+            st_size=path.stat().st_size,
         )
     return path.read_bytes().decode("utf-8", "replace").strip("\ufeff\0 \r\n\t") or None

@@ -240,7 +240,9 @@ def _cases(path: Path, name: str, data: Any) -> list[Case]:
 
 def _bad(path: Path, why: str) -> BadRequest:
     return BadRequest(
-        f"The rules file {path.name} {why}.",
+        "The rules file {name} {why}.",
         hint="Correct it, or unset LANDDATA_RULES; docs/topology.md shows one.",
         code="bad-rules",
+        name=path.name,
+        why=why,
     )

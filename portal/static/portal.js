@@ -5,7 +5,8 @@
   const place = document.getElementById("map");
   const config = JSON.parse(place.dataset.config);
   const vi = config.language === "vi";
-  const say = (inVietnamese, inEnglish) => (vi ? inVietnamese : inEnglish);
+  const say = (english, values = {}) =>
+    (config.sentences[english] ?? english).replace(/\{(\w+)\}/g, (_, name) => values[name]);
   const find = (id) => document.getElementById(id);
 
   const PARCELS_FROM = 6; // metres a pixel: coarser, parcels are specks, so communes stand for them
@@ -75,7 +76,7 @@
         parcels.addFeatures(readAll(page));
         if (parcels.getFeatures().length > MOST) {
           parcels.removeLoadedExtent(extent);
-          notice(say("Quá nhiều thửa để vẽ hết; phóng to để xem đủ.", "Too many parcels to draw them all; zoom in to see every one."));
+          notice(say("Too many parcels to draw them all; zoom in to see every one."));
           break;
         }
         const next = (page.links || []).find((link) => link.rel === "next");
@@ -85,7 +86,7 @@
     } catch (error) {
       if (mine !== era) return;
       parcels.removeLoadedExtent(extent);
-      notice(`${say("Không tải được thửa đất.", "Parcels can't be loaded.")} ${error.message}`, true);
+      notice(`${say("Parcels can't be loaded.")} ${error.message}`, true);
       failure();
     } finally {
       waiting -= 1;
@@ -225,7 +226,7 @@
     view,
     layers: [new ol.layer.Vector({ source: communes, style: communeStyle }), sheetLayer, parcelLayer, hovered, chosen, former],
     controls: [
-      new ol.control.Zoom({ zoomInTipLabel: say("Phóng to", "Zoom in"), zoomOutTipLabel: say("Thu nhỏ", "Zoom out") }),
+      new ol.control.Zoom({ zoomInTipLabel: say("Zoom in"), zoomOutTipLabel: say("Zoom out") }),
       new ol.control.ScaleLine({ minWidth: 90 }),
     ],
   });
@@ -253,7 +254,7 @@
     const [line, bad] = said
       ? [said.sentence, said.bad]
       : coarse && config.extent
-        ? [say("Phóng to để xem các thửa đất.", "Zoom in to see parcels."), false]
+        ? [say("Zoom in to see parcels."), false]
         : ["", false];
     const element = find("notice");
     element.textContent = line;
@@ -287,7 +288,7 @@
     timeZone: "Asia/Ho_Chi_Minh", day: "2-digit", month: vi ? "2-digit" : "short", year: "numeric", ...time,
   });
   const period = ({ valid_from: from, valid_to: to }) => {
-    if (!to) return `${day(from)} – ${say("nay", "now")}`;
+    if (!to) return `${day(from)} – ${say("now")}`;
     const time = day(from) === day(to) ? { hour: "2-digit", minute: "2-digit" } : {};
     return `${day(from, time)} – ${day(to, time)}`;
   };
@@ -333,15 +334,8 @@
     } catch (error) {
       if (mine !== asking) return;
       if (address.endsWith(selected)) close(); // it was not there then: what is shown must not say so
-      notice([missing(error), error.status === 404 ? "" : error.hint].join(" ").trim(), true);
+      notice([error.message, error.status === 404 ? "" : error.hint].join(" ").trim(), true);
     }
-  };
-
-  const missing = (error) => {
-    if (!vi) return error.message;
-    if (error.status === 404) return asOf ? "Không có thửa này tại ngày đã chọn." : "Không có thửa này.";
-    if (error.status === 409) return "Có nhiều thửa mang số này.";
-    return error.status === 400 ? "Hãy nhập xã, tờ và thửa, ví dụ 99901/1/12." : error.message;
   };
 
   const fill = ({ parcel, commune_name: commune, history }) => {
@@ -362,7 +356,7 @@
         },
       },
       period(state),
-      element("small", {}, `${state.commune}/${state.sheet}/${state.number} · ${area(state.area)} · ${say("lô", "batch")} ${state.batch}`));
+      element("small", {}, `${state.commune}/${state.sheet}/${state.number} · ${area(state.area)} · ${say("batch")} ${state.batch}`));
       return element("li", { class: state.version === parcel.version ? "now" : undefined, "data-version": state.version }, button);
     });
     const copy = element("button", {
@@ -370,29 +364,29 @@
       onclick: async () => {
         try {
           await navigator.clipboard.writeText(location.href);
-          copy.textContent = say("Đã sao chép", "Copied");
+          copy.textContent = say("Copied");
         } catch {
           copy.textContent = location.href;
         }
       },
-    }, say("Sao chép liên kết", "Copy link"));
+    }, say("Copy link"));
     const panel = find("panel");
     panel.replaceChildren(...[
-      element("button", { class: "close", type: "button", "aria-label": say("Đóng", "Close"), onclick: close }, "×"),
-      element("h1", {}, say(`Thửa ${parcel.number}, tờ ${parcel.sheet}`, `Parcel ${parcel.number}, sheet ${parcel.sheet}`)),
-      element("p", { class: "soft" }, `${commune || say("Xã", "Commune")} (${parcel.commune})${parcel.scale ? ` · 1:${parcel.scale}` : ""}`),
-      parcel.valid_to ? element("p", { class: "state" }, `${say("Trạng thái cũ, đến", "A past state, until")} ${day(parcel.valid_to)}`) : null,
+      element("button", { class: "close", type: "button", "aria-label": say("Close"), onclick: close }, "×"),
+      element("h1", {}, say("Parcel {number}, sheet {sheet}", parcel)),
+      element("p", { class: "soft" }, `${commune || say("Commune")} (${parcel.commune})${parcel.scale ? ` · 1:${parcel.scale}` : ""}`),
+      parcel.valid_to ? element("p", { class: "state" }, `${say("A past version, until")} ${day(parcel.valid_to)}`) : null,
       element("dl", { class: "facts" },
-        fact(say("Diện tích đo đạc", "Surveyed area"), area(parcel.area), true),
-        fact(say("Diện tích pháp lý", "Legal area"), area(parcel.legal_area), true),
-        fact(say("Loại đất", "Land use"), uses.length ? uses : "–"),
-        ...(parcel.address ? [fact(say("Địa chỉ", "Address"), parcel.address)] : []),
-        ...(parcel.national_id ? [fact(say("Mã định danh", "National identifier"), element("code", {}, parcel.national_id))] : []),
-        ...(parcel.surveyed_on ? [fact(say("Ngày đo", "Surveyed on"), day(parcel.surveyed_on))] : [])),
-      element("h2", {}, say("Lịch sử", "History")),
+        fact(say("Surveyed area"), area(parcel.area), true),
+        fact(say("Legal area"), area(parcel.legal_area), true),
+        fact(say("Land use"), uses.length ? uses : "–"),
+        ...(parcel.address ? [fact(say("Address"), parcel.address)] : []),
+        ...(parcel.national_id ? [fact(say("National identifier"), element("code", {}, parcel.national_id))] : []),
+        ...(parcel.surveyed_on ? [fact(say("Surveyed on"), day(parcel.surveyed_on))] : [])),
+      element("h2", {}, say("History")),
       element("ol", { class: "versions" }, ...versions),
       element("div", { class: "actions" },
-        element("a", { href: page.pathname + page.search }, say("Trang của thửa", "Parcel page")),
+        element("a", { href: page.pathname + page.search }, say("Parcel page")),
         element("a", { href: query(`${config.items}/${parcel.id}`, { datetime: asOf }).href }, "OGC API"),
         copy),
     ].filter(Boolean));

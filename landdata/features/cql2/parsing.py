@@ -31,8 +31,9 @@ def parse(text: str, *, is_json: bool = False) -> Any:
 def bad_filter(reason: str) -> BadRequest:
     """Return the error for a filter that can't be used."""
     return BadRequest(
-        f"Parameter filter is not usable: {reason}.",
+        "Parameter filter is not usable: {reason}.",
         hint="The collection's queryables name the properties and their types.",
+        reason=reason,
     )
 
 

@@ -96,5 +96,7 @@ def read_format(name: str | None) -> str:
     """Return the format that the parameter `f` names. Raises `BadRequest`."""
     if name is None or name not in FORMATS:
         why = "is missing" if name is None else f"is not usable: there is no format {name[:100]!r}"
-        raise BadRequest(f"Parameter f {why}.", hint=f"Give one of {', '.join(FORMATS)}.")
+        raise BadRequest(
+            "Parameter f {why}.", hint="Give one of {formats}.", why=why, formats=", ".join(FORMATS)
+        )
     return name

@@ -68,9 +68,11 @@ class Export:
             matched = self._source.count(self._query)
             if matched > MAX_FEATURES:
                 raise BadRequest(
-                    f"{matched:,} features match, and an export has {MAX_FEATURES:,} at most.",
+                    "{matched} features match, and an export has {max_features} at most.",
                     hint="Ask for less, or with the header `Prefer: respond-async`.",
                     code="too-much",
+                    matched=f"{matched:,}",
+                    max_features=f"{MAX_FEATURES:,}",
                 )
             self._thread.start()
             with self._moved:
@@ -187,7 +189,8 @@ class Export:
 
 def _no_room(error: OSError) -> Unavailable:
     return Unavailable(
-        f"The file can't be written here: {error.strerror}.",
+        "The file can't be written here: {strerror}.",
         hint="Ask for less, or when the operator has made room for temporary files.",
         code="no-room",
+        strerror=error.strerror,
     )

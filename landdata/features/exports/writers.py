@@ -50,7 +50,9 @@ def export_to_file(
     reader = ExportReader(url)
     matched = reader.count(query)
     if not target.parent.is_dir():
-        raise BadRequest(f"There is no folder {target.parent}.", hint="Create it first.")
+        raise BadRequest(
+            "There is no folder {parent}.", hint="Create it first.", parent=target.parent
+        )
     try:
         with tempfile.TemporaryDirectory(prefix=".landdata-", dir=target.parent) as folder:
             part = Path(folder) / filename(query.collection, name)  # GDAL goes by the extension
@@ -58,9 +60,11 @@ def export_to_file(
             part.replace(target)
     except OSError as error:
         raise Unavailable(
-            f"The file can't be written to {target}: {error.strerror}.",
+            "The file can't be written to {target}: {strerror}.",
             hint="Name a folder that can be written to and has room.",
             code="unwritable",
+            target=target,
+            strerror=error.strerror,
         ) from None
     return matched
 
@@ -286,9 +290,11 @@ def _not_written(name: str, reason: str) -> LandDataError:
             code="not-written",
         )
     return LandDataError(
-        f"The {FORMATS[name].title} could not be written: {reason[:300]}",
+        "The {title} could not be written: {reason}",
         hint="Try another format; a shapefile ends at 2 GB." if name == "shp" else None,
         code="not-written",
+        title=FORMATS[name].title,
+        reason=reason[:300],
     )
 
 
