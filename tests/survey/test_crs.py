@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyproj
 import pytest
@@ -52,6 +54,8 @@ def test_names_of_esri_and_mapinfo_and_a_bound_crs() -> None:
     assert declared_crs.identify(mapinfo) == 9212
     assert code(mapinfo, HOME) == 9212
     utm = mapinfo.replace("106.25", "105").replace("0.9999]", "0.9996]")
+    assert code(utm, UTM) == 3405
+    utm = re.sub(r",TOWGS84\[[^\]]*\]", "", utm)
     assert code(utm, UTM) == "crs-ambiguous-datum"
     assert code(utm, UTM, option=3405) == 3405
 
@@ -71,6 +75,51 @@ def test_nonsense() -> None:
     assert code("nonsense", HOME, option=9212) == 9212
     with pytest.raises(BadRequest):
         crs_detection.choose(None, HOME, 9212, 1)
+
+
+# -- former datums
+
+
+HN72 = crs_detection.Bounds(18_690_000, 1_270_000, 18_695_000, 1_275_000)
+
+
+def test_hn72_is_asked_for_and_then_converted() -> None:
+    refusal = crs_detection.choose(wkt(2044), HN72, 9212)[1]
+    assert refusal is not None
+    assert (refusal.code, refusal.exit_code) == ("crs-former-datum", 2)
+    assert "HN-72" in refusal.message
+    assert "EPSG:1544" in refusal.message
+    assert "5 m" in refusal.message
+    assert "--crs 2044" in (refusal.hint or "")
+    choice, refusal = crs_detection.choose(wkt(2044), HN72, 9212, 2044)
+    assert (choice.epsg, refusal) == (2044, None)
+    assert choice.reason.endswith("EPSG:1544 converts HN-72 to 5 m")
+
+
+@pytest.mark.parametrize("epsg", [3148, 3149, 4131, 23948, 4239, 24048, 28418, 4284, 4610, 4214])
+@pytest.mark.parametrize("commune", [None, (5.5e5, 1.28e6, 5.6e5, 1.29e6)])
+def test_a_datum_without_an_operation_is_refused_also_on_request(
+    epsg: int, commune: crs_detection.Box | None
+) -> None:
+    bounds = {True: DEGREES, False: UTM}[bool(pyproj.CRS.from_epsg(epsg).is_geographic)]
+    for option in (None, epsg):
+        refusal = crs_detection.choose(wkt(epsg), bounds, 9212, option, commune)[1]
+        assert refusal is not None
+        assert (refusal.code, refusal.exit_code) == ("crs-former-datum", 2)
+        assert f"EPSG:{epsg}" in refusal.message
+    # The numbers are those of VN-2000: whoever says so is believed.
+    assert f"{4756 if bounds is DEGREES else 5897}" in (refusal.hint or "")
+
+
+def test_a_former_datum_is_the_storage_of_another_country() -> None:
+    thailand = crs_detection.Bounds(550_000, 1_550_000, 556_000, 1_555_000)
+    assert code(wkt(24048), thailand, srid=24048) == 24048
+
+
+@pytest.mark.parametrize("epsg", [4978, 5773, 9518, 4979])
+def test_a_code_without_a_place_on_a_map_is_refused(epsg: int) -> None:
+    for bounds in (HOME, DEGREES):
+        assert code(None, bounds, option=epsg) == "unknown-crs"
 
 
 # -- what the coordinates say
@@ -160,7 +209,7 @@ def test_the_zone_of_a_neighbour() -> None:
     assert refusal.code == "crs-neighbour-zone"
     assert "21 km from the commune" in refusal.message
     assert "106.25°" in refusal.message
-    assert "106°" in refusal.message
+    assert "meridian 106°" in refusal.message
     assert "--crs 9211" in refusal.hint
     assert choice.detected == 9211
     assert crs_detection.choose(wkt(9212), beside, 9212, 9211, commune())[0].epsg == 9211
