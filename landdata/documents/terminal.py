@@ -115,6 +115,14 @@ def _print_summary(console: _Console, summary: dict[str, Any]) -> None:
             f"against batch {compared['batch']}: {compared['added']} added,"
             f" {compared['changed']} changed, {compared['gone']} gone, {compared['same']} the same"
         )
+    official = summary.get("official")
+    if official and sum(official.values()) > official["new"]:
+        console.print(
+            f"against what is official: {official['new']} new, {official['reshaped']} reshaped,"
+            f" {official['moved_within_accuracy']} moved within the accuracy,"
+            f" {official['attributes_only']} with other attributes only,"
+            f" {official['same']} the same"
+        )
     for earlier in summary.get("may_correct") or []:
         console.print(
             f"Batch {earlier} is undecided and holds the same sheets. If this file corrects it,"
