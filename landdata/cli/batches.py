@@ -14,6 +14,7 @@ from landdata.cli.options import (
     operator,
     print_json,
     report_result,
+    say,
     with_json,
 )
 from landdata.documents.echo import echo
@@ -50,10 +51,10 @@ def batch_show(number: int, show_all: bool, as_json: bool) -> None:
     from landdata.batches import queries
     from landdata.jobs import queue
 
-    with open_store() as (settings, session):
+    with open_store() as (_, session):
         result = queries.show(session, number)
         result["progress"] = queue.progress(session, number)["progress"]
-    report_result(result, as_json=as_json, language=settings.language, show_all=show_all)
+    report_result(result, as_json=as_json, show_all=show_all)
 
 
 @batch.command("points")
@@ -88,7 +89,7 @@ def batch_check(number: int, show_all: bool, as_json: bool) -> int:
     ):
         checking.check(session, settings, number, progress=progress)
         result = queries.show(session, number)
-    return report_result(result, as_json=as_json, language=settings.language, show_all=show_all)
+    return report_result(result, as_json=as_json, show_all=show_all)
 
 
 @batch.command("propose")
@@ -130,9 +131,14 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"summary": summary})
     else:
-        echo(
-            f"Batch {number} accepted: {summary['read']} read = {summary['accepted']} accepted"
-            f" + {summary['rejected']} rejected + {summary['duplicate']} duplicate."
+        say(
+            "Batch {number} accepted: {read} read = {accepted} accepted + {rejected} rejected"
+            " + {duplicate} duplicate.",
+            number=number,
+            read=summary["read"],
+            accepted=summary["accepted"],
+            rejected=summary["rejected"],
+            duplicate=summary["duplicate"],
         )
 
 
@@ -145,7 +151,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 
     with open_store() as (_, session):
         lifecycle.reject(session, number, by=operator(), reason=reason)
-    echo(f"Batch {number} rejected.")
+    say("Batch {number} rejected.", number=number)
 
 
 @batch.command("withdraw")
@@ -164,7 +170,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
             lifecycle.withdraw(session, number, by=operator(), reason=reason)
     finally:
         engine.dispose()
-    echo(f"Batch {number} withdrawn.")
+    say("Batch {number} withdrawn.", number=number)
 
 
 @batch.command("cancel")
@@ -186,7 +192,7 @@ def batch_cancel(number: int) -> None:
             code="not-queued",
             number=number,
         )
-    echo(f"Batch {number} is out of the queue.")
+    say("Batch {number} is out of the queue.", number=number)
 
 
 @batch.command("watch")
@@ -217,4 +223,4 @@ def batch_watch(number: int, show_all: bool, as_json: bool) -> int:
             result = queries.show(session, number)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language, show_all=show_all)
+    return report_result(result, as_json=as_json, show_all=show_all)

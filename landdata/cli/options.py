@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
-from landdata.documents.echo import echo_json
+from landdata.cli import runner
+from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest, LandDataError
 from landdata.reference import parcel_keys
 from landdata.settings import Settings
+from landdata.translations import sentence, translate
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -104,6 +106,11 @@ def print_json(value: Any) -> None:
     echo_json(value)
 
 
+def say(template: str, **values: Any) -> None:
+    """Print a sentence in the language of the command."""
+    echo(translate(sentence(template, **values), runner.language()))
+
+
 @contextmanager
 def open_store() -> Iterator[tuple[Settings, Session]]:
     """Open the store in one transaction."""
@@ -123,16 +130,14 @@ all_option = click.option(
 )
 
 
-def report_result(
-    result: dict[str, Any], *, as_json: bool, language: str, show_all: bool = False
-) -> int:
+def report_result(result: dict[str, Any], *, as_json: bool, show_all: bool = False) -> int:
     """Print summary and findings; return the exit code for them."""
     if as_json:
         print_json(result)
     else:
         from landdata.documents.terminal import print_report
 
-        print_report(result, language, show_all=show_all)
+        print_report(result, runner.language(), show_all=show_all)
     summary = result["summary"] or {}
     return FINDINGS if summary.get("findings", {}).get("error") else 0
 

@@ -118,10 +118,8 @@ def check(
                 progress=progress,
             )
     if report:
-        write_report(report, checked.summary, checked.survey, checked.checked, settings.language)
-    return report_result(
-        checked.as_dict(), as_json=as_json, language=settings.language, show_all=show_all
-    )
+        write_report(report, checked.summary, checked.survey, checked.checked, runner.language())
+    return report_result(checked.as_dict(), as_json=as_json, show_all=show_all)
 
 
 @click.command("import")
@@ -171,7 +169,7 @@ def import_(
             result = queries.show(session, batch.id)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language, show_all=show_all)
+    return report_result(result, as_json=as_json, show_all=show_all)
 
 
 @click.command()

@@ -279,6 +279,7 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
             code="crs-degrees",
             bounds=bounds,
             epsg=epsg,
+            vn2000=VN_2000,
         )
     if epsg is not None and not degrees and crs.is_geographic:
         raise BadSurvey(

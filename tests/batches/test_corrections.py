@@ -258,6 +258,7 @@ def test_rows_balance_in_every_state(office: Office, engine: sa.Engine) -> None:
     assert known.count("'::text") == len(numbers)
     assert office.show(numbers["refused"])["batch"]["refusal"] == {
         "code": "bad-survey", "message": "It is torn.", "hint": "Mend it.",
+        "vi": {"code": "bad-survey", "message": "It is torn.", "hint": "Mend it."},
     }  # fmt: skip
 
 

@@ -172,7 +172,8 @@ def test_a_clean_survey_and_one_without_shapes_have_a_page():
     checked = checked_with(
         1, [Finding("missing-geometry", row=0, detail={"why": "null", "why_en": "null"})]
     )
-    assert "1 error to mend" in report_html(summarise(survey, checked), survey, checked, "en")
+    html = report_html(summarise(survey, checked), survey, checked, "en")
+    assert "Errors to correct before submitting: 1" in html
 
 
 def test_every_rule_has_a_title():

@@ -200,7 +200,7 @@ def test_as_of_a_day_draws_and_finds_what_was_then(page, store):
         1
     }
     search(page, "99901/1/12")
-    expect(page.locator("#panel")).to_contain_text("A past state, until 01 Mar 2026")
+    expect(page.locator("#panel")).to_contain_text("A past version, until 01 Mar 2026")
     assert "as_of=2025-08-01" in page.url
     page.get_by_label("As of").fill("2020-01-01")
     drawn(page, 0)

@@ -56,7 +56,7 @@ def test_a_merged_commune_leads_to_its_successor(
         with pytest.raises(BadRequest) as told:
             communes.find(session, "99902")
     assert told.value.hint is not None
-    assert "part of 99901 Phường Mới on 2025-07-01" in told.value.hint
+    assert "part of 99901 Phường Mới (2025-07-01)" in told.value.hint
 
 
 def test_a_file_without_communes_is_refused(
