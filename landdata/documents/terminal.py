@@ -35,7 +35,11 @@ class _Console(Console):
         """Print a text in full, its lines indented by some columns."""
         margin = " " * indent
         lines = textwrap.wrap(
-            text, max(self.width, 2 * indent + 20), initial_indent=margin, subsequent_indent=margin
+            text,
+            max(self.width, 2 * indent + 20),
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_on_hyphens=False,  # 12-1 is a number
         )
         self.print(Text("\n".join(lines), style), soft_wrap=True)
 
