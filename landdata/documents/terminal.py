@@ -35,7 +35,11 @@ class _Console(Console):
         """Print a text in full, its lines indented by some columns."""
         margin = " " * indent
         lines = textwrap.wrap(
-            text, max(self.width, 2 * indent + 20), initial_indent=margin, subsequent_indent=margin
+            text,
+            max(self.width, 2 * indent + 20),
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_on_hyphens=False,  # 12-1 is a number
         )
         self.print(Text("\n".join(lines), style), soft_wrap=True)
 
@@ -114,6 +118,14 @@ def _print_summary(console: _Console, summary: dict[str, Any]) -> None:
         console.print(
             f"against batch {compared['batch']}: {compared['added']} added,"
             f" {compared['changed']} changed, {compared['gone']} gone, {compared['same']} the same"
+        )
+    official = summary.get("official")
+    if official and sum(official.values()) > official["new"]:
+        console.print(
+            f"against what is official: {official['new']} new, {official['reshaped']} reshaped,"
+            f" {official['moved_within_accuracy']} moved within the accuracy,"
+            f" {official['attributes_only']} with other attributes only,"
+            f" {official['same']} the same"
         )
     for earlier in summary.get("may_correct") or []:
         console.print(

@@ -105,6 +105,8 @@ def test_a_corrected_file_is_compared_with_the_earlier_and_supersedes_it(office:
         ("gone", f"{COMMUNE}/1/4", []),
         ("gone", None, []),
     ]
+    moved = {d["parcel"]: (d["shift"], d["area_change"]) for d in shown["compared"] if "shift" in d}
+    assert moved == {f"{COMMUNE}/1/2": (0.5, -10.0)}
     earlier = office.show(first)["batch"]
     assert (earlier["state"], earlier["corrected_by"]) == ("superseded", [second])
     assert earlier["reason"] == f"corrected by batch {second}"
