@@ -287,7 +287,6 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
             vn2000=VN_2000,
             bounds=bounds,
             epsg=epsg,
-            vn2000=VN_2000,
         )
     if epsg is not None and not degrees and crs.is_geographic:
         raise BadSurvey(
