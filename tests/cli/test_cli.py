@@ -196,7 +196,7 @@ def test_a_file_is_held_against_its_commune_before_it_is_sent(
     with database.session(store) as session:
         boundary = shapely.set_srid(shapely.MultiPolygon([place]), 9212)
         communes.add(session, "99901", "Xã Suối Mẫu", valid_from=MERGER, boundary=boundary)
-    move = transformer(9212, 9211).transform
+    move: Any = transformer(9212, 9211).transform
     path = write(
         tmp_path / "a.zip", [parcel(1, shapely.transform(plot(2, 2), move, interleaved=False))]
     )
@@ -588,7 +588,13 @@ def test_nothing_that_was_unpacked_stays_when_a_command_is_ended(
     path = write(tmp_path / "a.zip", [parcel(n, plot(n % 100, n // 100)) for n in range(1, 20_000)])
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    command = [Path(sys.executable).with_name("landdata"), "check", path, "--commune", "99901"]
+    command: list[str | Path] = [
+        Path(sys.executable).with_name("landdata"),
+        "check",
+        path,
+        "--commune",
+        "99901",
+    ]
     process = subprocess.Popen(
         # who runs the tests in the background, or after leaving, has some of these ignored
         ["env", "--default-signal=HUP,INT,TERM", *command],
