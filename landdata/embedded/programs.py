@@ -61,11 +61,13 @@ def find_programs(wanted: int | None, data: Path) -> Programs:
             others=others,
         )
     if not installed:
-        missing = "PostgreSQL and PostGIS are"
-        if without_postgis:
-            missing = f"PostGIS for PostgreSQL {max(without_postgis)} is"
         raise Unavailable(
-            "{missing} not installed.", hint=INSTALL_HINT, code="no-postgis", missing=missing
+            "PostGIS for PostgreSQL {version} is not installed."
+            if without_postgis
+            else "PostgreSQL and PostGIS are not installed.",
+            hint=INSTALL_HINT,
+            code="no-postgis",
+            version=max(without_postgis, default=None),
         )
     return installed[wanted if wanted is not None else max(installed)]
 

@@ -94,7 +94,7 @@ def test_the_page_of_a_parcel_has_its_areas_history_and_corners(client, made):
 
 def test_as_of_shows_the_state_of_then_and_says_that_it_is_past(client, made):
     text = client.get(f"/parcels/{made['12']}?lang=en&as_of=2025-08-01", headers=PAGE).text
-    assert "A past state, valid until" in text
+    assert "A past version, valid until" in text
     told = client.get(f"/parcels/{made['12']}?as_of=2025-08-01", headers=PROGRAM).json
     assert told["parcel"]["version"] == 1
     assert told["parcel"]["area"] == 440.0
@@ -120,7 +120,7 @@ def test_a_parcel_that_is_no_more_is_still_shown_as_it_was_last(client, engine, 
             {"id": made["3"]},
         )
     text = client.get(f"/parcels/{made['3']}?lang=en", headers=PAGE).text
-    assert "A past state, valid until 1 May 2026" in text
+    assert "A past version, valid until 1 May 2026" in text
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_a_method_of_nothing_is_405_of_ogc(whole, path, method):
     assert (answer.status_code, answer.mimetype) == (405, "application/json")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert answer.json["code"] == "MethodNotAllowed"
-    assert answer.json["description"] == f"{method} is not for this address: it is read."
+    assert answer.json["description"] == f"This address does not allow {method}: it is read."
 
 
 def test_nothing_anywhere_names_a_holder(whole, made):
@@ -232,7 +232,7 @@ def test_the_language_is_the_deployments_unless_asked_otherwise(client):
 
 def test_errors_are_told_in_vietnamese(client, made):
     text = client.get("/parcels/99901/1/99?lang=vi", headers=PAGE).text
-    assert "Không có thửa đất này" in text
+    assert "Không có thửa 99901/1/99" in text
 
 
 # -- what every answer carries
