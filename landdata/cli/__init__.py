@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 import click
 
 from landdata.cli import batches, cluster, communes, parcels, profiles, runner, survey, webhooks
+from landdata.cli.help import localize
 from landdata.settings import Settings
+from landdata.translations import LANGUAGES
 
 if TYPE_CHECKING:
     from landdata.operations.health import Result
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="landdata")
+@click.option(
+    "--language",
+    type=click.Choice(LANGUAGES),
+    expose_value=False,
+    help="Language of messages; default: LANDDATA_LANGUAGE.",
+)
 def cli() -> None:
     """Cadastral parcels from survey file to OGC API."""
 
@@ -50,4 +58,4 @@ def main(checks: Sequence[Callable[[Settings], Result]] = ()) -> None:
 
     `checks` are health checks of other packages, for `doctor`.
     """
-    runner.run(lambda: cli.main(standalone_mode=False, obj=checks))
+    runner.run(lambda: localize(cli, runner.language()).main(standalone_mode=False, obj=checks))

@@ -8,11 +8,13 @@ import click
 
 from landdata.cli import runner
 from landdata.cli.options import (
+    all_option,
     number_argument,
     open_store,
     operator,
     print_json,
     report_result,
+    say,
     with_json,
 )
 from landdata.documents.echo import echo
@@ -42,16 +44,17 @@ def batch() -> None:
 
 @batch.command("show")
 @number_argument
+@all_option
 @with_json
-def batch_show(number: int, as_json: bool) -> None:
+def batch_show(number: int, show_all: bool, as_json: bool) -> None:
     """Print the summary and all findings of batch NUMBER, or the progress of its check."""
     from landdata.batches import queries
     from landdata.jobs import queue
 
-    with open_store() as (settings, session):
+    with open_store() as (_, session):
         result = queries.show(session, number)
         result["progress"] = queue.progress(session, number)["progress"]
-    report_result(result, as_json=as_json, language=settings.language)
+    report_result(result, as_json=as_json, show_all=show_all)
 
 
 @batch.command("points")
@@ -72,8 +75,9 @@ def batch_points(number: int, as_json: bool) -> None:
 
 @batch.command("check")
 @number_argument
+@all_option
 @with_json
-def batch_check(number: int, as_json: bool) -> int:
+def batch_check(number: int, show_all: bool, as_json: bool) -> int:
     """Check batch NUMBER again, against the official parcels of now."""
     from landdata.batches import checking, queries
 
@@ -85,7 +89,7 @@ def batch_check(number: int, as_json: bool) -> int:
     ):
         checking.check(session, settings, number, progress=progress)
         result = queries.show(session, number)
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, show_all=show_all)
 
 
 @batch.command("propose")
@@ -127,9 +131,14 @@ def batch_accept(number: int, reason: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"summary": summary})
     else:
-        echo(
-            f"Batch {number} accepted: {summary['read']} read = {summary['accepted']} accepted"
-            f" + {summary['rejected']} rejected + {summary['duplicate']} duplicate."
+        say(
+            "Batch {number} accepted: {read} read = {accepted} accepted + {rejected} rejected"
+            " + {duplicate} duplicate.",
+            number=number,
+            read=summary["read"],
+            accepted=summary["accepted"],
+            rejected=summary["rejected"],
+            duplicate=summary["duplicate"],
         )
 
 
@@ -142,7 +151,7 @@ def batch_reject(number: int, reason: str | None) -> None:
 
     with open_store() as (_, session):
         lifecycle.reject(session, number, by=operator(), reason=reason)
-    echo(f"Batch {number} rejected.")
+    say("Batch {number} rejected.", number=number)
 
 
 @batch.command("withdraw")
@@ -161,7 +170,7 @@ def batch_withdraw(number: int, reason: str | None) -> None:
             lifecycle.withdraw(session, number, by=operator(), reason=reason)
     finally:
         engine.dispose()
-    echo(f"Batch {number} withdrawn.")
+    say("Batch {number} withdrawn.", number=number)
 
 
 @batch.command("cancel")
@@ -183,13 +192,14 @@ def batch_cancel(number: int) -> None:
             code="not-queued",
             number=number,
         )
-    echo(f"Batch {number} is out of the queue.")
+    say("Batch {number} is out of the queue.", number=number)
 
 
 @batch.command("watch")
 @number_argument
+@all_option
 @with_json
-def batch_watch(number: int, as_json: bool) -> int:
+def batch_watch(number: int, show_all: bool, as_json: bool) -> int:
     """Show the progress of the check of batch NUMBER until it ends."""
     from landdata.batches import queries
     from landdata.jobs import queue
@@ -213,4 +223,4 @@ def batch_watch(number: int, as_json: bool) -> int:
             result = queries.show(session, number)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=settings.language)
+    return report_result(result, as_json=as_json, show_all=show_all)

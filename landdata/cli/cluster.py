@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from landdata.cli import runner
-from landdata.cli.options import print_json, with_json
+from landdata.cli.options import print_json, say, with_json
 from landdata.documents.echo import echo
 from landdata.errors import BadRequest
 from landdata.settings import Settings
@@ -33,7 +33,7 @@ def up(as_json: bool) -> None:
     if as_json:
         print_json({"started": started, **Cluster(settings.home).status().as_dict()})
     else:
-        echo("PostGIS started." if started else "PostGIS was running already.")
+        say("PostGIS started." if started else "PostGIS was running already.")
 
 
 @click.command()
@@ -42,7 +42,7 @@ def down() -> None:
     from landdata.embedded.cluster import Cluster
 
     stopped = Cluster(Settings.load().home).down()
-    echo("PostGIS stopped." if stopped else "PostGIS was not running.")
+    say("PostGIS stopped." if stopped else "PostGIS was not running.")
 
 
 @click.command()
@@ -83,7 +83,7 @@ def migrate() -> None:
     from landdata.store import database
 
     database.migrate(Settings.load())
-    echo("The store is at the newest revision.")
+    say("The store is at the newest revision.")
 
 
 @click.command()

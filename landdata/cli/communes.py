@@ -7,8 +7,7 @@ from pathlib import Path
 
 import click
 
-from landdata.cli.options import file_argument, open_store
-from landdata.documents.echo import echo
+from landdata.cli.options import file_argument, open_store, say
 
 
 def _day(_: click.Context, __: click.Parameter, text: str | None) -> dt.date | None:
@@ -35,7 +34,7 @@ def communes_add(code: str, name: str, valid_from: dt.date | None) -> None:
     since = valid_from or calendar.day()
     with open_store() as (_, session):
         store.add(session, code, name, valid_from=since)
-    echo(f"Commune {code} {name} is valid from {since}.")
+    say("Commune {number} {name} is valid from {since}.", number=code, name=name, since=since)
 
 
 @communes.command("import")
@@ -47,5 +46,9 @@ def communes_import(file: Path, valid_from: dt.date | None) -> None:
 
     with open_store() as (settings, session):
         count = store.import_file(session, settings, file, valid_from=valid_from)
-    rows = "recodings" if file.suffix.lower() == ".csv" else "communes"
-    echo(f"{count} {rows} stored.")
+    say(
+        "Recodings stored: {count}."
+        if file.suffix.lower() == ".csv"
+        else "Communes stored: {count}.",
+        count=count,
+    )

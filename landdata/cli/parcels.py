@@ -6,8 +6,7 @@ from pathlib import Path
 
 import click
 
-from landdata.cli.options import open_store, print_json, with_json
-from landdata.documents.echo import echo
+from landdata.cli.options import open_store, print_json, say, with_json
 from landdata.settings import Settings
 
 
@@ -106,4 +105,9 @@ def export(
         collection=collection,
         arguments=[(name, value) for name, value in arguments.items() if value is not None],
     )
-    echo(f"{count} {collection} written to {out}.")
+    say(
+        "{count} features of {collection} written to {out}.",
+        count=count,
+        collection=collection,
+        out=out,
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from landdata.cli.options import operator, print_json, with_json
+from landdata.cli.options import operator, print_json, say, with_json
 from landdata.documents.echo import echo
 from landdata.settings import Settings
 
@@ -22,7 +22,11 @@ def profile_remember(name: str) -> None:
 
     chosen = profiles.load(name)
     profiles.remember(Settings.load().home, operator(), chosen)
-    echo(f"{chosen.name} {chosen.version} is used for your files from now on.")
+    say(
+        "{name} {version} is used for your files from now on.",
+        name=chosen.name,
+        version=chosen.version,
+    )
 
 
 @profile.command("forget")
@@ -31,7 +35,7 @@ def profile_forget() -> None:
     from landdata.survey import profiles
 
     profiles.forget(Settings.load().home, operator())
-    echo("A profile is used for your files only where --profile names one.")
+    say("A profile is used for your files only where --profile names one.")
 
 
 @profile.command("show")
@@ -49,4 +53,4 @@ def profile_show(name: str | None, as_json: bool) -> None:
     elif shown:
         echo(yaml.safe_dump(shown.as_dict(), allow_unicode=True, sort_keys=False), nl=False)
     else:
-        echo("No profile is remembered for you.")
+        say("No profile is remembered for you.")

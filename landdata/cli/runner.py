@@ -22,7 +22,7 @@ import click
 from landdata.documents.echo import echo, echo_json
 from landdata.errors import BadRequest, BadSurvey, LandDataError, from_os_error, where
 from landdata.settings import Settings
-from landdata.translations import LANGUAGES, sentence
+from landdata.translations import LANGUAGES, Language, sentence
 
 
 def run(command: Callable[[], int | None]) -> NoReturn:
@@ -52,14 +52,15 @@ def run(command: Callable[[], int | None]) -> NoReturn:
         _exit(_public(error), as_json)
 
 
-def language() -> str:
+def language() -> Language:
     """Return the language of the command: `--language`, or the deployment's."""
     words = iter(sys.argv)
     for word in words:
         name, _, value = word.partition("=")
         chosen = value or next(words, "") if name == "--language" else None
-        if chosen in LANGUAGES:
-            return str(chosen)
+        for offered in LANGUAGES:
+            if chosen == offered:
+                return offered
     try:
         return Settings.load().language
     except LandDataError:

@@ -6,8 +6,7 @@ from typing import TextIO
 
 import click
 
-from landdata.cli.options import NUMBER, number_argument, open_store, print_json, with_json
-from landdata.documents.echo import echo
+from landdata.cli.options import NUMBER, number_argument, open_store, print_json, say, with_json
 
 
 @click.group()
@@ -39,9 +38,9 @@ def webhook_add(url: str, secret_file: TextIO | None, as_json: bool) -> None:
     if as_json:
         print_json({"webhook": number, "secret_file": str(stored) if stored else None})
     else:
-        echo(f"A worker notifies webhook {number} from now on.")
+        say("A worker notifies webhook {number} from now on.", number=number)
         if stored:
-            echo(f"Its secret is in {stored}; hand it to the receiver.")
+            say("Its secret is in {stored}; hand it to the receiver.", stored=stored)
 
 
 @webhook.command("list")
@@ -68,7 +67,7 @@ def webhook_remove(number: int) -> None:
     with open_store() as (settings, session):
         webhooks.remove(session, number)
     (settings.home / "webhooks" / f"{number}.secret").unlink(missing_ok=True)
-    echo(f"Webhook {number} is removed.")
+    say("Webhook {number} is removed.", number=number)
 
 
 @webhook.command("dead")
@@ -95,4 +94,4 @@ def webhook_retry(number: int) -> None:
 
     with open_store() as (_, session):
         count = webhooks.retry(session, number)
-    echo(f"Webhook {number}: {count} dead letters are sent again.")
+    say("Webhook {number}: {count} dead letters are sent again.", number=number, count=count)

@@ -16,15 +16,13 @@ from pyproj.exceptions import CRSError
 from pyproj.transformer import TransformerGroup
 
 from landdata.errors import BadRequest, LandDataError
+from landdata.reference import datums
+from landdata.reference.datums import Datum
 
-#: The datum operation between VN-2000 and WGS 84, and its EPSG parameters in PROJ's syntax.
-DATUM_OPERATION = 6960
-HELMERT = (
-    "x=-191.90441429 y=-39.30318279 z=-111.45032835"
-    " rx=-0.00928836 ry=0.01975479 rz=-0.00427372 s=0.252906278 convention=coordinate_frame"
-)
 #: EPSG code of VN-2000 in degrees.
-VN_2000 = 4756
+VN_2000 = datums.VN2000.epsg
+#: The datum operation between VN-2000 and WGS 84, and its EPSG parameters in PROJ's syntax.
+DATUM_OPERATION, HELMERT = datums.VN2000.operation, datums.VN2000.helmert
 
 #: Projected CRSs of VN-2000: EPSG code → (central meridian, scale factor). All have the false
 #: easting 500 000 m and the false northing 0; TM-3 zones by province, 3° zones, UTM.
@@ -92,28 +90,83 @@ def check_storage(srid: int) -> None:
         )
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
+def datum(epsg: int) -> Datum | None:
+    """Return the datum of a CRS; null for one that `datums` does not list."""
+    geodetic = crs_from_epsg(epsg).datum
+    return datums.find(geodetic.name) if geodetic is not None else None
+
+
 def pipeline(source: int, target: int) -> str:
     """Return the PROJ pipeline from one EPSG code to another, x before y (lon before lat).
 
-    Between VN-2000 and any other datum it goes through EPSG:6960 and nothing else. The same
-    text serves PROJ in Python and in the database.
+    Between VN-2000 and any other datum it goes through EPSG:6960 and nothing else, between HN-72
+    and any other through EPSG:1544. The same text serves PROJ in Python and in the database.
+    Raises `BadRequest` where EPSG has no operation between the two datums.
     """
-    with warnings.catch_warnings():
-        # PROJ warns of finer grids that are not installed; the operation is chosen below.
-        warnings.simplefilter("ignore", UserWarning)
-        group = TransformerGroup(crs_from_epsg(source), crs_from_epsg(target), always_xy=True)
+    return operation(source, target)[0]
+
+
+@lru_cache(maxsize=256)
+def operation(source: int, target: int) -> tuple[str, float | None]:
+    """Return `pipeline` and the accuracy in metres that EPSG states; null: it states none."""
+    one, other = datum(source), datum(target)
+    if one and other and one != other and (one.is_former or other.is_former):
+        if one.leads_to_wgs84 and other.leads_to_wgs84:
+            return _former_pipeline(source, one, other, target)
+        if datums.VN2000 in (one, other):
+            raise _no_operation(source, target)
+    group = _group(source, target)
     pinned = is_vn2000(source) != is_vn2000(target)
-    for operation in group.transformers:
-        text = operation.definition
+    for step in group.transformers:
+        text, accuracy = step.definition, step.accuracy if step.accuracy >= 0 else None
         if not pinned or f"{HELMERT} step" in text or f"inv proj=helmert {HELMERT}" in text:
-            return text
-    raise LandDataError(
-        "PROJ has no operation EPSG:{datum_operation} from EPSG:{source} to EPSG:{target}.",
-        hint="Reinstall PROJ's database (proj.db), then run `landdata doctor`.",
+            return text, accuracy
+    if one in (datums.VN2000, datums.WGS84) and other in (datums.VN2000, datums.WGS84):
+        raise LandDataError(
+            "PROJ has no operation EPSG:{datum_operation} from EPSG:{source} to EPSG:{target}.",
+            hint="Reinstall PROJ's database (proj.db), then run `landdata doctor`.",
+            code="no-datum-operation",
+            datum_operation=DATUM_OPERATION,
+            source=source,
+            target=target,
+        )
+    raise _no_operation(source, target)
+
+
+def _group(source: int, target: int) -> TransformerGroup:
+    with warnings.catch_warnings():
+        # PROJ warns of finer grids that are not installed; the operation is chosen by us.
+        warnings.simplefilter("ignore", UserWarning)
+        return TransformerGroup(crs_from_epsg(source), crs_from_epsg(target), always_xy=True)
+
+
+def _former_pipeline(source: int, one: Datum, other: Datum, target: int) -> tuple[str, float]:
+    """Return the pipeline by the operations of both datums, and the sum of their accuracies."""
+    steps = [
+        _steps(_group(source, one.epsg).transformers[0].definition),
+        "step proj=unitconvert xy_in=deg xy_out=rad step proj=push v_3",
+        f"step proj=cart ellps={one.ellipsoid.name}",
+        *([f"step proj=helmert {one.helmert}"] if one.helmert else []),
+        *([f"step inv proj=helmert {other.helmert}"] if other.helmert else []),
+        f"step inv proj=cart ellps={other.ellipsoid.name}",
+        "step proj=pop v_3 step proj=unitconvert xy_in=rad xy_out=deg",
+        _steps(_group(other.epsg, target).transformers[0].definition),
+    ]
+    return f"proj=pipeline {' '.join(steps)}", one.accuracy + other.accuracy
+
+
+def _steps(text: str) -> str:
+    return text.removeprefix("proj=pipeline ") if "step " in text else f"step {text}"
+
+
+def _no_operation(source: int, target: int) -> BadRequest:
+    return BadRequest(
+        "EPSG has no operation for parcels from EPSG:{source} ({name}) to EPSG:{target}.",
+        hint="Convert the survey to VN-2000 with the parameters of the office that made it.",
         code="no-datum-operation",
-        datum_operation=DATUM_OPERATION,
         source=source,
+        name=crs_from_epsg(source).name,
         target=target,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -17,11 +18,11 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from landdata.errors import BadRequest, Conflict, NotFound
-from landdata.reference import calendar
+from landdata.reference import calendar, parcel_keys
 from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.store.tables import Commune, CommuneRecoding
-from landdata.survey import archive, reader
+from landdata.survey import archive, fields, reader
 from landdata.survey.declared_crs import identify
 from landdata.survey.encodings import EncodingEvidence, decode, detect
 from landdata.translations import sentence
@@ -89,19 +90,44 @@ def add(
     )
 
 
-def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
-    """Return the commune that has `code` on a day, by default today in Vietnam.
+def find(session: Session, commune: str, on: dt.date | None = None) -> Commune:
+    """Return the commune of a code or a name on a day, by default today in Vietnam.
 
-    Raises `BadRequest` with code `unknown-commune`.
+    A code may lack leading zeros; case, accents and the kind of unit do not count in a name. Raises
+    `BadRequest` with code `unknown-commune`, or `ambiguous-commune` for a name of several.
     """
     day = on or calendar.day()
-    commune = session.scalar(
-        sa.select(Commune).where(
-            Commune.code == code,
-            Commune.valid_from <= day,
-            sa.or_(Commune.valid_to.is_(None), Commune.valid_to > day),
+    code = parcel_keys.commune_code(commune) or _code_by_name(session, commune, day)
+    return _by_code(session, code, day)
+
+
+def _code_by_name(session: Session, name: str, day: dt.date) -> str:
+    """Return the code of the commune of a name; the name itself if there is none."""
+    rows = session.execute(sa.select(Commune.code, Commune.name).where(*_valid(day))).all()
+    exact = [row for row in rows if fields.plain(row.name) == fields.plain(name)]
+    named = exact or [row for row in rows if _plain_name(row.name) == _plain_name(name)]
+    if len(named) > 1:
+        choices = ", ".join(f"{row.code} {row.name}" for row in sorted(named))
+        raise BadRequest(
+            "Several communes are called {name}: {choices}.",
+            hint="Give the code of five digits.",
+            code="ambiguous-commune",
+            name=name,
+            choices=choices,
         )
-    )
+    return named[0].code if named else name
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"^(XA|PHUONG|THITRAN|DACKHU)(?=.)", "", fields.plain(name))
+
+
+def _valid(day: dt.date) -> tuple[sa.ColumnElement[bool], ...]:
+    return Commune.valid_from <= day, sa.or_(Commune.valid_to.is_(None), Commune.valid_to > day)
+
+
+def _by_code(session: Session, code: str, day: dt.date) -> Commune:
+    commune = session.scalar(sa.select(Commune).where(Commune.code == code, *_valid(day)))
     if commune is None:
         successors = session.scalars(
             sa.select(CommuneRecoding)

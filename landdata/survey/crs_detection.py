@@ -14,7 +14,8 @@ import numpy as np
 import pyproj
 from numpy.typing import NDArray
 
-from landdata.errors import BadSurvey
+from landdata.errors import BadRequest, BadSurvey
+from landdata.reference import datums, vn2000
 from landdata.reference.vn2000 import (
     EASTINGS,
     LATITUDES,
@@ -41,6 +42,7 @@ _IN_COMMUNE = "in the commune"
 _COMMUNE_MARGIN = 2_000.0  # metres around a commune's box in which the middle may lie
 _AREA_MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
 _SAMPLE = 400_000  # coordinates
+_ACCURATE = 2.0  # metres that a datum operation may state; EPSG states 1 for VN-2000's
 _GLOBE = 1e8  # metres, or degrees; twice around the Earth, and more
 
 
@@ -198,6 +200,8 @@ def choose(
     """
     fitting = candidates(bounds, srid, commune)
     declared = declared_crs.read(wkt) if wkt else None
+    if declared is not None and declared.doubt == "undefined":
+        declared = None
     choice = CrsChoice(
         declared=wkt,
         declared_epsg=declared.epsg if declared else None,
@@ -234,17 +238,20 @@ def _decide(
                 code="no-crs",
                 bounds=bounds,
             )
-        epsg = declared_crs.require_code(declared, hint)
+        epsg = declared_crs.require_code(declared, hint, vietnamese=is_vn2000(srid))
     else:
         epsg = option
+    _check_kind(epsg)
     _check_axes(bounds, srid, epsg, hint)
+    _check_deployment(epsg, srid)
+    accuracy = _check_datum(epsg, srid, choice.candidates, requested=option is not None)
     # Some communes are surveyed in another province's zone: there the commune decides.
     if commune is None or _distance(bounds, epsg, srid, commune) > _COMMUNE_MARGIN:
         _check_area(bounds, srid, epsg, hint)
     if commune is not None:
         _check_commune(bounds, srid, epsg, choice, commune)
     if option is not None:
-        return epsg, f"EPSG:{epsg} was given, and the coordinates fit it"
+        return epsg, f"EPSG:{epsg} was given, and the coordinates fit it{accuracy}"
     _check_home(bounds, srid, epsg, choice)
     if epsg in WGS84_UTM and is_vn2000(srid):
         twin = WGS84_UTM[epsg]
@@ -277,6 +284,7 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
             if bounds.within(LONGITUDES, LATITUDES)
             else "Give the geographic CRS with --crs.",
             code="crs-degrees",
+            vn2000=VN_2000,
             bounds=bounds,
             epsg=epsg,
         )
@@ -366,20 +374,25 @@ def _commune_hint(codes: list[int]) -> Sentence:
     return sentence("If the commune is right, say one of {options}.", options=options)
 
 
-def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
-    """Refuse coordinates outside the area of use of their CRS or of the storage CRS."""
-    storage = crs_from_epsg(srid)
-    if is_vn2000(srid):
-        place = _place(bounds, epsg) if _inside(_place(bounds, epsg), epsg, 1.0) else None
-        at_home = place is not None and (
-            LONGITUDES[0] <= place[0] <= LONGITUDES[1] and LATITUDES[0] <= place[1] <= LATITUDES[1]
+def _check_kind(epsg: int) -> None:
+    """Refuse an EPSG code without a place on a map, as of heights."""
+    crs = crs_from_epsg(epsg)
+    if crs.type_name not in ("Projected CRS", "Geographic 2D CRS"):
+        raise BadSurvey(
+            "EPSG:{epsg} ({name}) is neither a projected nor a geographic CRS.",
+            hint="Give the EPSG code of a projected or geographic CRS with --crs.",
+            code="unknown-crs",
+            epsg=epsg,
+            name=crs.name,
         )
-        foreign = not _overlap(epsg, VN_2000)
-    else:
-        place = _place(bounds, epsg)
-        at_home = _inside(place, srid, 1.0)
-        foreign = not _overlap(epsg, srid)
-    if foreign:
+
+
+def _check_deployment(epsg: int, srid: int) -> None:
+    """Refuse a CRS of another part of the world than the storage CRS."""
+    datum = vn2000.datum(epsg)
+    if is_vn2000(srid) and datum is not None and datum.is_former:
+        return  # seen in this country, wherever EPSG says that it is used
+    if not _overlap(epsg, VN_2000 if is_vn2000(srid) else srid):
         raise BadSurvey(
             "The survey is in EPSG:{epsg} ({name}), which lies outside this deployment's "
             "area (EPSG:{srid}, {name2}).",
@@ -388,9 +401,66 @@ def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
             epsg=epsg,
             name=crs_from_epsg(epsg).name,
             srid=srid,
-            name2=storage.name,
+            name2=crs_from_epsg(srid).name,
         )
-    if not at_home or place is None or not _inside(place, epsg, 1.0):
+
+
+def _check_datum(
+    epsg: int, srid: int, fitting: tuple[tuple[int, str], ...], *, requested: bool
+) -> str:
+    """Refuse a datum that has no operation to VN-2000, or, unless it is requested, a coarse one.
+
+    Returns the accuracy of a coarse operation as the end of a reason, else nothing.
+    """
+    datum = vn2000.datum(epsg)
+    if not is_vn2000(srid) or datum in (datums.VN2000, datums.WGS84):
+        return ""
+    try:
+        accuracy = vn2000.operation(epsg, srid)[1]
+    except BadRequest:
+        accuracy = None
+    if datum is None and accuracy is not None and accuracy <= _ACCURATE:
+        return ""
+    codes = ", ".join(str(code) for code, _ in fitting[:4] if is_vn2000(code))
+    if datum is None or datum.operation is None or accuracy is None:
+        raise BadSurvey(
+            "The survey is in EPSG:{epsg} ({name}): EPSG publishes no operation to VN-2000 that is"
+            " accurate enough for parcels.",
+            hint="Convert it to VN-2000 with the parameters of the office that made it. If the"
+            " coordinates are VN-2000, give its code with --crs; they fit {codes}."
+            if codes
+            else "Convert it to VN-2000 with the parameters of the office that made it.",
+            code="crs-former-datum",
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
+            codes=codes,
+        )
+    if not requested:
+        raise BadSurvey(
+            "The survey is in EPSG:{epsg} ({name}), on the former datum {datum}: the only published"
+            " operation, EPSG:{operation}, is accurate to {metres} m.",
+            hint="Convert it to VN-2000 with the parameters of the office that made it, or accept"
+            " that with --crs {epsg}.",
+            code="crs-former-datum",
+            epsg=epsg,
+            name=crs_from_epsg(epsg).name,
+            datum=datum.name,
+            operation=datum.operation,
+            metres=datum.accuracy,
+        )
+    return f"; EPSG:{datum.operation} converts {datum.name} to {datum.accuracy:.0f} m"
+
+
+def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
+    """Refuse coordinates outside the area of use of their CRS or of the storage CRS."""
+    place = _place(bounds, epsg)
+    if is_vn2000(srid):
+        at_home = place is not None and (
+            LONGITUDES[0] <= place[0] <= LONGITUDES[1] and LATITUDES[0] <= place[1] <= LATITUDES[1]
+        )
+    else:
+        at_home = _inside(place, srid, 1.0)
+    if not at_home or not _inside(place, epsg, 1.0):
         raise BadSurvey(
             "The coordinates ({bounds}) do not lie where EPSG:{epsg} ({name}) is used.",
             hint=hint,
