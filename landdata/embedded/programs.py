@@ -49,7 +49,7 @@ def find_programs(wanted: int | None, data: Path) -> Programs:
         else:
             without_postgis.add(version)
     if wanted is not None and wanted not in installed:
-        others = ", ".join(map(str, sorted(installed))) or "none"
+        others = ", ".join(map(str, sorted(installed))) or sentence("none")
         raise Unavailable(
             "{data} is of PostgreSQL {wanted}, which is not installed with PostGIS "
             "(installed: {others}).",
