@@ -87,6 +87,8 @@ class Finding:
             "other_row": self.other_row,
             "why": "",
             "why_en": "",
+            "what": "",
+            "what_en": "",
             **self.detail,
         }
         sentences = {}
@@ -514,9 +516,20 @@ _CATALOGUE = (
     ),
     Rule(
         "replaces-official", "info", "Thay thửa chính thức", "Replaces official parcel",
-        "Thửa {parcel} thay hình chính thức hiện hành: diện tích thay đổi {measured} m².",
-        "Parcel {parcel} replaces its official version: its area changes by {measured} m².",
+        "Thửa {parcel} thay phiên bản chính thức: diện tích thay đổi {area} m², ranh dời nhiều nhất"
+        " {shift} m{what}.",
+        "Parcel {parcel} replaces its official version: its area changes by {area} m², its boundary"
+        " moves by up to {shift} m{what_en}.",
         unit="m²",
+    ),
+    Rule(
+        "moved-within-accuracy", "info", "Dời trong hạn sai", "Moved within the accuracy",
+        "Thửa {parcel} thay phiên bản chính thức; ranh dời nhiều nhất {measured} {unit}, trong hạn"
+        " sai {limit} {unit} (diện tích: {area} m²){what}.",
+        "Parcel {parcel} replaces its official version; its boundary moves by up to {measured}"
+        " {unit}, within the accuracy of {limit} {unit} (area: {area} m²){what_en}.",
+        unit="m",
+        tolerance="point",
     ),
 )  # fmt: skip
 

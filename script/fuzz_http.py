@@ -154,7 +154,7 @@ def wrong_error(definition: Definition, media: str, body: bytes) -> str | None:
     if wrong:
         return wrong
     said = value["description"]
-    if not re.match(r"[A-Z].+[.?!)]$", said, re.DOTALL):
+    if not (said[:1].isupper() and said.endswith((".", "?", "!", ")"))):
         return f"no sentence: {said!r}"
     # what was given is repeated in quotation marks, whatever it is
     own = re.sub(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|given: .*", "", said.replace("n't", ""))

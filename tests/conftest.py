@@ -9,10 +9,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import hypothesis
 import pytest
 import sqlalchemy as sa
-from support import stored
+from support import property_tests, stored
 
 from landdata.embedded.cluster import Cluster
 from landdata.settings import Settings
@@ -20,13 +19,6 @@ from landdata.store import database
 
 os.environ.setdefault("LANDDATA_LANGUAGE", "en")  # tests read sentences in English
 _store_numbers = itertools.count()
-for _name, _examples in (("default", 20), ("slow", 100)):
-    hypothesis.settings.register_profile(
-        _name,
-        max_examples=_examples,
-        deadline=None,
-        suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine
-    )
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    hypothesis.settings.load_profile("slow" if config.getoption("--slow") else "default")
+    property_tests.load_profile(slow=config.getoption("--slow"))
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -6,6 +6,7 @@ import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pyproj
 import pytest
@@ -32,15 +33,19 @@ FAULTS = """
 
 
 @pytest.fixture(scope="module")
-def script():
+def script() -> ModuleType:
     spec = importlib.util.spec_from_file_location("conformance_script", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
 
 
 @pytest.mark.parametrize(("more", "faults"), [("", 0), (FAULTS, 3)])
-def test_every_failure_counts(script, tmp_path, capsys, more, faults):
+def test_every_failure_counts(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: str, faults: int
+) -> None:
     report = tmp_path / "testng-results.xml"
     report.write_text(REPORT.format(more=more))
     assert script.judge("suite", tmp_path / "suite-aio.jar", report) == faults
@@ -50,7 +55,7 @@ def test_every_failure_counts(script, tmp_path, capsys, more, faults):
     assert ("no links" in said) == bool(faults)
 
 
-def test_the_reference_systems_given_to_the_suite_are_those_of_epsg(script):
+def test_the_reference_systems_given_to_the_suite_are_those_of_epsg(script: ModuleType) -> None:
     """As far as the datum operation; the axes of 4326 and 4756 stand in the authority's order."""
     lines = script.reference_systems().splitlines()
     assert len(lines) == len(ZONES) + 2
@@ -66,7 +71,7 @@ def test_the_reference_systems_given_to_the_suite_are_those_of_epsg(script):
             assert "+axis=neu" in text
 
 
-def test_without_java_it_says_so_and_skips(tmp_path):
+def test_without_java_it_says_so_and_skips(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT], env={"PATH": str(tmp_path)}, capture_output=True, text=True,
         check=False,

@@ -259,6 +259,7 @@ def test_run_leaves_a_cluster_alone_that_it_did_not_start(running: Running) -> N
     cluster.up()
     try:
         running.process = running.run()
+        assert running.process.stdout is not None
         while "Starting PostGIS" not in (line := running.process.stdout.readline()) and line:
             pass
         assert running.stop() == 0

@@ -7,6 +7,7 @@ import hashlib
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -225,6 +226,7 @@ def _stage_verdicts(session: Session, batch: Batch, report: Report) -> Report:
     ).all()
     if unchanged:
         report = _as_duplicates(report, np.array(sorted(unchanged)))
+    report = _with_changes(session, batch, report)
     cursor = session.connection().connection.cursor()
     session.execute(sa.delete(SurveyPoint).where(SurveyPoint.batch_id == batch.id))
     with cursor.copy(staging.COPY_POINTS) as copy:
@@ -271,6 +273,63 @@ def _as_duplicates(report: Report, rows: NDArray[np.int64]) -> Report:
     ]
     checked = replace(checked, status=status, findings=[*findings, *repeats])
     return replace(report, checked=checked, summary=summarise(survey, checked))
+
+
+def _with_changes(session: Session, batch: Batch, report: Report) -> Report:
+    """Add to a report how its rows change what is official, and count them under `official`."""
+    pair = {"batch": batch.id, "commune": batch.commune}
+    changes = {}
+    if (report.checked.replaces >= 0).any():
+        changes = {row.row: row.what for row in session.execute(sql("official_changes"), pair)}
+    findings = []
+    reshaped: Counter[str] = Counter()
+    for finding in report.checked.findings:
+        if finding.rule in _CHANGES and finding.row in changes:
+            reshaped[finding.rule] += 1
+            named = _attributes(changes.pop(finding.row))
+            finding = replace(finding, detail={**finding.detail, **named})  # noqa: PLW2901
+        findings.append(finding)
+    index = {int(row): k for k, row in enumerate(report.survey.rows)} if changes else {}
+    for row, what in sorted(changes.items()):  # their shapes stay
+        key = report.checked.parcels[index[row]]
+        detail = {"area": "0", "shift": "0", **_attributes(what)}
+        finding = Finding("replaces-official", row=row, parcel=key, other_parcel=key, measured=0.0)
+        if finding.rule not in report.checked.idle:
+            findings.append(replace(finding, detail=detail))
+    checked = replace(report.checked, findings=findings)
+    summary = summarise(report.survey, checked)
+    replaced = reshaped["replaces-official"], reshaped["moved-within-accuracy"], len(changes)
+    official = {
+        "new": summary["acceptable"] - sum(replaced),
+        "reshaped": replaced[0],
+        "moved_within_accuracy": replaced[1],
+        "attributes_only": replaced[2],
+        "same": sum(finding.rule == "already-official" for finding in findings),
+    }
+    return replace(report, checked=checked, summary={**summary, "official": official})
+
+
+_CHANGES = ("replaces-official", "moved-within-accuracy")
+#: Attribute → its name in a sentence, in Vietnamese and English.
+_NAMES = {
+    "scale": ("tỷ lệ", "scale"),
+    "area": ("diện tích ghi", "stated area"),
+    "legal_area": ("diện tích pháp lý", "legal area"),
+    "land_use": ("loại đất", "land use"),
+    "address": ("địa chỉ", "address"),
+    "owner": ("chủ sử dụng", "owner"),
+    "old_number": ("số cũ", "former number"),
+    "national_id": ("mã định danh", "national identifier"),
+    "surveyed_on": ("ngày đo", "day of survey"),
+}
+
+
+def _attributes(what: list[str]) -> dict[str, str]:
+    """Return the changed attributes as the end of a sentence, in both languages."""
+    if not what:
+        return {}
+    vi, en = (", ".join(_NAMES[name][k] for name in what) for k in (0, 1))
+    return {"what": f"; thay đổi: {vi}", "what_en": f"; changed: {en}"}
 
 
 def _options(batch: Batch) -> ReadOptions:

@@ -71,7 +71,10 @@ def compare(session: Session, batch: Batch) -> dict[str, Any] | None:
 
 
 def differences(session: Session, batch: Batch) -> list[dict[str, Any]]:
-    """Return the rows that are added, changed (with the changed attributes) or gone."""
+    """Return the rows that are added, changed (with the changed attributes) or gone.
+
+    A changed shape has `shift`, how far its boundary moves at most, in m, and `area_change` in m².
+    """
     listing = sa.text(
         f"SELECT * FROM ({sql('compared').text}) AS rows WHERE change <> 'same'"  # noqa: S608  # ours
         " ORDER BY coalesce(row, earlier_row), row"
@@ -84,9 +87,16 @@ def differences(session: Session, batch: Batch) -> list[dict[str, Any]]:
             "row": row.row,
             "earlier_row": row.earlier_row,
             "what": list(row.what) if row.change == "changed" else [],
+            **_moved(row),
         }
         for row in rows
     ]
+
+
+def _moved(row: sa.Row[Any]) -> dict[str, float]:
+    if row.shift is None:
+        return {}
+    return {"shift": round(row.shift, 3), "area_change": round(row.area_change, 3)}
 
 
 def correctable(session: Session, batch: Batch, sheets: list[str]) -> list[int]:

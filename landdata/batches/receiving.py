@@ -30,11 +30,11 @@ def receive(
 ) -> tuple[Batch, bool]:
     """Keep the file and create its batch; return the batch and whether it is new.
 
-    `corrects` is the number of the batch that it corrects. Raises `BadRequest` for an unknown
-    commune or a batch that this one can't correct, and `BadSurvey` for a file that is no survey;
-    then nothing is kept.
+    `commune` is a code or a name. `corrects` is the number of the batch that it corrects. Raises
+    `BadRequest` for an unknown commune or a batch that this one can't correct, and `BadSurvey` for
+    a file that is no survey; then nothing is kept.
     """
-    communes.find(session, commune)
+    commune = communes.find(session, commune).code
     earlier = None if corrects is None else lifecycle.get(session, corrects)
     if earlier is not None and earlier.commune != commune:
         raise BadRequest(

@@ -8,6 +8,7 @@ import click
 
 from landdata.cli import runner
 from landdata.cli.options import (
+    all_option,
     number_argument,
     open_store,
     operator,
@@ -43,8 +44,9 @@ def batch() -> None:
 
 @batch.command("show")
 @number_argument
+@all_option
 @with_json
-def batch_show(number: int, as_json: bool) -> None:
+def batch_show(number: int, show_all: bool, as_json: bool) -> None:
     """Print the summary and all findings of batch NUMBER, or the progress of its check."""
     from landdata.batches import queries
     from landdata.jobs import queue
@@ -52,7 +54,7 @@ def batch_show(number: int, as_json: bool) -> None:
     with open_store() as (_, session):
         result = queries.show(session, number)
         result["progress"] = queue.progress(session, number)["progress"]
-    report_result(result, as_json=as_json, language=runner.language())
+    report_result(result, as_json=as_json, show_all=show_all)
 
 
 @batch.command("points")
@@ -73,8 +75,9 @@ def batch_points(number: int, as_json: bool) -> None:
 
 @batch.command("check")
 @number_argument
+@all_option
 @with_json
-def batch_check(number: int, as_json: bool) -> int:
+def batch_check(number: int, show_all: bool, as_json: bool) -> int:
     """Check batch NUMBER again, against the official parcels of now."""
     from landdata.batches import checking, queries
 
@@ -86,7 +89,7 @@ def batch_check(number: int, as_json: bool) -> int:
     ):
         checking.check(session, settings, number, progress=progress)
         result = queries.show(session, number)
-    return report_result(result, as_json=as_json, language=runner.language())
+    return report_result(result, as_json=as_json, show_all=show_all)
 
 
 @batch.command("propose")
@@ -194,8 +197,9 @@ def batch_cancel(number: int) -> None:
 
 @batch.command("watch")
 @number_argument
+@all_option
 @with_json
-def batch_watch(number: int, as_json: bool) -> int:
+def batch_watch(number: int, show_all: bool, as_json: bool) -> int:
     """Show the progress of the check of batch NUMBER until it ends."""
     from landdata.batches import queries
     from landdata.jobs import queue
@@ -219,4 +223,4 @@ def batch_watch(number: int, as_json: bool) -> int:
             result = queries.show(session, number)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=runner.language())
+    return report_result(result, as_json=as_json, show_all=show_all)

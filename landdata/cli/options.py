@@ -14,7 +14,8 @@ import click
 
 from landdata.cli import runner
 from landdata.documents.echo import echo, echo_json
-from landdata.errors import BadRequest
+from landdata.errors import BadRequest, LandDataError
+from landdata.reference import parcel_keys
 from landdata.settings import Settings
 from landdata.translations import sentence, translate
 
@@ -124,14 +125,19 @@ def open_store() -> Iterator[tuple[Settings, Session]]:
         engine.dispose()
 
 
-def report_result(result: dict[str, Any], *, as_json: bool, language: str) -> int:
+all_option = click.option(
+    "--all", "show_all", is_flag=True, help="Show all findings, not the first few of each rule."
+)
+
+
+def report_result(result: dict[str, Any], *, as_json: bool, show_all: bool = False) -> int:
     """Print summary and findings; return the exit code for them."""
     if as_json:
         print_json(result)
     else:
         from landdata.documents.terminal import print_report
 
-        print_report(result, language)
+        print_report(result, runner.language(), show_all=show_all)
     summary = result["summary"] or {}
     return FINDINGS if summary.get("findings", {}).get("error") else 0
 
@@ -142,7 +148,41 @@ file_argument = click.argument("file", type=click.Path(path_type=Path))
 corrects_option = click.option(
     "--corrects", type=NUMBER, metavar="N", help="Number of the batch that this file corrects."
 )
-commune_option = click.option("--commune", metavar="CODE", help="Five digits.")
+
+
+def _commune(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """Return the code of a commune from its code or its name, which is looked up in the store."""
+    code = parcel_keys.commune_code(text or "")
+    if text is None or code is not None:
+        return code
+    from landdata.store import communes
+
+    try:
+        with open_store() as (_, session):
+            return communes.find(session, text).code
+    except BadRequest:
+        raise
+    except LandDataError as error:
+        raise BadRequest(
+            "{name!r} is no commune code, and names cannot be looked up: {why}",
+            hint="Give the code of five digits.",
+            code="unknown-commune",
+            name=text,
+            why=error.message,
+        ) from None
+
+
+def commune_option(
+    *, required: bool = False, purpose: str = ""
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Add `--commune`, a code or a name; the command gets the code."""
+    return click.option(
+        "--commune",
+        required=required,
+        callback=_commune,
+        metavar="CODE|NAME",
+        help=f"{purpose}Five digits, or the name of a commune of the store.",
+    )
 
 
 def operator() -> str:

@@ -10,6 +10,7 @@ import click
 
 from landdata.cli import runner
 from landdata.cli.options import (
+    all_option,
     commune_option,
     corrects_option,
     file_argument,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @file_argument
-@click.option("--commune", metavar="CODE", help="Compare the CRS with this commune of the store.")
+@commune_option(purpose="Compare the CRS with this commune of the store. ")
 @with_reading
 @with_json
 def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool) -> None:
@@ -65,7 +66,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
 
 @click.command()
 @file_argument
-@commune_option
+@commune_option()
 @click.option("--against", type=click.Choice(["store"]), help="Check against the store too.")
 @click.option(
     "--report",
@@ -74,6 +75,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
 )
 @click.option("--propose", is_flag=True, help="Propose corrections too; nothing is changed.")
 @with_reading
+@all_option
 @with_json
 def check(
     file: Path,
@@ -82,6 +84,7 @@ def check(
     report: Path | None,
     propose: bool,
     options: ReadOptions,
+    show_all: bool,
     as_json: bool,
 ) -> int:
     """Run the rules on FILE before submitting it; needs no store."""
@@ -118,15 +121,16 @@ def check(
             )
     if report:
         write_report(report, checked.summary, checked.survey, checked.checked, runner.language())
-    return report_result(checked.as_dict(), as_json=as_json, language=runner.language())
+    return report_result(checked.as_dict(), as_json=as_json, show_all=show_all)
 
 
 @click.command("import")
 @file_argument
-@click.option("--commune", required=True, metavar="CODE", help="Five digits.")
+@commune_option(required=True)
 @click.option("--accept", is_flag=True, help="Make the acceptable rows official at once.")
 @corrects_option
 @with_reading
+@all_option
 @with_json
 def import_(
     file: Path,
@@ -134,6 +138,7 @@ def import_(
     accept: bool,
     corrects: int | None,
     options: ReadOptions,
+    show_all: bool,
     as_json: bool,
 ) -> int:
     """Receive FILE as a batch and check it; the same file again is the same batch."""
@@ -166,12 +171,12 @@ def import_(
             result = queries.show(session, batch.id)
     finally:
         engine.dispose()
-    return report_result(result, as_json=as_json, language=runner.language())
+    return report_result(result, as_json=as_json, show_all=show_all)
 
 
 @click.command()
 @file_argument
-@click.option("--commune", required=True, metavar="CODE", help="Five digits.")
+@commune_option(required=True)
 @corrects_option
 @with_reading
 @with_json

@@ -1,11 +1,12 @@
-"""What the terminal shows: reports with a line per finding, none left out, tables and JSON.
+"""What the terminal shows: reports, with findings grouped by rule, and tables.
 
 All that a file or a person has named is written here, with control characters escaped.
 """
 
 from __future__ import annotations
 
-import sys
+import shutil
+import textwrap
 from typing import Any
 
 from rich.console import Console
@@ -13,28 +14,49 @@ from rich.table import Table
 from rich.text import Text
 
 from landdata import characters
+from landdata.findings import RULES
 
+_FIRST = 5  # findings of a rule, unless all are to be shown
+_UNLIMITED = 100_000  # columns
 _COLOURS = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 
 
 class _Console(Console):
-    """A console as wide as the terminal; as wide as it takes where a file or pipe reads.
+    """A console as wide as the terminal; for a file or pipe, as wide as COLUMNS says or all takes.
 
     Its texts are a file's, so that none is read as markup.
     """
 
     def __init__(self) -> None:
-        width = None if sys.stdout.isatty() else 300
-        super().__init__(width=width, soft_wrap=True, highlight=False, markup=False, emoji=False)
+        width = shutil.get_terminal_size((_UNLIMITED, 1)).columns
+        super().__init__(width=width, highlight=False, markup=False, emoji=False)
+
+    def print_indented(self, text: str, indent: int, style: str = "") -> None:
+        """Print a text in full, its lines indented by some columns."""
+        margin = " " * indent
+        lines = textwrap.wrap(
+            text,
+            max(self.width, 2 * indent + 20),
+            initial_indent=margin,
+            subsequent_indent=margin,
+            break_on_hyphens=False,  # 12-1 is a number
+        )
+        self.print(Text("\n".join(lines), style), soft_wrap=True)
+
+
+def _table(*names: str) -> Table:
+    """Return an empty table of columns that never cut a text."""
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name, overflow="fold")
+    return table
 
 
 def print_proposals(proposed: dict[str, Any]) -> None:
     """Print what `Proposals.as_dict` gives: each parcel, and what all of them would mend."""
     proposed = characters.escape_all(proposed)
     console = _Console()
-    table = Table(box=None, pad_edge=False)
-    for name in ("proposal for row", "parcel", "area change, m²", "largest shift, m", "limit, m"):
-        table.add_column(name, no_wrap=True)
+    table = _table("proposal for row", "parcel", "area change, m²", "largest shift, m", "limit, m")
     for each in proposed["proposals"]:
         table.add_row(
             str(each["row"]),
@@ -50,37 +72,22 @@ def print_proposals(proposed: dict[str, Any]) -> None:
     console.print("Nothing was changed: who accepts a proposal sends a corrected file.")
 
 
-def print_report(result: dict[str, Any], language: str) -> None:
-    """Print what `Report.as_dict` or `batches.show` gives: findings first, the balance last."""
+def print_report(result: dict[str, Any], language: str, *, show_all: bool = False) -> None:
+    """Print what `Report.as_dict` or `batches.show` gives: the summary, then the findings by rule.
+
+    Of each rule the first `_FIRST` are printed, or all.
+    """
     result = characters.escape_all(result)
     console = _Console()
-    summary = result["summary"]
-    if result["findings"]:
-        table = Table(box=None, pad_edge=False)
-        for name in ("", "rule", "row", "parcel", "X = N", "Y = E"):
-            table.add_column(name, no_wrap=True)
-        table.add_column("finding", overflow="fold")
-        for found in result["findings"]:
-            east, north = found["point"] or (None, None)
-            table.add_row(
-                Text(found["severity"], _COLOURS[found["severity"]]),
-                found["rule"],
-                "" if found["row"] is None else str(found["row"]),
-                found["parcel"] or "",
-                "" if north is None else f"{north:.2f}",
-                "" if east is None else f"{east:.2f}",
-                Text(found["message"][language]),
-            )
-        console.print(table)
     if "batch" in result:
         batch = result["batch"]
         console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
         if batch["refusal"]:
             refusal = batch["refusal"]
             refusal |= refusal.get(language, {})
-            console.print(Text(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip()))
+            console.print(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip())
             return
-    if summary is None:
+    if result["summary"] is None:
         console.print("Not checked yet.")
         if now := result.get("progress"):
             left = now["seconds_left"]
@@ -90,8 +97,15 @@ def print_report(result: dict[str, Any], language: str) -> None:
                 + ("" if left is None else f", {left:.0f} s left")
             )
         return
+    _print_summary(console, result["summary"])
+    _print_findings(console, result["findings"], language, show_all=show_all)
     if "proposals" in result:
+        console.print()
         print_proposals(result["proposals"])
+
+
+def _print_summary(console: _Console, summary: dict[str, Any]) -> None:
+    """Print how many rows were read and accepted, and by which decisions."""
     done = "accepted" if "accepted" in summary else "acceptable"
     console.print(
         f"{summary['read']} read = {summary[done]} {done} + {summary['rejected']} rejected"
@@ -104,6 +118,14 @@ def print_report(result: dict[str, Any], language: str) -> None:
         console.print(
             f"against batch {compared['batch']}: {compared['added']} added,"
             f" {compared['changed']} changed, {compared['gone']} gone, {compared['same']} the same"
+        )
+    official = summary.get("official")
+    if official and sum(official.values()) > official["new"]:
+        console.print(
+            f"against what is official: {official['new']} new, {official['reshaped']} reshaped,"
+            f" {official['moved_within_accuracy']} moved within the accuracy,"
+            f" {official['attributes_only']} with other attributes only,"
+            f" {official['same']} the same"
         )
     for earlier in summary.get("may_correct") or []:
         console.print(
@@ -120,6 +142,38 @@ def print_report(result: dict[str, Any], language: str) -> None:
     )
 
 
+def _print_findings(
+    console: _Console, findings: list[dict[str, Any]], language: str, *, show_all: bool
+) -> None:
+    """Print the findings by rule: its title and count, and the sentence of each with its place."""
+    by_rule: dict[str, list[dict[str, Any]]] = {}
+    for severity in _COLOURS:
+        for finding in findings:
+            if finding["severity"] == severity:
+                by_rule.setdefault(finding["rule"], []).append(finding)
+    for rule, group in by_rule.items():
+        severity, title = group[0]["severity"], RULES[rule].title(language)
+        heading = Text.assemble((severity, _COLOURS[severity]), f"  {rule}  {title}: {len(group)}")
+        console.print()
+        console.print(heading)
+        shown = group if show_all else group[:_FIRST]
+        for finding in shown:
+            console.print_indented(finding["message"][language], 2)
+            if place := _place(finding):
+                console.print_indented(place, 4, "dim")
+        if len(shown) < len(group):
+            console.print_indented(f"… and {len(group) - len(shown)} more; --all shows them.", 2)
+
+
+def _place(finding: dict[str, Any]) -> str:
+    """Return the row and the point of a finding, as a person looks for them."""
+    words = [] if finding["row"] is None else [f"row {finding['row']}"]
+    if finding["point"]:
+        east, north = finding["point"]
+        words.append(f"X = N {north:.2f}, Y = E {east:.2f}")
+    return ", ".join(words)
+
+
 def print_inspection(found: dict[str, Any]) -> None:
     """Print what `Inspection.as_dict` gives."""
     found = characters.escape_all(found)
@@ -130,7 +184,7 @@ def print_inspection(found: dict[str, Any]) -> None:
     )
     if found["profile"]:
         console.print(f"by profile {found['profile']}")
-    fields = Table("field", "attribute", "by", "filled", box=None, pad_edge=False)
+    fields = _table("field", "attribute", "by", "filled")
     for match in found["fields"]:
         fields.add_row(
             match["source"], match["attribute"] or "-", match["how"] or "", str(match["filled"])
@@ -159,7 +213,7 @@ def print_inspection(found: dict[str, Any]) -> None:
 def print_batches(found: list[dict[str, Any]]) -> None:
     """Print the batches as a table."""
     found = characters.escape_all(found)
-    table = Table("batch", "state", "commune", "file", "received", "by", box=None, pad_edge=False)
+    table = _table("batch", "state", "commune", "file", "received", "by")
     for batch in found:
         table.add_row(
             str(batch["id"]),
@@ -176,7 +230,7 @@ def print_table(found: list[dict[str, Any]]) -> None:
     """Print rows that have the same keys as a table."""
     found = characters.escape_all(found)
     if found:
-        table = Table(*found[0], box=None, pad_edge=False)
+        table = _table(*found[0])
         for row in found:
             table.add_row(*("" if each is None else str(each) for each in row.values()))
         _Console().print(table)
@@ -194,7 +248,7 @@ def print_parcel(found: dict[str, Any]) -> None:
 def print_history(found: list[dict[str, Any]]) -> None:
     """Print the states of a parcel as a table."""
     found = characters.escape_all(found)
-    table = Table("version", "from", "to", "number", "area", box=None, pad_edge=False)
+    table = _table("version", "from", "to", "number", "area")
     for state in found:
         table.add_row(
             str(state["version"]),

@@ -85,6 +85,14 @@ def is_commune(text: str) -> bool:
     return _COMMUNE.fullmatch(text) is not None and text.isascii()
 
 
+def commune_code(text: str) -> str | None:
+    """Return a commune's code, with the leading zeros that a numeric field drops; else null."""
+    digits = text.strip()
+    if re.fullmatch(r"[0-9]{1,5}", digits) is None or int(digits) == 0:
+        return None
+    return digits.zfill(5)
+
+
 def is_national(text: str) -> bool:
     """Tell whether a text has the form of a national parcel identifier, in either case."""
     return _NATIONAL.fullmatch(text.lower()) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -16,12 +17,13 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from landdata import characters
 from landdata.errors import BadRequest, Conflict, NotFound
-from landdata.reference import calendar
+from landdata.reference import calendar, parcel_keys
 from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.store.tables import Commune, CommuneRecoding
-from landdata.survey import archive, reader
+from landdata.survey import archive, fields, reader
 from landdata.survey.declared_crs import identify
 from landdata.survey.encodings import EncodingEvidence, decode, detect
 from landdata.translations import sentence
@@ -51,7 +53,8 @@ def add(
             code="bad-commune-code",
             name=code,
         )
-    if not name.strip():
+    name = characters.remove(name)
+    if not name:
         raise BadRequest(
             "Commune {name} has no name.",
             hint='Give it after the code: landdata communes add 99901 "Xã Suối Mẫu".',
@@ -89,19 +92,44 @@ def add(
     )
 
 
-def find(session: Session, code: str, on: dt.date | None = None) -> Commune:
-    """Return the commune that has `code` on a day, by default today in Vietnam.
+def find(session: Session, commune: str, on: dt.date | None = None) -> Commune:
+    """Return the commune of a code or a name on a day, by default today in Vietnam.
 
-    Raises `BadRequest` with code `unknown-commune`.
+    A code may lack leading zeros; case, accents and the kind of unit do not count in a name. Raises
+    `BadRequest` with code `unknown-commune`, or `ambiguous-commune` for a name of several.
     """
     day = on or calendar.day()
-    commune = session.scalar(
-        sa.select(Commune).where(
-            Commune.code == code,
-            Commune.valid_from <= day,
-            sa.or_(Commune.valid_to.is_(None), Commune.valid_to > day),
+    code = parcel_keys.commune_code(commune) or _code_by_name(session, commune, day)
+    return _by_code(session, code, day)
+
+
+def _code_by_name(session: Session, name: str, day: dt.date) -> str:
+    """Return the code of the commune of a name; the name itself if there is none."""
+    rows = session.execute(sa.select(Commune.code, Commune.name).where(*_valid(day))).all()
+    exact = [row for row in rows if fields.plain(row.name) == fields.plain(name)]
+    named = exact or [row for row in rows if _plain_name(row.name) == _plain_name(name)]
+    if len(named) > 1:
+        choices = ", ".join(f"{row.code} {row.name}" for row in sorted(named))
+        raise BadRequest(
+            "Several communes are called {name}: {choices}.",
+            hint="Give the code of five digits.",
+            code="ambiguous-commune",
+            name=name,
+            choices=choices,
         )
-    )
+    return named[0].code if named else name
+
+
+def _plain_name(name: str) -> str:
+    return re.sub(r"^(XA|PHUONG|THITRAN|DACKHU)(?=.)", "", fields.plain(name))
+
+
+def _valid(day: dt.date) -> tuple[sa.ColumnElement[bool], ...]:
+    return Commune.valid_from <= day, sa.or_(Commune.valid_to.is_(None), Commune.valid_to > day)
+
+
+def _by_code(session: Session, code: str, day: dt.date) -> Commune:
+    commune = session.scalar(sa.select(Commune).where(Commune.code == code, *_valid(day)))
     if commune is None:
         successors = session.scalars(
             sa.select(CommuneRecoding)
@@ -154,13 +182,15 @@ def import_file(
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         dataset = archive.unpack(path, Path(scratch), settings)
         if dataset.format.kind != "polygons":
-            raise _bad(path, f"is a {dataset.format.name}, which holds no polygons")
+            raise _bad(
+                path, sentence("is a {name}, which holds no polygons", name=dataset.format.name)
+            )
         layer, raw, wkb = reader.read(dataset, settings)
         columns = {name.lower(): column.to_pylist() for name, column in raw.items()}
         shapes = shapely.from_wkb(np.array(wkb.to_pylist(), dtype=object))
     epsg = identify(layer.crs or dataset.prj or "")
     if epsg is None:
-        raise _bad(path, "does not say its CRS in a known way, and none is guessed")
+        raise _bad(path, sentence("does not say its CRS in a known way, and none is guessed"))
     to_storage = transformer(epsg, settings.srid)
     codes = [
         "" if code is None else str(code).zfill(5)
@@ -173,7 +203,10 @@ def import_file(
     counts = Counter(zip(codes, dates, strict=True))
     repeated = [code for (code, _), count in counts.items() if count > 1]
     if repeated:  # the last row would replace the others
-        raise _bad(path, f"has two rows of commune {repeated[0]}; join them into one")
+        raise _bad(
+            path,
+            sentence("has two rows of commune {code}; join them into one", code=repeated[0]),
+        )
     for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
         parts = shapely.get_parts(shape)
         boundary: Any = shapely.transform(
@@ -185,7 +218,9 @@ def import_file(
         # later surveys are checked against it, so it must be usable
         if shapely.is_empty(boundary) or not shapely.is_valid(boundary):
             why = "" if shapely.is_empty(boundary) else f" ({shapely.is_valid_reason(boundary)})"
-            raise _bad(path, f"has no usable polygon of commune {code}{why}")
+            raise _bad(
+                path, sentence("has no usable polygon of commune {code}{why}", code=code, why=why)
+            )
         add(
             session,
             code,
@@ -247,7 +282,14 @@ def _column(columns: dict[str, list[Any]], path: Path, *names: str) -> list[Any]
     for name in names:
         if name in columns:
             return columns[name]
-    raise _bad(path, f"has no field {names[0]}; it has {', '.join(columns) or 'none'}")
+    raise _bad(
+        path,
+        sentence(
+            "has no field {names}; it has {columns}",
+            names=names[0],
+            columns=", ".join(columns) or sentence("none"),
+        ),
+    )
 
 
 def _bad(path: Path, why: str) -> BadRequest:

@@ -183,10 +183,10 @@ def scale(value: Any) -> int:
 
 def commune(value: Any) -> str:
     """Return a commune's code, with the leading zeros that a numeric field drops."""
-    text = number(value)
-    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) == 0:
+    code = parcel_keys.commune_code(number(value))
+    if code is None:
         raise ValueError(value)
-    return text.zfill(5)
+    return code
 
 
 def date(value: Any) -> datetime.date:

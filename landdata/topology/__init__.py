@@ -34,6 +34,7 @@ from landdata.topology import (
     record,
     rules,
     shape,
+    tolerances,
 )
 from landdata.topology.edge_matching import Neighbours
 from landdata.topology.rules import Limits
@@ -149,9 +150,8 @@ def check(
         findings += _overlaps_with(returned, left, polygons, limits)
 
     unchanged = _unchanged(survey, official, replaces, usable)
-    findings += _replaced(
-        survey, parcels, official, replaces, (status == ACCEPTABLE) & (unchanged < 0)
-    )
+    changed = (status == ACCEPTABLE) & (unchanged < 0)
+    findings += _replaced(survey, parcels, official, replaces, changed, context, limits)
     findings = _within_own_limits(findings, survey, configured, context)
     findings = sorted((f for f in findings if f.rule not in limits.off), key=_order)
     lap("official")
@@ -188,6 +188,7 @@ def _without_data(
         "across-communes": boundary is not None,
         "identifier-outside": from_wgs84 is not None,
         "replaces-official": neighbours is not None,
+        "moved-within-accuracy": neighbours is not None,
         "already-official": neighbours is not None,
     }
     stated = {
@@ -312,11 +313,20 @@ def _unchanged(
     """Return for each row (n,) the official parcel of the same key and shape, or -1."""
     unchanged = np.full(len(replaces), -1, dtype=np.int64)
     same = np.flatnonzero((replaces >= 0) & usable)
-    one = shapely.normalize(survey.geometry[same])
-    two = shapely.normalize(official.geometry[replaces[same]])
+    one, two = (
+        shapely.normalize(_without_collection(shapes))
+        for shapes in (survey.geometry[same], official.geometry[replaces[same]])
+    )
     equal = shapely.equals_exact(one, two, 0.0)
     unchanged[same[equal]] = replaces[same[equal]]
     return unchanged
+
+
+def _without_collection(shapes: NDArray[np.object_]) -> NDArray[np.object_]:
+    """Return shapes with the polygon in place of a multipolygon of one part, as the store has."""
+    return np.where(
+        shapely.get_num_geometries(shapes) == 1, shapely.get_geometry(shapes, 0), shapes
+    )
 
 
 def _replaced(
@@ -325,25 +335,36 @@ def _replaced(
     official: edge_matching.Official,
     replaces: NDArray[np.int64],
     which: NDArray[np.bool_],
+    context: ToleranceContext,
+    limits: Limits,
 ) -> list[Finding]:
-    """Return a finding for each row that replaces an official parcel, with the change of area."""
-    return [
-        Finding(
-            rule="replaces-official",
-            row=int(survey.rows[at]),
-            parcel=parcels[at],
-            other_parcel=parcels[at],
-            measured=round(
-                float(
-                    shapely.area(survey.geometry[at])
-                    - shapely.area(official.geometry[replaces[at]])
-                ),
-                3,
-            ),
-            point=shape.inside(survey.geometry[at]),
+    """Return a finding for each row that changes an official parcel's shape, with the change."""
+    at = np.flatnonzero(which & (replaces >= 0))
+    if not len(at):
+        return []
+    new, old = survey.geometry[at], official.geometry[replaces[at]]
+    change = shapely.area(new) - shapely.area(old)
+    # From each vertex of both to the other boundary: a vertex on an unmoved edge moves nothing.
+    shift = shapely.hausdorff_distance(shapely.boundary(new), shapely.boundary(old))
+    zeros = np.zeros(len(survey))
+    accuracy, sources = tolerances.limits("point", zeros, context, limits.tolerances)
+    findings = []
+    for k, row in enumerate(at.tolist()):
+        within = shift[k] <= accuracy[row]
+        findings.append(
+            Finding(
+                rule="moved-within-accuracy" if within else "replaces-official",
+                row=int(survey.rows[row]),
+                parcel=parcels[row],
+                other_parcel=parcels[row],
+                measured=round(float(shift[k] if within else change[k]), 3),
+                limit=float(accuracy[row]) if within else None,
+                source=next(text for is_in, text in sources if is_in[row]) if within else None,
+                point=shape.inside(survey.geometry[row]),
+                detail={"area": f"{change[k]:+.2f}", "shift": f"{shift[k]:.3f}"},
+            )
         )
-        for at in np.flatnonzero(which & (replaces >= 0)).tolist()
-    ]
+    return findings
 
 
 def _status(

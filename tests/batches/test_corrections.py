@@ -105,6 +105,8 @@ def test_a_corrected_file_is_compared_with_the_earlier_and_supersedes_it(office:
         ("gone", f"{COMMUNE}/1/4", []),
         ("gone", None, []),
     ]
+    moved = {d["parcel"]: (d["shift"], d["area_change"]) for d in shown["compared"] if "shift" in d}
+    assert moved == {f"{COMMUNE}/1/2": (0.5, -10.0)}
     earlier = office.show(first)["batch"]
     assert (earlier["state"], earlier["corrected_by"]) == ("superseded", [second])
     assert earlier["reason"] == f"corrected by batch {second}"
@@ -258,6 +260,7 @@ def test_rows_balance_in_every_state(office: Office, engine: sa.Engine) -> None:
     assert known.count("'::text") == len(numbers)
     assert office.show(numbers["refused"])["batch"]["refusal"] == {
         "code": "bad-survey", "message": "It is torn.", "hint": "Mend it.",
+        "vi": {"code": "bad-survey", "message": "It is torn.", "hint": "Mend it."},
     }  # fmt: skip
 
 

@@ -1,9 +1,13 @@
 """Surveys of every format in a real store, and the commune's boundary against the wrong zone."""
 
+from __future__ import annotations
+
 import datetime as dt
 import json
 import random
 import string
+from pathlib import Path
+from typing import Any
 
 import pytest
 import shapely
@@ -15,6 +19,7 @@ from landdata.batches import acceptance, checking, queries
 from landdata.batches.validation import ReadOptions
 from landdata.errors import BadSurvey
 from landdata.reference.vn2000 import transformer
+from landdata.settings import Settings
 from landdata.store import communes, database
 from landdata.survey import profiles
 
@@ -24,7 +29,7 @@ ROWS = [parcel(i, plot(i, 0)) for i in range(1, 4)]
 
 
 @pytest.fixture(autouse=True)
-def commune(engine):
+def commune(engine: sa.Engine) -> None:
     around = shapely.MultiPolygon([plot(-50, -50, width=2000, height=2000)])
     with database.session(engine) as session:
         communes.add(
@@ -36,7 +41,7 @@ def commune(engine):
         )
 
 
-def take(engine, settings, path, **options):
+def take(engine: sa.Engine, settings: Settings, path: Path, **options: Any) -> dict[str, Any]:
     with database.session(engine) as session:
         batch = checking.receive_and_check(
             session, settings, path, commune=COMMUNE, by="surveyor", options=ReadOptions(**options)
@@ -44,14 +49,16 @@ def take(engine, settings, path, **options):
         return acceptance.accept(session, settings, batch.id, by="officer")
 
 
-def official(engine):
+def official(engine: sa.Engine) -> int:
     with engine.connect() as connection:
         return connection.scalar(
             sa.text("SELECT count(*) FROM parcel_versions WHERE valid_to IS NULL")
         )
 
 
-def test_a_file_with_a_long_profile_is_one_batch(engine, settings, tmp_path):
+def test_a_file_with_a_long_profile_is_one_batch(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
     drawn = random.Random(1)
     names = ["".join(drawn.choices(string.ascii_uppercase, k=25)) for _ in range(200)]
     said = {"name": "x", "version": 1, "fields": {"address": names, "owner": ["TENCHU"]}}
@@ -64,12 +71,16 @@ def test_a_file_with_a_long_profile_is_one_batch(engine, settings, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".gpkg", ".geojson", ".fgb", ".gml"])
-def test_a_survey_of_another_format_becomes_official(engine, settings, tmp_path, suffix):
+def test_a_survey_of_another_format_becomes_official(
+    engine: sa.Engine, settings: Settings, tmp_path: Path, suffix: str
+) -> None:
     summary = take(engine, settings, write_layer(tmp_path / f"thua{suffix}", ROWS))
     assert (summary["read"], summary["accepted"], official(engine)) == (3, 3, 3)
 
 
-def test_a_drawing_becomes_official_with_its_profile(engine, settings, tmp_path):
+def test_a_drawing_becomes_official_with_its_profile(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
     profile = profiles.parse(
         {"name": "to-25", "version": 1, "crs": 9212, "fields": {"sheet": "=25"}}
     )
@@ -78,10 +89,12 @@ def test_a_drawing_becomes_official_with_its_profile(engine, settings, tmp_path)
     assert (summary["read"], summary["accepted"], official(engine)) == (6, 6, 6)
 
 
-def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(engine, settings, tmp_path):
-    move = transformer(9212, 9211)
+def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    move: Any = transformer(9212, 9211).transform
     moved = [
-        {**row, "geometry": shapely.transform(row["geometry"], move.transform, interleaved=False)}
+        {**row, "geometry": shapely.transform(row["geometry"], move, interleaved=False)}
         for row in ROWS
     ]
     path = write_layer(tmp_path / "thua.gpkg", moved, srid=9212)
@@ -92,7 +105,9 @@ def test_the_neighbouring_zone_is_refused_and_nothing_is_stored(engine, settings
     assert take(engine, settings, path, crs=9211)["accepted"] == 3
 
 
-def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
+def test_a_batch_of_a_damaged_file_balances(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
     path = write_layer(tmp_path / "a.geojson", ROWS)
     made = json.loads(path.read_text("utf-8"))
     made["features"][1]["geometry"] = None
@@ -113,7 +128,14 @@ def test_a_batch_of_a_damaged_file_balances(engine, settings, tmp_path):
     ],
     ids=["area", "legal area", "identifier", "digits", "date"],
 )  # fmt: skip
-def test_a_value_beyond_reason_breaks_no_batch(engine, settings, tmp_path, field, value, findings):
+def test_a_value_beyond_reason_breaks_no_batch(
+    engine: sa.Engine,
+    settings: Settings,
+    tmp_path: Path,
+    field: str,
+    value: float | str,
+    findings: list[str],
+) -> None:
     rows = [{**row, field: None} for row in ROWS]
     path = write_layer(tmp_path / "a.geojson", rows)
     made = json.loads(path.read_text("utf-8"))
@@ -125,7 +147,9 @@ def test_a_value_beyond_reason_breaks_no_batch(engine, settings, tmp_path, field
         assert [each["rule"] for each in queries.show(session, 1)["findings"]] == findings
 
 
-def test_survey_points_are_kept_with_the_batch(engine, settings, tmp_path):
+def test_survey_points_are_kept_with_the_batch(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
     path = tmp_path / "diem.csv"
     path.write_text(NAMED_POINTS.format("TenDiem"))
     summary = take(engine, settings, path, crs=9212)

@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 import shapely
+import shapely.affinity
 import sqlalchemy as sa
 from shapely.geometry.base import BaseGeometry
 from support.surveys import parcel, plot, write
@@ -299,6 +300,35 @@ def test_a_row_that_is_official_already_is_a_duplicate(
     other = [{**rows[0], "KHLOAIDAT": "ONT"}]  # another use is another version
     assert submit(engine, settings, write(tmp_path / "c.zip", other))["accepted"] == 1
     assert count(engine, "parcel_versions") == 4
+
+
+def test_a_new_survey_says_how_parcels_change_before_it_is_accepted(
+    engine: sa.Engine, settings: Settings, tmp_path: Path
+) -> None:
+    rows = [parcel(n, plot(2 * n, 0), TYLE="500") for n in range(1, 6)]
+    submit(engine, settings, write(tmp_path / "a.zip", rows))
+    rows[0]["geometry"] = shapely.affinity.translate(rows[0]["geometry"], 0.04)  # within 7 cm
+    rows[1]["geometry"] = shapely.affinity.translate(rows[1]["geometry"], 0.5)
+    rows[1]["TENCHU"] = "Chủ mới"
+    rows[2]["KHLOAIDAT"] = "ONT"
+    rows[4] = parcel(9, plot(20, 0), TYLE="500")
+    number = receive(engine, settings, write(tmp_path / "b.zip", rows))
+    result = check(engine, settings, number)
+    assert [(f["rule"], f["row"]) for f in result["findings"]] == [
+        ("replaces-official", 1),
+        ("moved-within-accuracy", 0),
+        ("already-official", 3),
+        ("replaces-official", 2),
+    ]
+    reshaped, moved, _, kept = (f["message"]["en"] for f in result["findings"])
+    assert reshaped.endswith("its boundary moves by up to 0.500 m; changed: owner.")
+    assert "moves by up to 0.04 m, within the accuracy of 0.07 m" in moved
+    assert kept.endswith("its boundary moves by up to 0 m; changed: land use.")
+    assert result["summary"]["official"] == {
+        "new": 1, "reshaped": 1, "moved_within_accuracy": 1, "attributes_only": 1, "same": 1,
+    }  # fmt: skip
+    assert "Chủ mới" not in json.dumps(result["findings"], ensure_ascii=False)
+    assert accept(engine, settings, number)["accepted"] == 4
 
 
 def test_co_owners_with_a_row_each_are_joined(

@@ -51,7 +51,7 @@ def stage(engine: sa.Engine, settings: Settings, path: Path) -> tuple[dict[str, 
 def test_rings_of_three_points_are_staged(
     engine: sa.Engine, settings: Settings, tmp_path: Path
 ) -> None:
-    polygons: list[list[list[tuple[float, float]]]] = [
+    polygons: list[list[Any]] = [
         [list(plot(3, 0).exterior.coords)],
         [THERE_AND_BACK],
         [SQUARE, THERE_AND_BACK],

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import shapely
@@ -43,24 +44,26 @@ class Page(HTMLParser):
         self.feed(text)
         assert not self.open
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
         if tag not in self.VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         if not self.open or self.open[-1] != "style":
             self.text += data
 
 
 @pytest.mark.parametrize("language", ["vi", "en"])
-def test_the_page_shows_every_finding_with_its_measures_and_place(made, language):
+def test_the_page_shows_every_finding_with_its_measures_and_place(
+    made: tuple[Survey, Checked], language: Literal["vi", "en"]
+) -> None:
     survey, checked = made
     page = Page(report_html(summarise(survey, checked), survey, checked, language))
     text = re.sub(r"\s+", " ", page.text)
@@ -75,7 +78,7 @@ def test_the_page_shows_every_finding_with_its_measures_and_place(made, language
     assert ("html", {"lang": language}) in page.tags
 
 
-def test_the_page_is_whole_in_itself_and_the_same_each_time(made):
+def test_the_page_is_whole_in_itself_and_the_same_each_time(made: tuple[Survey, Checked]) -> None:
     survey, checked = made
     summary = summarise(survey, checked)
     text = report_html(summary, survey, checked)
@@ -90,7 +93,9 @@ def test_the_page_is_whole_in_itself_and_the_same_each_time(made):
     assert report_html(slower, survey, checked) == text
 
 
-def test_the_page_names_no_person_and_escapes_what_strangers_wrote(made):
+def test_the_page_names_no_person_and_escapes_what_strangers_wrote(
+    made: tuple[Survey, Checked],
+) -> None:
     survey, checked = made
     text = report_html(summarise(survey, checked), survey, checked, "en")
     assert "Chủ sử dụng" not in text
@@ -100,7 +105,9 @@ def test_the_page_names_no_person_and_escapes_what_strangers_wrote(made):
     assert "&lt;to&gt; 1.zip" in text
 
 
-def test_the_maps_mark_findings_and_draw_both_parcels_and_the_defect(made):
+def test_the_maps_mark_findings_and_draw_both_parcels_and_the_defect(
+    made: tuple[Survey, Checked],
+) -> None:
     survey, checked = made
     text = report_html(summarise(survey, checked), survey, checked)
     placed = sum(f.point is not None for f in FINDINGS)
@@ -115,7 +122,7 @@ def test_the_maps_mark_findings_and_draw_both_parcels_and_the_defect(made):
     assert overlap.count("<svg") == 2  # whole parcels, and the 0.2 m close up
 
 
-def test_rules_that_found_nothing_are_named(made):
+def test_rules_that_found_nothing_are_named(made: tuple[Survey, Checked]) -> None:
     survey, checked = made
     text = report_html(summarise(survey, checked), survey, checked, "en")
     clean = text[text.index('class="clean"') :]
@@ -123,7 +130,7 @@ def test_rules_that_found_nothing_are_named(made):
     assert "<code>overlap</code>" not in clean
 
 
-def test_rules_that_did_not_run_are_not_called_clean(made):
+def test_rules_that_did_not_run_are_not_called_clean(made: tuple[Survey, Checked]) -> None:
     survey, checked = made
     idle = replace(checked, idle=frozenset({"gap", "outside-commune"}))
     text = report_html(summarise(survey, idle), survey, idle, "en")
@@ -134,7 +141,7 @@ def test_rules_that_did_not_run_are_not_called_clean(made):
     assert "Not run" not in report_html(summarise(survey, checked), survey, checked, "en")
 
 
-def test_sources_are_in_the_language_of_the_report(made):
+def test_sources_are_in_the_language_of_the_report(made: tuple[Survey, Checked]) -> None:
     survey, checked = made
     law = replace(FINDINGS[2], source="Circular 25/2014/TT-BTNMT, art. 7; annex 04")
     own = FINDINGS[2]
@@ -148,7 +155,9 @@ def test_sources_are_in_the_language_of_the_report(made):
         assert rule.source_vi or lawful
 
 
-def test_a_json_report_is_the_same_bytes_each_time(made, tmp_path: Path):
+def test_a_json_report_is_the_same_bytes_each_time(
+    made: tuple[Survey, Checked], tmp_path: Path
+) -> None:
     survey, checked = made
     summary = summarise(survey, checked)
     for name, seconds in (("a.json", 1.0), ("b.json", 2.0)):
@@ -156,7 +165,7 @@ def test_a_json_report_is_the_same_bytes_each_time(made, tmp_path: Path):
     assert (tmp_path / "a.json").read_bytes() == (tmp_path / "b.json").read_bytes()
 
 
-def test_no_finding_is_left_out(made):
+def test_no_finding_is_left_out(made: tuple[Survey, Checked]) -> None:
     survey, _ = made
     many = [FINDINGS[2]] * 1500
     checked = checked_with(len(SHAPES), many)
@@ -164,7 +173,7 @@ def test_no_finding_is_left_out(made):
     assert text.count('<tr id="f') == 1500
 
 
-def test_a_clean_survey_and_one_without_shapes_have_a_page():
+def test_a_clean_survey_and_one_without_shapes_have_a_page() -> None:
     survey = survey_with([SHAPES[0]])
     checked = checked_with(1, [])
     assert "No errors" in report_html(summarise(survey, checked), survey, checked, "en")
@@ -172,16 +181,17 @@ def test_a_clean_survey_and_one_without_shapes_have_a_page():
     checked = checked_with(
         1, [Finding("missing-geometry", row=0, detail={"why": "null", "why_en": "null"})]
     )
-    assert "1 error to mend" in report_html(summarise(survey, checked), survey, checked, "en")
+    html = report_html(summarise(survey, checked), survey, checked, "en")
+    assert "Errors to correct before submitting: 1" in html
 
 
-def test_every_rule_has_a_title():
+def test_every_rule_has_a_title() -> None:
     titles = [title for rule in RULES.values() for title in (rule.title_vi, rule.title_en)]
     assert all(titles)
     assert len(set(titles)) == len(titles)
 
 
-def test_geojson_is_wgs84_longitude_first_and_keeps_every_finding():
+def test_geojson_is_wgs84_longitude_first_and_keeps_every_finding() -> None:
     found = json.loads(report_geojson(FINDINGS, 9212))
     assert found["type"] == "FeatureCollection"
     assert found["storage_crs"] == "EPSG:9212"
@@ -196,18 +206,22 @@ def test_geojson_is_wgs84_longitude_first_and_keeps_every_finding():
     assert "geometry" not in found["features"][2]["properties"]
 
 
-def test_geojson_of_nothing_is_an_empty_collection():
+def test_geojson_of_nothing_is_an_empty_collection() -> None:
     assert json.loads(report_geojson([], 9212))["features"] == []
 
 
 @pytest.mark.parametrize(("name", "start"), [("r.html", "<"), ("r.GeoJSON", "{"), ("r.json", "{")])
-def test_the_suffix_says_the_format(made, tmp_path: Path, name, start):
+def test_the_suffix_says_the_format(
+    made: tuple[Survey, Checked], tmp_path: Path, name: str, start: str
+) -> None:
     survey, checked = made
     write_report(tmp_path / name, summarise(survey, checked), survey, checked)
     assert (tmp_path / name).read_text("utf-8").lstrip().startswith(start)
 
 
-def test_a_format_that_is_none_and_a_place_that_is_none_are_refused(made, tmp_path: Path):
+def test_a_format_that_is_none_and_a_place_that_is_none_are_refused(
+    made: tuple[Survey, Checked], tmp_path: Path
+) -> None:
     survey, checked = made
     with pytest.raises(BadRequest, match="docx"):
         report_format(Path("r.docx"))
@@ -215,7 +229,7 @@ def test_a_format_that_is_none_and_a_place_that_is_none_are_refused(made, tmp_pa
         write_report(tmp_path / "no" / "r.json", summarise(survey, checked), survey, checked)
 
 
-def test_the_report_of_a_real_survey_holds_no_name_and_every_finding(shared: Path):
+def test_the_report_of_a_real_survey_holds_no_name_and_every_finding(shared: Path) -> None:
     report = check(shared / "phu_cat_vn.zip", Settings(srid=5897), commune="09922")
     text = report_html(report.summary, report.survey, report.checked)
     owners = set(report.survey.attributes["owner"].drop_null().to_pylist())

@@ -8,6 +8,7 @@ import re
 import sqlite3
 import subprocess
 import zipfile
+from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pyogrio
@@ -22,18 +23,22 @@ from landdata.documents import tables
 from landdata.documents.report import FORMATS, write_report
 from landdata.findings import Finding
 from landdata.settings import Settings
+from landdata.survey import Survey
+from landdata.topology import Checked
 
 SPITEFUL = Finding("bad-value", row=0, parcel="=1+1", detail={"value": "\x07<&", "field": "x"})
 
 
 @pytest.fixture
-def made():
+def made() -> tuple[Survey, Checked]:
     found = [*FINDINGS, SPITEFUL]
     return survey_with(SHAPES), checked_with(len(SHAPES), found)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_two_runs_give_the_same_bytes(made, tmp_path, suffix):
+def test_two_runs_give_the_same_bytes(
+    made: tuple[Survey, Checked], tmp_path: Path, suffix: str
+) -> None:
     survey, checked = made
     written = []
     for name in ("one", "two"):
@@ -44,7 +49,7 @@ def test_two_runs_give_the_same_bytes(made, tmp_path, suffix):
     assert len(written[0]) > 500
 
 
-def test_csv_has_every_finding_and_no_formula(made):
+def test_csv_has_every_finding_and_no_formula(made: tuple[Survey, Checked]) -> None:
     _, checked = made
     text = tables.report_csv(checked.findings).decode("utf-8-sig")
     read = list(csv.DictReader(io.StringIO(text)))
@@ -54,7 +59,7 @@ def test_csv_has_every_finding_and_no_formula(made):
     assert read[-1]["parcel"] == "'=1+1"
 
 
-def test_xlsx_is_well_formed_and_has_every_finding(made):
+def test_xlsx_is_well_formed_and_has_every_finding(made: tuple[Survey, Checked]) -> None:
     _, checked = made
     space = "{http://schemas.openxmlformats.org/spreadsheetml/2006/main}"
     with zipfile.ZipFile(io.BytesIO(tables.report_xlsx(checked.findings))) as archive:
@@ -70,7 +75,7 @@ def test_xlsx_is_well_formed_and_has_every_finding(made):
     assert all(len(line) == len(tables.COLUMNS) for line in lines)
 
 
-def test_xlsx_is_read_by_gdal(made, tmp_path):
+def test_xlsx_is_read_by_gdal(made: tuple[Survey, Checked], tmp_path: Path) -> None:
     _, checked = made
     path = tmp_path / "r.xlsx"
     path.write_bytes(tables.report_xlsx(checked.findings))
@@ -82,7 +87,7 @@ def test_xlsx_is_read_by_gdal(made, tmp_path):
     assert "measured: Real" in told
 
 
-def test_geopackage_has_layers_with_styles(made, tmp_path):
+def test_geopackage_has_layers_with_styles(made: tuple[Survey, Checked], tmp_path: Path) -> None:
     survey, checked = made
     path = tmp_path / "r.gpkg"
     path.write_bytes(
@@ -111,7 +116,7 @@ def test_geopackage_has_layers_with_styles(made, tmp_path):
         assert ET.fromstring(qml.partition(">")[2]).tag == "qgis"
 
 
-def test_geopackage_has_the_survey_points(tmp_path):
+def test_geopackage_has_the_survey_points(tmp_path: Path) -> None:
     source = tmp_path / "diem.csv"
     source.write_text(NAMED_POINTS.format("TenDiem"))
     report = check(source, Settings(home=tmp_path), options=ReadOptions(crs=9212))
@@ -125,7 +130,7 @@ def test_geopackage_has_the_survey_points(tmp_path):
     ]
 
 
-def test_pdf_has_pages_with_drawings(made, tmp_path):
+def test_pdf_has_pages_with_drawings(made: tuple[Survey, Checked], tmp_path: Path) -> None:
     survey, checked = made
     path = tmp_path / "r.pdf"
     write_report(path, summarise(survey, checked), survey, checked, "en")

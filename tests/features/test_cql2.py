@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import shapely
+from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from support import served, stored
+from support.property_tests import examples
 
 from landdata.features import collections, cql2, crs
 from landdata.reference.vn2000 import transformer
@@ -24,7 +28,7 @@ ALL = list(range(1, 17))
 
 
 @pytest.fixture(scope="module")
-def client(make_store):
+def client(make_store: Callable[..., Settings]) -> Iterator[Any]:
     settings = make_store()
     engine = database.engine(settings)
     stored.lattice(engine)
@@ -41,13 +45,16 @@ def client(make_store):
         surveyed_on=None,
         land_use=[{"code": "ONT", "area": 1}, {"code": "CLN", "area": None}],
     )
+    opened: Any
     with served.client(settings, engine) as opened:
         opened.key = opened.get(f"{ITEMS}?number=5").json["features"][0]["id"]
         yield opened
     engine.dispose()
 
 
-def chosen(client, text, language="cql2-text", **query):
+def chosen(
+    client: served.Client | FlaskClient, text: str, language: str = "cql2-text", **query: Any
+) -> list[int]:
     response = client.get(
         ITEMS,
         query_string={"filter": text, "filter-lang": language, "limit": 100, **query},
@@ -56,11 +63,11 @@ def chosen(client, text, language="cql2-text", **query):
     return sorted(int(feature["properties"]["number"]) for feature in response.json["features"])
 
 
-def corner(column, row):
+def corner(column: float, row: float) -> str:
     return f"{stored.EAST + 20 * column} {stored.NORTH + 20 * row}"
 
 
-def ring(column, row, wide, high):
+def ring(column: float, row: float, wide: float, high: float) -> str:
     places = [
         (column, row),
         (column + wide, row),
@@ -154,7 +161,7 @@ def ring(column, row, wide, high):
         ("version > 1e-400 AND scale < 99999999999999999999", [*ALL, 17]),
     ],
 )  # fmt: skip
-def test_a_filter_chooses(client, text, expected):
+def test_a_filter_chooses(client: Any, text: str, expected: list[int]) -> None:
     assert chosen(client, text) == sorted(expected)
     # the other encoding of the same, as the parser gives it
     import cql2  # noqa: PLC0415  # beside what it is for
@@ -163,7 +170,7 @@ def test_a_filter_chooses(client, text, expected):
     assert chosen(client, tree, "cql2-json") == sorted(expected)
 
 
-def test_a_filter_may_name_an_id(client):
+def test_a_filter_may_name_an_id(client: Any) -> None:
     assert chosen(client, f"id = '{client.key}'") == [5]
     assert chosen(client, f"id IN ('{client.key}', '{client.key.upper()}')") == [5]
 
@@ -196,7 +203,7 @@ def test_a_filter_may_name_an_id(client):
         ("S_INTERSECTS(geometry, geometry)", [*ALL, 17]),
     ],
 )  # fmt: skip
-def test_a_filter_chooses_by_place(client, text, expected):
+def test_a_filter_chooses_by_place(client: Any, text: str, expected: list[int]) -> None:
     assert chosen(client, text, **{"filter-crs": STORAGE}) == expected
 
 
@@ -210,7 +217,9 @@ def test_a_filter_chooses_by_place(client, text, expected):
         ("http://www.opengis.net/def/crs/EPSG/0/5899", 5899, False),
     ],
 )
-def test_a_geometry_may_be_in_any_supported_crs(client, uri, srid, flip):
+def test_a_geometry_may_be_in_any_supported_crs(
+    client: Any, uri: str, srid: int, flip: bool
+) -> None:
     x, y = map(float, corner(1.5, 1.5).split())
     a, b = transformer(9212, srid).transform(x, y)
     point = [b, a] if flip else [a, b]
@@ -224,7 +233,7 @@ def test_a_geometry_may_be_in_any_supported_crs(client, uri, srid, flip):
 
 
 @pytest.mark.parametrize("uri", [*crs.supported(9212)])
-def test_a_parcel_that_was_read_is_itself_and_touches_its_neighbours(client, uri):
+def test_a_parcel_that_was_read_is_itself_and_touches_its_neighbours(client: Any, uri: str) -> None:
     """Whatever the system: rounded to 0.1 mm it would overlap some of them and miss others."""
     for number, around in (("6", [1, 2, 3, 5, 7, 9, 10, 11]), ("12", [7, 8, 11, 15, 16])):
         (feature,) = client.get(ITEMS, query_string={"number": number, "crs": uri}).json["features"]
@@ -240,7 +249,7 @@ def test_a_parcel_that_was_read_is_itself_and_touches_its_neighbours(client, uri
             assert numbers == expected, (uri, op)
 
 
-def test_geometries_may_cover_the_world_or_be_far_away(client):
+def test_geometries_may_cover_the_world_or_be_far_away(client: Any) -> None:
     every = [*ALL, 17]
     world = "POLYGON((-180 -90, 180 -90, 180 90, -180 90, -180 -90))"
     assert chosen(client, f"S_WITHIN(geometry, {world})") == every
@@ -252,7 +261,7 @@ def test_geometries_may_cover_the_world_or_be_far_away(client):
     assert chosen(client, f"S_WITHIN(geometry, {box})", **{"filter-crs": uri}) == every
 
 
-def test_a_filter_combines_with_all_other_parameters(client):
+def test_a_filter_combines_with_all_other_parameters(client: Any) -> None:
     page = client.get(
         ITEMS,
         query_string={
@@ -337,7 +346,9 @@ def test_a_filter_combines_with_all_other_parameters(client):
         ("number = '" + "x" * 60_000 + "'", "longer"),
     ],
 )
-def test_a_filter_that_makes_no_sense_is_refused_in_one_sentence(client, text, reason):
+def test_a_filter_that_makes_no_sense_is_refused_in_one_sentence(
+    client: Any, text: str, reason: str
+) -> None:
     response = client.get(ITEMS, query_string={"filter": text})
     assert response.status_code == 400, response.text
     message = response.json["error"]["message"]
@@ -371,13 +382,13 @@ def test_a_filter_that_makes_no_sense_is_refused_in_one_sentence(client, text, r
         ("[" * 20_000, "not JSON"),
     ],
 )  # fmt: skip
-def test_bad_json_is_refused_in_one_sentence(client, text, reason):
+def test_bad_json_is_refused_in_one_sentence(client: Any, text: str, reason: str) -> None:
     response = client.get(ITEMS, query_string={"filter": text, "filter-lang": "cql2-json"})
     assert response.status_code == 400, response.text
     assert reason in response.json["error"]["message"]
 
 
-def test_parameters_of_a_filter_need_one(client):
+def test_parameters_of_a_filter_need_one(client: Any) -> None:
     for query in ("filter-lang=cql2-text", f"filter-crs={STORAGE}"):
         assert client.get(f"{ITEMS}?{query}").status_code == 400
     for query in ("filter-lang=sql", "filter-crs=EPSG:1", "filter=TRUE"):
@@ -416,15 +427,15 @@ trees = st.recursive(
 )  # fmt: skip
 
 
-def test_no_filter_is_a_server_error(client):
+def test_no_filter_is_a_server_error(client: Any) -> None:
     @tuned(
-        max_examples=6 * tuned.default.max_examples,
+        max_examples=examples(6),
         suppress_health_check=[HealthCheck.too_slow],
         derandomize=True,
         database=None,
     )
     @given(st.lists(pieces, max_size=9).map(" ".join) | trees.map(json.dumps), st.booleans())
-    def send(text, as_json):
+    def send(text: str, as_json: bool) -> None:
         language = "cql2-json" if as_json else "cql2-text"
         response = client.get(ITEMS, query_string={"filter": text, "filter-lang": language})
         assert response.status_code in (200, 400), (text, response.text)
@@ -432,7 +443,7 @@ def test_no_filter_is_a_server_error(client):
     send()
 
 
-def test_the_parser_survives_the_largest_filters():
+def test_the_parser_survives_the_largest_filters() -> None:
     """It is native code: a stack overflow would end the server without a traceback."""
     code = """
 from landdata.features.cql2 import parsing
@@ -452,13 +463,13 @@ print("ok")
     assert (done.returncode, done.stdout.strip()) == (0, "ok"), done.stderr
 
 
-def test_a_filter_that_comes_again_is_that_of_its_collection_and_reference_system():
+def test_a_filter_that_comes_again_is_that_of_its_collection_and_reference_system() -> None:
     offer = collections.collections(Settings())
     parcels, communes = offer["parcels"], offer["communes"]
     systems = crs.supported(9212)
     text = "S_INTERSECTS(geometry, POINT(11.5 16.7))"
 
-    def read(collection, uri):
+    def read(collection: Any, uri: str) -> Any:
         return cql2.read(text, "cql2-text", collection, filter_crs=systems[uri], storage=9212)
 
     first = read(parcels, f"{crs.EPSG}4326")

@@ -9,12 +9,16 @@ import random
 import re
 import unicodedata
 import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import shapely
 from shapely.geometry import mapping
+from shapely.geometry.base import BaseGeometry
 from support import served, stored
 
+from landdata.settings import Settings
 from landdata.store import database
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -27,7 +31,7 @@ CODES = ["ONT", "CLN", "LUC"]
 FIRST, LAST = dt.datetime.min.replace(tzinfo=dt.UTC), dt.datetime.max.replace(tzinfo=dt.UTC)
 
 
-def parcel_versions(rng):
+def parcel_versions(rng: random.Random) -> list[Any]:
     """One or two versions of each of 70 parcels on a 10 m grid, with nulls in most columns."""
     versions = []
     for number in range(70):
@@ -35,7 +39,7 @@ def parcel_versions(rng):
             stored.EAST + 10 * rng.randrange(6),
             stored.NORTH + 10 * rng.randrange(6),
         )
-        shape = shapely.box(x, y, x + rng.choice([10, 20]), y + rng.choice([10, 20]))
+        shape: BaseGeometry = shapely.box(x, y, x + rng.choice([10, 20]), y + rng.choice([10, 20]))
         if rng.random() < 0.3:
             shape = shape.difference(shapely.box(x + 2, y + 2, x + 5, y + 5))
         if rng.random() < 0.2:
@@ -62,7 +66,9 @@ def parcel_versions(rng):
 
 
 @pytest.fixture(scope="module")
-def filled(make_store):
+def filled(
+    make_store: Callable[..., Settings],
+) -> Iterator[tuple[served.Client, list[dict[str, Any]]]]:
     """A client, and the versions in its store."""
     settings = make_store()
     engine = database.engine(settings)
@@ -83,55 +89,55 @@ def filled(make_store):
 
 
 class Operand:
-    def __init__(self, tree, text, evaluate):
+    def __init__(self, tree: Any, text: str, evaluate: Callable[..., Any]) -> None:
         self.tree, self.text, self.evaluate = tree, text, evaluate
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def named(name):
+def named(name: str) -> Operand:
     return Operand({"property": name}, name, lambda version: version[name])
 
 
-def literal(value):
+def literal(value: float | str) -> Operand:
     return Operand(value, quoted(value) if isinstance(value, str) else repr(value), lambda _: value)
 
 
-def lower(text):
+def lower(text: str) -> str:
     return text.lower()
 
 
-def plain(text):
+def plain(text: str) -> str:
     letters = unicodedata.normalize("NFD", text)
     return re.sub("[\u0300-\u036f]", "", letters).replace("đ", "d").replace("Đ", "D")
 
 
-def turned(name, inner):
+def turned(name: str, inner: Operand) -> Operand:
     turn = {"casei": lower, "accenti": plain}[name]
 
-    def evaluate(version):
+    def evaluate(version: dict[str, Any]) -> Any:
         value = inner.evaluate(version)
         return None if value is None else turn(value)
 
     return Operand({"op": name, "args": [inner.tree]}, f"{name.upper()}({inner.text})", evaluate)
 
 
-def day(value):
+def day(value: dt.date) -> Operand:
     return Operand({"date": str(value)}, f"DATE('{value}')", lambda _: value)
 
 
-def time(value):
+def time(value: dt.datetime) -> Operand:
     text = value.isoformat().replace("+00:00", "Z")
     return Operand({"timestamp": text}, f"TIMESTAMP('{text}')", lambda _: value)
 
 
-def some_day(rng):
+def some_day(rng: random.Random) -> dt.date:
     return dt.date(2025, 1, 1) + dt.timedelta(days=rng.randrange(45))
 
 
-def some_time(rng):
+def some_time(rng: random.Random) -> dt.datetime:
     time_of = BEGIN + dt.timedelta(days=rng.randrange(45), hours=rng.choice([0, 5, 6]))
     return rng.choice([time_of, time_of.astimezone(VIETNAM)])
 
@@ -142,17 +148,22 @@ SIGNS = {"=": operator.eq, "<>": operator.ne, "<": operator.lt, "<=": operator.l
          ">": operator.gt, ">=": operator.ge}  # fmt: skip
 
 
-def strict(function):
+def strict(function: Callable[..., Any]) -> Callable[..., Any]:
     """Unknown where an operand is."""
     return lambda *values: None if None in values else function(*values)
 
 
-def condition(op, operands, text, function):
+def condition(
+    op: str,
+    operands: list[Operand],
+    text: str,
+    function: Callable[..., Any],
+) -> Operand:
     tree = {"op": op, "args": [operand.tree for operand in operands]}
     return Operand(tree, text, lambda version: function(*[o.evaluate(version) for o in operands]))
 
 
-def comparable(rng):
+def comparable(rng: random.Random) -> tuple[Any, ...]:
     kind = rng.choice(["text", "number", "date", "time"])
     if kind == "text":
         operands = [named("label"), named(rng.choice(["label", "sheet"])),
@@ -169,21 +180,21 @@ def comparable(rng):
     return kind, rng.sample(operands, 2)
 
 
-def compared(rng):
+def compared(rng: random.Random) -> Operand:
     sign = rng.choice([*SIGNS])
     _, pair = comparable(rng)
     a, b = pair
     return condition(sign, pair, f"{a.text} {sign} {b.text}", strict(SIGNS[sign]))
 
 
-def like(rng):
+def like(rng: random.Random) -> Operand:
     pieces = ["%", "_", "\\%", "\\_", "\\\\", "O", "n", "t", "đ", "Ấ", "'", "😀", "50", "a"]
     pattern = "".join(rng.choices(pieces, k=rng.randint(0, 4)))
     a, b = named("label"), literal(pattern)
     for name in rng.sample(["casei", "accenti"], rng.choice([0, 1, 2])):
         a, b = turned(name, a), turned(name, b)
 
-    def matches(value, pattern):
+    def matches(value: str, pattern: str) -> bool:
         parts = re.findall(r"\\.|.", pattern, re.DOTALL)
         wild = {"%": ".*", "_": "."}
         expression = "".join(wild.get(part) or re.escape(part[-1]) for part in parts)
@@ -194,23 +205,27 @@ def like(rng):
     return negated(positive, positive.text) if no else positive
 
 
-def contrary(value):
+def contrary(value: bool | None) -> bool | None:
     return None if value is None else not value
 
 
-def negated(inner, text):
+def negated(inner: Operand, text: str) -> Operand:
     tree = {"op": "not", "args": [inner.tree]}
     return Operand(tree, text, lambda version: contrary(inner.evaluate(version)))
 
 
-def between(rng):
+def between(rng: random.Random) -> Operand:
     days = day(dt.date(2025, 1, 5)), day(dt.date(2025, 1, 9))
     name, *ends = rng.choice([("area", literal(-1.5), literal(100.5)),
                                     ("scale", named("area"), literal(700)),
                                     ("surveyed_on", *days),
                                     ("valid_from", time(BEGIN), named("valid_to"))])  # fmt: skip
 
-    def within(value, low, high):
+    def within(
+        value: dt.date | dt.datetime | float | None,
+        low: dt.date | dt.datetime | float | None,
+        high: dt.date | dt.datetime | float | None,
+    ) -> bool | None:
         return both(strict(operator.ge)(value, low), strict(operator.le)(value, high))
 
     a = named(name)
@@ -218,25 +233,25 @@ def between(rng):
     return condition("between", [a, *ends], text, within)
 
 
-def both(a, b):
+def both(a: bool | None, b: bool | None) -> bool | None:
     if a is False or b is False:
         return False
     return None if a is None or b is None else True
 
 
-def either(a, b):
+def either(a: bool | None, b: bool | None) -> bool | None:
     if a is True or b is True:
         return True
     return None if a is None or b is None else False
 
 
-def listed(rng):
+def listed(rng: random.Random) -> Operand:
     kind, (a, _) = comparable(rng)
     several = [comparable(rng) for _ in range(20)]
     others = [other for same, pair in several if same == kind for other in pair][:3] or [a]
     text = f"{a.text} IN ({', '.join(other.text for other in others)})"
 
-    def evaluate(version):
+    def evaluate(version: dict[str, Any]) -> Any:
         is_in = False
         for other in others:
             equal = strict(operator.eq)(a.evaluate(version), other.evaluate(version))
@@ -246,7 +261,7 @@ def listed(rng):
     return Operand({"op": "in", "args": [a.tree, [other.tree for other in others]]}, text, evaluate)
 
 
-def unknown(rng):
+def unknown(rng: random.Random) -> Operand:
     a = named(rng.choice(["label", "area", "surveyed_on", "valid_to", "scale"]))
     no = rng.random() < 0.5
     positive = condition(
@@ -260,7 +275,7 @@ def unknown(rng):
 same, before = strict(operator.eq), strict(operator.lt)
 
 #: On the spans from `a` to `z` and from `b` to `y`.
-TEMPORAL = {
+TEMPORAL: dict[str, Callable[..., bool | None]] = {
     "t_after": lambda a, z, b, y: before(y, a),
     "t_before": lambda a, z, b, y: before(z, b),
     "t_contains": lambda a, z, b, y: both(before(a, b), before(y, z)),
@@ -279,7 +294,7 @@ TEMPORAL = {
 }
 
 
-def first_moment(value):
+def first_moment(value: dt.date | dt.datetime | None) -> dt.datetime | None:
     """The first moment of a date, a day in Vietnam, for comparisons with times."""
     if value is None or isinstance(value, dt.datetime):
         return value
@@ -288,7 +303,7 @@ def first_moment(value):
     return dt.datetime.combine(value, dt.time.min, VIETNAM)
 
 
-def last_moment(value):
+def last_moment(value: dt.date | dt.datetime | None) -> dt.datetime | None:
     if value is None or isinstance(value, dt.datetime):
         return value
     if value == dt.date.max:
@@ -296,9 +311,11 @@ def last_moment(value):
     return first_moment(value) + dt.timedelta(days=1) - dt.timedelta(microseconds=1)
 
 
-def span(rng):
+def span(rng: random.Random) -> tuple[Any, ...]:
     """An instant or an interval, and its kind; its value is a pair whose parts may be None."""
     kind = rng.choice(["date", "time"])
+    make: Any
+    some: Any
     make, some = (day, some_day) if kind == "date" else (time, some_time)
     column = named(rng.choice(["valid_from", "valid_to"]) if kind == "time" else "surveyed_on")
     if rng.random() < 0.5:
@@ -315,14 +332,14 @@ def span(rng):
         kind = kind if any(ends) else "time"
     least, most = (dt.date.min, dt.date.max) if kind == "date" else (FIRST, LAST)
 
-    def evaluate(version):
+    def evaluate(version: dict[str, Any]) -> Any:
         first = least if ends[0] is None else ends[0].evaluate(version)
         last = None if ends[1] is None else ends[1].evaluate(version)
         if kind == "time":
             first, last = first_moment(first), last_moment(last)
         return first, last or most  # a version without an end is still current
 
-    def written(end):
+    def written(end: Operand | None) -> tuple[Any, ...]:
         if end is None:
             return "..", "'..'"
         bare = end.tree.get("date") or end.tree.get("timestamp")
@@ -332,11 +349,11 @@ def span(rng):
     return kind, Operand({"interval": [*trees]}, f"INTERVAL({', '.join(texts)})", evaluate)
 
 
-def temporal(rng):
+def temporal(rng: random.Random) -> Operand:
     op = rng.choice([*TEMPORAL])
     (one, a), (other, b) = span(rng), span(rng)
 
-    def holds(a, b):
+    def holds(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool | None:
         if one != other:
             a, b = ((first_moment(first), last_moment(last)) for first, last in (a, b))
         return TEMPORAL[op](*a, *b)
@@ -364,7 +381,7 @@ SPATIAL = (
 )
 
 
-def array(rng):
+def array(rng: random.Random) -> Operand:
     op = rng.choice([*ARRAY])
     codes = rng.sample([*CODES, "x'"], rng.randint(1, 3))
     value = Operand(codes, f"({', '.join(map(quoted, codes))})", lambda _: codes)
@@ -372,7 +389,7 @@ def array(rng):
     return condition(op, [a, b], f"{op.upper()}({a.text}, {b.text})", ARRAY[op])
 
 
-def place(rng):
+def place(rng: random.Random) -> BaseGeometry:
     x, y = stored.EAST + 5 * rng.randrange(14), stored.NORTH + 5 * rng.randrange(14)
     point, other = shapely.Point(x, y), shapely.Point(x + 12.125, y + 40)
     line = shapely.LineString([(x, y), (x + rng.choice([0, 10, 33.25]), y + 10)])
@@ -385,7 +402,7 @@ def place(rng):
     ])  # fmt: skip
 
 
-def spatial(rng):
+def spatial(rng: random.Random) -> Operand:
     name = rng.choice(SPATIAL)
     shape = place(rng)
     here = Operand({"property": "geometry"}, "geometry", lambda version: version["geom"])
@@ -396,7 +413,7 @@ def spatial(rng):
     return condition(f"s_{name}", [a, b], text, lambda a, b: bool(getattr(shapely, name)(a, b)))
 
 
-def filters(rng, depth=0):
+def filters(rng: random.Random, depth: int = 0) -> Operand:
     if depth < 3 and rng.random() < 0.45:
         op = rng.choice(["and", "or", "not"])
         inner = [filters(rng, depth + 1) for _ in range(1 if op == "not" else 2)]
@@ -412,7 +429,9 @@ def filters(rng, depth=0):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_a_filter_chooses_what_plain_python_chooses(filled, seed):
+def test_a_filter_chooses_what_plain_python_chooses(
+    filled: tuple[served.Client, list[dict[str, Any]]], seed: int
+) -> None:
     client, versions = filled
     rng = random.Random(seed)
     matching = 0
@@ -438,7 +457,9 @@ def test_a_filter_chooses_what_plain_python_chooses(filled, seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_as_of_a_time_filter_and_box_choose_among_the_versions_of_then(filled, seed):
+def test_as_of_a_time_filter_and_box_choose_among_the_versions_of_then(
+    filled: tuple[served.Client, list[dict[str, Any]]], seed: int
+) -> None:
     client, versions = filled
     rng = random.Random(seed)
     matching = 0

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,12 +18,13 @@ from support import served, stored, surveys
 from landdata.batches import acceptance, checking
 from landdata.features import collections, crs, sql
 from landdata.features.query import Query
+from landdata.settings import Settings
 from landdata.store import database
 
 ITEMS = "/ogc/collections/parcels/items"
 
 
-def both(engine, settings):
+def both(engine: sa.Engine, settings: Settings) -> list[Any]:
     """Return the rendered and the stored feature of all versions."""
     parcels = collections.collections(settings)["parcels"]
     assert parcels.feature == "feature"
@@ -34,11 +38,13 @@ def both(engine, settings):
     assert "ST_AsGeoJSON" in rendered
     with engine.connect() as connection:
         connection.execute(sa.text("SET timezone = 'UTC'"))
-        return connection.exec_driver_sql(f"{rendered}, feature FROM parcel_versions").all()
+        return list(connection.exec_driver_sql(f"{rendered}, feature FROM parcel_versions"))
 
 
 @pytest.mark.parametrize("srid", [9212, 5899, 32648])
-def test_what_is_stored_is_what_would_be_rendered(make_store, srid):
+def test_what_is_stored_is_what_would_be_rendered(
+    make_store: Callable[..., Settings], srid: int
+) -> None:
     settings = make_store(srid)
     engine = database.engine(settings)
     batch = stored.batch(engine, "a")
@@ -46,7 +52,12 @@ def test_what_is_stored_is_what_would_be_rendered(make_store, srid):
     hole = ring.replace(
         ")))", "), (548002 1281002, 548004 1281002, 548004 1281006, 548002 1281002)))"
     )
-    odd = {"area": float("nan"), "legal_area": float("inf"), "land_use": None, "label": None}
+    odd: dict[str, Any] = {
+        "area": float("nan"),
+        "legal_area": float("inf"),
+        "land_use": None,
+        "label": None,
+    }
     stored.parcel(engine, batch, hole, number="1", national_id="w6bqz3k8n1p0")
     stored.parcel(engine, batch, ring, number="2", scale=None, surveyed_on=None, **odd)
     stored.parcel(
@@ -67,7 +78,9 @@ def test_what_is_stored_is_what_would_be_rendered(make_store, srid):
     engine.dispose()
 
 
-def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path):
+def test_an_acceptance_writes_what_the_trigger_would(
+    settings: Settings, engine: sa.Engine, tmp_path: Path
+) -> None:
     """All rows at once, a second version as well as a first."""
     stored.commune(engine)
     for name, shift in (("a", 0.0), ("b", 0.25)):
@@ -84,7 +97,7 @@ def test_an_acceptance_writes_what_the_trigger_would(settings, engine, tmp_path)
         assert text == rendered
 
 
-def test_the_stored_feature_follows_every_change(settings, engine):
+def test_the_stored_feature_follows_every_change(settings: Settings, engine: sa.Engine) -> None:
     """Whoever writes, in whatever time zone, and also where a version only ends."""
     stored.lattice(engine)
     with engine.begin() as connection:
@@ -100,7 +113,7 @@ def test_the_stored_feature_follows_every_change(settings, engine):
         assert text == rendered
 
 
-def test_what_people_write_stays_json(settings, engine):
+def test_what_people_write_stays_json(settings: Settings, engine: sa.Engine) -> None:
     batch = stored.batch(engine, "a")
     key = stored.parcel(engine, batch, stored.square(0, 0))
     texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)
@@ -111,7 +124,7 @@ def test_what_people_write_stays_json(settings, engine):
         database=None,
     )
     @given(texts, st.floats(), st.none() | texts)
-    def write(sheet, area, label):
+    def write(sheet: str, area: float, label: str | None) -> None:
         with engine.begin() as connection:
             connection.execute(
                 sa.text(
@@ -128,7 +141,7 @@ def test_what_people_write_stays_json(settings, engine):
     write()
 
 
-def test_addresses_are_never_stored_in_the_feature(make_store):
+def test_addresses_are_never_stored_in_the_feature(make_store: Callable[..., Settings]) -> None:
     settings = make_store(publish_address=True)
     engine = database.engine(settings)
     stored.lattice(engine)
@@ -142,7 +155,9 @@ def test_addresses_are_never_stored_in_the_feature(make_store):
     engine.dispose()
 
 
-def test_the_plain_page_is_read_and_others_are_rendered(settings, engine):
+def test_the_plain_page_is_read_and_others_are_rendered(
+    settings: Settings, engine: sa.Engine
+) -> None:
     stored.lattice(engine)
     plain = f"{ITEMS}?limit=3"
     other = "&crs=http://www.opengis.net/def/crs/EPSG/0/9212"

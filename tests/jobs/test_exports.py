@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -18,6 +21,7 @@ from support import served, stored
 from support.workers import worker
 
 from landdata.jobs import exports
+from landdata.settings import Settings
 from landdata.store import database, publications
 
 EXPORT = "/ogc/collections/parcels/export"
@@ -25,13 +29,13 @@ LATER = {"Prefer": "respond-async"}
 
 
 @pytest.fixture
-def client(settings, engine):
+def client(settings: Settings, engine: sa.Engine) -> Iterator[served.Client]:
     stored.lattice(engine)
     with served.client(settings, engine) as opened:
         yield opened
 
 
-def ask(client, **asked):
+def ask(client: served.Client, **asked: Any) -> str:
     answer = client.get(EXPORT, query_string=asked, headers=LATER)
     assert answer.status_code == 202, answer.text
     assert answer.headers["Preference-Applied"] == "respond-async"
@@ -39,14 +43,14 @@ def ask(client, **asked):
     return answer.json["jobID"]
 
 
-def told(client, number):
+def told(client: served.Client, number: str) -> dict[str, Any]:
     answer = client.get(f"/ogc/exports/{number}")
     assert answer.status_code == 200, answer.text
     assert answer.headers["Cache-Control"] == "no-store"
     return answer.json
 
 
-def ended(client, number):
+def ended(client: served.Client, number: str) -> dict[str, Any]:
     end = time.monotonic() + 60
     while (now := told(client, number))["status"] in ("accepted", "running"):
         assert [link["rel"] for link in now["links"]] == ["self"]  # nothing half is ever linked
@@ -55,12 +59,12 @@ def ended(client, number):
     return now
 
 
-def file(client, now):
+def file(client: served.Client, now: dict[str, Any]) -> served.Response:
     (href,) = [link["href"] for link in now["links"] if link["rel"] == "enclosure"]
     return client.get(href)
 
 
-def writers(ancestor):
+def writers(ancestor: int | str) -> list[int]:
     """The processes that write exports for a server."""
     found = []
     for task in Path(f"/proc/{ancestor}/task").glob("*"):
@@ -72,7 +76,7 @@ def writers(ancestor):
     return found
 
 
-def writer(ancestor=None):
+def writer(ancestor: int | None = None) -> int:
     """The one process that writes an export, which may start only now."""
     end = time.monotonic() + 60
     while not (found := writers(ancestor or os.getpid())):
@@ -82,20 +86,20 @@ def writer(ancestor=None):
     return one
 
 
-def wait_till_gone(process):
+def wait_till_gone(process: int) -> None:
     end = time.monotonic() + 60
     while Path(f"/proc/{process}").exists():
         assert time.monotonic() < end
         time.sleep(0.05)
 
 
-def kill(process):
+def kill(process: int) -> None:
     os.kill(process, signal.SIGKILL)
     wait_till_gone(process)
 
 
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
-def test_a_job_gives_the_file_that_would_be_streamed(client, name):
+def test_a_job_gives_the_file_that_would_be_streamed(client: served.Client, name: str) -> None:
     asked = {"f": name, "filter": "number <> '3'"}
     now = ended(client, ask(client, **asked))
     assert (now["status"], now["progress"], now["message"]) == ("successful", 100, None)
@@ -107,8 +111,9 @@ def test_a_job_gives_the_file_that_would_be_streamed(client, name):
     assert answer.headers["Content-Disposition"] == (f"attachment; filename=parcels.{name}")
     if name == "geojson":
         assert len(answer.json["features"]) == 15
-        order = {"key": lambda feature: feature["id"]}
-        assert sorted(answer.json["features"], **order) == sorted(at_once.json["features"], **order)
+        by_id = operator.itemgetter("id")
+        at_once_sorted = sorted(at_once.json["features"], key=by_id)
+        assert sorted(answer.json["features"], key=by_id) == at_once_sorted
     href = next(link["href"] for link in now["links"] if link["rel"] == "enclosure")
     with client.get(href, headers={"Range": "bytes=5-9"}) as part:
         assert (part.status_code, part.data) == (206, answer.data[5:10])
@@ -116,7 +121,9 @@ def test_a_job_gives_the_file_that_would_be_streamed(client, name):
         assert same.status_code == 304
 
 
-def test_the_same_question_is_the_same_job_until_something_changes(client, engine):
+def test_the_same_question_is_the_same_job_until_something_changes(
+    client: served.Client, engine: sa.Engine
+) -> None:
     number = ask(client, f="csv")
     assert ask(client, f="csv", lang="vi") == number
     assert ask(client, f="csv", bbox="106,11,107,12") != number
@@ -128,7 +135,7 @@ def test_the_same_question_is_the_same_job_until_something_changes(client, engin
     assert ended(client, other)["numberWritten"] == 17
 
 
-def publish(engine):
+def publish(engine: sa.Engine) -> None:
     batch = stored.batch(engine, "c")
     with database.session(engine) as session:
         after = publications.last_version(session)
@@ -137,7 +144,9 @@ def publish(engine):
         publications.publish(session, batch, after=after, valid_from=stored.FIRST)
 
 
-def test_who_asks_after_something_changed_is_given_no_job_from_before(client, engine):
+def test_who_asks_after_something_changed_is_given_no_job_from_before(
+    client: served.Client, engine: sa.Engine
+) -> None:
     """A job that is being made may have looked at the store already."""
     with engine.begin() as connection:  # nobody's turn
         connection.execute(
@@ -157,7 +166,9 @@ def test_who_asks_after_something_changed_is_given_no_job_from_before(client, en
     assert ended(client, other)["numberWritten"] == 17
 
 
-def test_a_file_with_addresses_is_given_to_nobody_once_they_are_public_no_longer(settings, engine):
+def test_a_file_with_addresses_is_given_to_nobody_once_they_are_public_no_longer(
+    settings: Settings, engine: sa.Engine
+) -> None:
     stored.lattice(engine)
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE parcel_versions SET address = '1 Trần Phú'"))
@@ -174,7 +185,7 @@ def test_a_file_with_addresses_is_given_to_nobody_once_they_are_public_no_longer
 
 
 @pytest.fixture
-def held(engine):
+def held(engine: sa.Engine) -> Iterator[sa.Connection]:
     """No export gets on while this holds."""
     with engine.connect() as connection:
         connection.execute(sa.text("LOCK TABLE parcel_versions IN ACCESS EXCLUSIVE MODE"))
@@ -182,7 +193,7 @@ def held(engine):
         connection.rollback()
 
 
-def test_what_is_killed_is_made_again(client, held):
+def test_what_is_killed_is_made_again(client: served.Client, held: sa.Connection) -> None:
     number = ask(client, f="geojsonl")
     child = writer()
     kill(child)
@@ -192,7 +203,9 @@ def test_what_is_killed_is_made_again(client, held):
     assert ended(client, number)["numberWritten"] == 16
 
 
-def test_what_breaks_off_time_and_again_has_failed(client, held):
+def test_what_breaks_off_time_and_again_has_failed(
+    client: served.Client, held: sa.Connection
+) -> None:
     number = ask(client, f="geojsonl")
     for _ in range(3):
         kill(writer())
@@ -202,7 +215,9 @@ def test_what_breaks_off_time_and_again_has_failed(client, held):
     assert ask(client, f="geojsonl") != number
 
 
-def test_one_that_fails_says_why_and_leaves_no_file(client, settings, engine):
+def test_one_that_fails_says_why_and_leaves_no_file(
+    client: served.Client, settings: Settings, engine: sa.Engine
+) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE parcel_versions RENAME TO gone"))
     now = ended(client, ask(client, f="geojson"))
@@ -214,12 +229,14 @@ def test_one_that_fails_says_why_and_leaves_no_file(client, settings, engine):
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"export_gb": 1e-6}, "The file has more than 1e-06 GB; ask for less."),
-        ({"export_free_gb": 1e9}, "It would leave less than 1e+09 GB on the disk"),
+        ({"export_gb": 1e-6}, "The file has more than 0.000001 GB; ask for less."),
+        ({"export_free_gb": 1e9}, "It would leave less than 1000000000 GB on the disk"),
     ],
 )
 @pytest.mark.parametrize("name", ["csv", "gpkg"])
-def test_what_is_too_large_fails_with_its_limit(make_store, changes, why, name):
+def test_what_is_too_large_fails_with_its_limit(
+    make_store: Callable[..., Settings], changes: dict[str, float], why: str, name: str
+) -> None:
     settings = make_store(**changes)
     engine = database.engine(settings)
     stored.lattice(engine)
@@ -233,7 +250,7 @@ def test_what_is_too_large_fails_with_its_limit(make_store, changes, why, name):
     engine.dispose()
 
 
-def test_what_takes_too_long_fails_with_its_limit(make_store):
+def test_what_takes_too_long_fails_with_its_limit(make_store: Callable[..., Settings]) -> None:
     settings = make_store(export_seconds=1)
     engine = database.engine(settings)
     stored.lattice(engine)
@@ -249,7 +266,9 @@ def test_what_takes_too_long_fails_with_its_limit(make_store):
     ("name", "why"),
     [("geojson", "The file is larger than the server may write"), ("gpkg", "The GeoPackage could")],
 )
-def test_where_no_more_can_be_written_the_job_says_so(client, settings, name, why):
+def test_where_no_more_can_be_written_the_job_says_so(
+    client: served.Client, settings: Settings, name: str, why: str
+) -> None:
     """The limit of a process stands for a full disk, which a test can't make everywhere."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
@@ -280,7 +299,9 @@ time.sleep(600)
 """
 
 
-def test_a_worker_writes_exports_too(client, settings, monkeypatch):
+def test_a_worker_writes_exports_too(
+    client: served.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exports.Jobs, "_start_runner", lambda _: None)
     number = ask(client, f="csv")
     with worker(settings):
@@ -289,8 +310,8 @@ def test_a_worker_writes_exports_too(client, settings, monkeypatch):
 
 @pytest.mark.slow
 def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_again(
-    client, settings, held
-):
+    client: served.Client, settings: Settings, held: sa.Connection
+) -> None:
     command = [sys.executable, "-c", _SERVER, settings.model_dump_json()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
         number = server.stdout.readline().strip()
@@ -308,7 +329,9 @@ def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_aga
     assert not left.exists()
 
 
-def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(client, settings):
+def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(
+    client: served.Client, settings: Settings
+) -> None:
     number = ask(client, f="csv")
     ended(client, number)
     for name in ("job.json", "result.json"):
@@ -317,7 +340,9 @@ def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(client, sett
     assert ended(client, ask(client, f="csv"))["status"] == "successful"
 
 
-def test_old_files_go_though_nobody_asks(client, settings, engine):
+def test_old_files_go_though_nobody_asks(
+    client: served.Client, settings: Settings, engine: sa.Engine
+) -> None:
     number = ask(client, f="csv")
     ended(client, number)
     place = settings.home / "exports" / number / "result.json"
@@ -330,7 +355,7 @@ def test_old_files_go_though_nobody_asks(client, settings, engine):
             time.sleep(0.05)
 
 
-def test_files_go_when_their_time_is_over(client, settings):
+def test_files_go_when_their_time_is_over(client: served.Client, settings: Settings) -> None:
     number = ask(client, f="csv")
     now = ended(client, number)
     place = settings.home / "exports" / number / "result.json"
@@ -342,7 +367,7 @@ def test_files_go_when_their_time_is_over(client, settings):
     assert not place.parent.exists()
 
 
-def test_only_so_many_wait(client, held):
+def test_only_so_many_wait(client: served.Client, held: sa.Connection) -> None:
     for n in range(10):
         ask(client, f="csv", number=str(n))
     answer = client.get(EXPORT, query_string={"f": "csv"}, headers=LATER)
@@ -354,13 +379,13 @@ def test_only_so_many_wait(client, held):
     "path",
     ["/ogc/exports/x", "/ogc/exports/..%2f..%2fx", "/ogc/exports/AAAAAAAAAAAAAAAA/parcels.csv"],
 )
-def test_what_is_not_there_is_not_found(client, path):
+def test_what_is_not_there_is_not_found(client: served.Client, path: str) -> None:
     assert client.get(path).status_code == 404
     assert client.get(f"{path}?x=1").status_code in (400, 404)
     assert client.delete("/ogc/exports/AAAAAAAAAAAAAAAA").status_code == 405
 
 
-def test_what_makes_no_sense_starts_nothing(client, settings):
+def test_what_makes_no_sense_starts_nothing(client: served.Client, settings: Settings) -> None:
     for asked in ({"f": "dwg"}, {"f": "csv", "bbox": "x"}, {"f": "csv", "limit": "3"}):
         assert client.get(EXPORT, query_string=asked, headers=LATER).status_code == 400
     client.head(f"{EXPORT}?f=csv", headers=LATER)

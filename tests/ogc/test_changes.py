@@ -5,26 +5,31 @@ from __future__ import annotations
 import datetime as dt
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.orm import Session
 from support import served, stored
 from support.surveys import parcel, plot, write
 
 from landdata.batches import acceptance, checking
+from landdata.settings import Settings
 from landdata.store import database, publications
 
 CHANGES = "/ogc/collections/parcels/changes"
 
 
 @pytest.fixture
-def client(settings, engine):
+def client(settings: Settings, engine: sa.Engine) -> Iterator[served.Client]:
     with served.client(settings, engine) as opened:
         yield opened
 
 
-def told(client, token=None, **parameters):
+def told(client: served.Client, token: str | None = None, **parameters: Any) -> Any:
     if token:
         parameters["since"] = token
     answer = client.get(CHANGES, query_string=parameters)
@@ -32,7 +37,9 @@ def told(client, token=None, **parameters):
     return answer.json
 
 
-def everything(client, token=None, limit=3):
+def everything(
+    client: served.Client, token: str | None = None, limit: int = 3
+) -> tuple[list[dict[str, Any]], str]:
     """All changes after a token, by pages; and the token at the end."""
     found = []
     while True:
@@ -44,7 +51,7 @@ def everything(client, token=None, limit=3):
             return found, token
 
 
-def short(changes):
+def short(changes: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
     return [
         (
             each["change"],
@@ -55,7 +62,9 @@ def short(changes):
     ]
 
 
-def test_changes_come_in_order_and_by_pages(client, engine, settings, towns, tmp_path):
+def test_changes_come_in_order_and_by_pages(
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     assert told(client)["changes"] == []
     rows = [parcel(n, plot(n, 0)) for n in range(1, 8)]
     stored.official(engine, settings, write(tmp_path / "a.zip", rows))
@@ -74,7 +83,9 @@ def test_changes_come_in_order_and_by_pages(client, engine, settings, towns, tmp
     assert everything(client, "now") == ([], token)
 
 
-def test_a_retired_parcel_is_told_with_its_last_state(client, engine, settings, towns, tmp_path):
+def test_a_retired_parcel_is_told_with_its_last_state(
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     rows = [parcel(n, plot(n, 0)) for n in range(1, 6)]
     stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     _, token = everything(client)
@@ -96,7 +107,7 @@ def test_a_retired_parcel_is_told_with_its_last_state(client, engine, settings, 
     assert [each["properties"]["parcels"] for each in sheets] == [3]
 
 
-def insert(session, batch, number):
+def insert(session: Session, batch: int, number: int) -> Any:
     """A parcel, not yet published; the number of its state."""
     return session.scalar(
         sa.text(
@@ -109,7 +120,9 @@ def insert(session, batch, number):
     )
 
 
-def test_who_takes_numbers_first_and_commits_last_is_not_missed(client, engine, settings):
+def test_who_takes_numbers_first_and_commits_last_is_not_missed(
+    client: served.Client, engine: sa.Engine, settings: Settings
+) -> None:
     slow, quick = stored.batch(engine, "a"), stored.batch(engine, "b")
     with database.session(engine) as late:
         before = publications.last_version(late)
@@ -129,8 +142,8 @@ def test_who_takes_numbers_first_and_commits_last_is_not_missed(client, engine, 
 
 @pytest.mark.slow
 def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
-    client, engine, settings, towns, tmp_path
-):
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     made = []
     for n in range(1, 13):
         code = f"9990{1 + n % 3}"
@@ -142,7 +155,7 @@ def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
             batch = checking.receive_and_check(session, settings, path, commune=code, by="surveyor")
             made.append(batch.id)
 
-    def accept(number):
+    def accept(number: int) -> None:
         with database.session(engine) as session:
             acceptance.accept(session, settings, number, by="officer")
             time.sleep(0.02 * (number % 3))  # the commit comes when it comes
@@ -163,7 +176,9 @@ def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
     assert short(found) == short(everything(client, limit=1000)[0])
 
 
-def test_who_waits_is_told_as_soon_as_there_is_something(client, engine, settings, towns, tmp_path):
+def test_who_waits_is_told_as_soon_as_there_is_something(
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
     token = told(client, "now")["token"]
     timer = threading.Timer(0.3, stored.official, (engine, settings, path))
@@ -176,7 +191,9 @@ def test_who_waits_is_told_as_soon_as_there_is_something(client, engine, setting
     assert told(client, page["token"], wait=1)["changes"] == []
 
 
-def test_changes_come_in_the_reference_system_asked_for(client, engine):
+def test_changes_come_in_the_reference_system_asked_for(
+    client: served.Client, engine: sa.Engine
+) -> None:
     stored.lattice(engine)
     uri = "http://www.opengis.net/def/crs/EPSG/0/9212"
     answer = client.get(CHANGES, query_string={"crs": uri, "limit": 1})
@@ -188,7 +205,7 @@ def test_changes_come_in_the_reference_system_asked_for(client, engine):
     assert "Thôn" not in answer.text
 
 
-def test_the_collection_links_its_changes(client):
+def test_the_collection_links_its_changes(client: served.Client) -> None:
     for collection in client.get("/ogc/collections").json["collections"]:
         found = [each for each in collection["links"] if each["rel"] == "version-history"]
         assert len(found) == (collection["id"] == "parcels")
@@ -208,7 +225,7 @@ def test_the_collection_links_its_changes(client):
     (f"{CHANGES}?f=html", 400),
     ("/ogc/collections/communes/changes", 404),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_told(client, path, status):
+def test_what_makes_no_sense_is_told(client: served.Client, path: str, status: int) -> None:
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.json["description"]

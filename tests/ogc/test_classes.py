@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ import jsonschema
 import pytest
 from support import mvt, served, stored
 
+from landdata.settings import Settings
 from ogc.conformance import CONFORMANCE
 
 PARCELS = "/ogc/collections/parcels"
@@ -27,37 +29,43 @@ MINE = {  # the lattice: sixteen squares of 20 m, ONT, LUC, CLN, NTS in turn
 
 
 @pytest.fixture(scope="module")
-def client(make_store):
+def client(make_store: Callable[..., Settings]) -> Iterator[served.Client]:
     with served.lattice(make_store(publish_address=True)) as opened:
         yield opened
 
 
-def get(client, path, status=200, headers=None, **query):
+def get(
+    client: served.Client,
+    path: str,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+    **query: Any,
+) -> served.Response:
     answer = client.get(path, query_string=query or None, headers=headers)
     assert answer.status_code == status, (path, query, answer.text[:300])
     return answer
 
 
-def told(client, path, **query):
+def told(client: served.Client, path: str, **query: Any) -> Any:
     return json.loads(get(client, path, **query).data)
 
 
-def matched(client, text, **query):
+def matched(client: served.Client, text: str, **query: Any) -> int:
     """How many parcels a condition finds; the same as JSON, where it is text."""
     found = told(client, f"{PARCELS}/items", filter=text, limit=100, **query)
     return len(found["features"])
 
 
-def refused(client, text, **query):
+def refused(client: served.Client, text: str, **query: Any) -> None:
     answer = get(client, f"{PARCELS}/items", status=400, filter=text, **query)
     assert answer.json["description"]
 
 
-def links(document, rel):
+def links(document: dict[str, Any], rel: str) -> list[Any]:
     return [each for each in document["links"] if each["rel"] == rel]
 
 
-def schema_of(client, rel):
+def schema_of(client: served.Client, rel: str) -> Any:
     href = links(told(client, PARCELS), RELATION + rel)[0]["href"]
     answer = get(client, href, headers={"Accept": "application/schema+json"})
     assert answer.mimetype == "application/schema+json"
@@ -72,7 +80,7 @@ def schema_of(client, rel):
 # -- CQL2
 
 
-def cql2_text(client):
+def cql2_text(client: served.Client) -> None:
     assert matched(client, "number='5'") == 1
     assert matched(client, "number = '5' OR sheet = '1' AND NOT number = '6'") == 15
     assert matched(client, "\"number\" = '5'", **{"filter-lang": "cql2-text"}) == 1
@@ -80,7 +88,7 @@ def cql2_text(client):
     refused(client, "number == '5'")
 
 
-def cql2_json(client):
+def cql2_json(client: served.Client) -> None:
     tree: dict[str, Any] = {"op": "=", "args": [{"property": "number"}, "5"]}
     as_json = {"filter-lang": "cql2-json"}
     assert matched(client, json.dumps(tree), **as_json) == 1
@@ -90,7 +98,7 @@ def cql2_json(client):
     refused(client, json.dumps(tree))  # text is the default
 
 
-def basic_cql2(client):
+def basic_cql2(client: served.Client) -> None:
     for sign, count in (("=", 1), ("<>", 15), ("<", 5), ("<=", 6), (">", 10), (">=", 11)):
         # '13' < '2' among texts
         assert matched(client, f"number {sign} '14'") == count, sign
@@ -104,7 +112,7 @@ def basic_cql2(client):
     refused(client, "area = 'x'")
 
 
-def advanced(client):
+def advanced(client: served.Client) -> None:
     assert matched(client, "label LIKE 'O%'") == MINE["of one use"]
     assert matched(client, "label LIKE '_LN'") == MINE["of one use"]
     assert matched(client, "label NOT LIKE 'O%'") == 12
@@ -114,26 +122,26 @@ def advanced(client):
     assert matched(client, "number NOT IN ('1', '2', 'x')") == 14
 
 
-def case_insensitive(client):
+def case_insensitive(client: served.Client) -> None:
     assert matched(client, "label = 'ont'") == 0
     assert matched(client, "CASEI(label) = CASEI('oNt')") == MINE["of one use"]
     assert matched(client, "CASEI(label) LIKE casei('O%')") == MINE["of one use"]
     assert matched(client, "CASEI(label) IN (CASEI('ont'), CASEI('luc'))") == 8
 
 
-def accent_insensitive(client):
+def accent_insensitive(client: served.Client) -> None:
     assert matched(client, "address = 'Thon 1'") == 0
     assert matched(client, "ACCENTI(address) = ACCENTI('Thon 1')") == MINE["all"]
     assert matched(client, "ACCENTI(CASEI(address)) LIKE ACCENTI(CASEI('THÒN%'))") == MINE["all"]
 
 
-def property_property(client):
+def property_property(client: served.Client) -> None:
     assert matched(client, "area > legal_area") == MINE["all"]
     assert matched(client, "number = sheet") == 1
     assert matched(client, "'5' = number") == 1
 
 
-def box(columns):
+def box(columns: int) -> str:
     """Of the first row of the lattice, in its own reference system."""
     x, y = stored.EAST, stored.NORTH
     return f"BBOX({x + 1}, {y + 1}, {x + 20 * columns - 1}, {y + 19})"
@@ -142,14 +150,14 @@ def box(columns):
 ZONE = {"filter-crs": "http://www.opengis.net/def/crs/EPSG/0/9212"}
 
 
-def basic_spatial(client):
+def basic_spatial(client: served.Client) -> None:
     assert matched(client, f"S_INTERSECTS(geometry, {box(3)})", **ZONE) == 3
     point = f"POINT({stored.EAST + 5} {stored.NORTH + 5})"
     assert matched(client, f"S_INTERSECTS(geometry, {point})", **ZONE) == 1
     refused(client, "S_INTERSECTS(number, POINT(1 2))")
 
 
-def basic_spatial_plus(client):
+def basic_spatial_plus(client: served.Client) -> None:
     x, y = stored.EAST + 5, stored.NORTH + 5
     for shape, count in (
         (f"LINESTRING({x} {y}, {x + 20} {y})", 2),
@@ -162,7 +170,7 @@ def basic_spatial_plus(client):
         assert matched(client, f"S_INTERSECTS(geometry, {shape})", **ZONE) == count, shape
 
 
-def spatial(client):
+def spatial(client: served.Client) -> None:
     x, y = stored.EAST, stored.NORTH
     whole = f"POLYGON(({x} {y}, {x + 20} {y}, {x + 20} {y + 20}, {x} {y + 20}, {x} {y}))"
     across = f"LINESTRING({x - 5} {y + 5}, {x + 25} {y + 5})"
@@ -179,7 +187,7 @@ def spatial(client):
         assert matched(client, text, **ZONE) == count, text
 
 
-def temporal(client):
+def temporal(client: served.Client) -> None:
     day = "DATE('2025-05-20')"
     since = "TIMESTAMP('2025-12-31T00:00:00Z')"
     state = "INTERVAL(valid_from, valid_to)"
@@ -199,7 +207,7 @@ def temporal(client):
         assert matched(client, f"T_{name}({state}, INTERVAL('2000-01-01', '2000-02-01'))") == 0
 
 
-def arrays(client):
+def arrays(client: served.Client) -> None:
     assert matched(client, "A_CONTAINS(land_use, ('ONT'))") == MINE["of one use"]
     assert matched(client, "A_EQUALS(land_use, ('ONT'))") == MINE["of one use"]
     assert matched(client, "A_OVERLAPS(land_use, ('ONT', 'LUC'))") == 8
@@ -209,7 +217,7 @@ def arrays(client):
 # -- common, features
 
 
-def landing(client):
+def landing(client: served.Client) -> None:
     page = told(client, "/ogc/")
     assert {"service-desc", "service-doc", "conformance", "data"} <= {
         each["rel"] for each in page["links"]
@@ -217,12 +225,12 @@ def landing(client):
     assert page["title"]
 
 
-def as_json(client):
+def as_json(client: served.Client) -> None:
     for path in ("/ogc", "/ogc/conformance", "/ogc/collections", PARCELS):
         assert get(client, path, f="json").mimetype == "application/json"
 
 
-def as_html(client):
+def as_html(client: served.Client) -> None:
     for path in ("/ogc", "/ogc/conformance", "/ogc/collections", PARCELS, f"{PARCELS}/items"):
         answer = get(client, path, headers={"Accept": "text/html"})
         assert answer.mimetype == "text/html"
@@ -231,7 +239,7 @@ def as_html(client):
             assert link in answer.text
 
 
-def definition(client):
+def definition(client: served.Client) -> Any:
     document = told(client, links(told(client, "/ogc"), "service-desc")[0]["href"])
     assert document["openapi"].startswith("3.0")
     for path in ("/", "/conformance", "/collections", "/collections/parcels/items"):
@@ -239,7 +247,7 @@ def definition(client):
     return document
 
 
-def core(client):
+def core(client: served.Client) -> None:
     landing(client)
     assert told(client, "/ogc/conformance")["conformsTo"]
     page = told(client, f"{PARCELS}/items", limit=3)
@@ -255,7 +263,7 @@ def core(client):
     get(client, f"{PARCELS}/items", status=406, headers={"Accept": "image/png"})
 
 
-def collections(client):
+def collections(client: served.Client) -> None:
     every = told(client, "/ogc/collections")
     assert {each["id"] for each in every["collections"]} == {"parcels", "communes", "sheets"}
     for each in every["collections"]:
@@ -263,7 +271,7 @@ def collections(client):
         assert told(client, f"/ogc/collections/{each['id']}") == each
 
 
-def geojson(client):
+def geojson(client: served.Client) -> None:
     answer = get(client, f"{PARCELS}/items", limit=1)
     assert answer.mimetype == "application/geo+json"
     page = json.loads(answer.data)
@@ -275,20 +283,21 @@ def geojson(client):
     assert area > 0  # RFC 7946: counterclockwise
 
 
-def reference_systems(client):
+def reference_systems(client: served.Client) -> None:
     here = told(client, PARCELS)
     assert here["storageCrs"] in here["crs"]
     for uri in here["crs"]:
         answer = get(client, f"{PARCELS}/items", crs=uri, limit=1)
         assert answer.headers["Content-Crs"] == f"<{uri}>"
     get(client, f"{PARCELS}/items", status=400, crs="http://www.opengis.net/def/crs/EPSG/0/1")
-    get(client, f"{PARCELS}/items", status=400, **{"bbox": "1,1,2,2", "bbox-crs": "x"})
+    box: dict[str, Any] = {"bbox": "1,1,2,2", "bbox-crs": "x"}
+    get(client, f"{PARCELS}/items", status=400, **box)
 
 
 # -- filter, schemas
 
 
-def filtering(client):
+def filtering(client: served.Client) -> None:
     x = "http://www.opengis.net/def/crs/EPSG/0/1"
     refused(client, "S_INTERSECTS(geometry, POINT(1 2))", **{"filter-crs": x})
     refused(client, "number = '5'", **{"filter-lang": "x"})
@@ -297,7 +306,7 @@ def filtering(client):
     assert default == matched(client, "S_INTERSECTS(geometry, POINT(106.69 11.58))", **same)
 
 
-def features_filter(client):
+def features_filter(client: served.Client) -> None:
     both = told(client, f"{PARCELS}/items", filter="number > '14'", bbox="106,11,107,12", limit=100)
     assert len(both["features"]) == 10
     page = told(client, f"{PARCELS}/items", filter="number > '14'", limit=4)
@@ -311,7 +320,7 @@ def features_filter(client):
     assert {"filter", "filter-lang", "filter-crs"} <= names
 
 
-def queryables(client):
+def queryables(client: served.Client) -> None:
     schema = schema_of(client, "queryables")
     assert schema["additionalProperties"] is False
     assert schema["properties"]["geometry"]["format"].startswith("geometry")
@@ -321,7 +330,7 @@ def queryables(client):
             matched(client, f"{name} IS NULL" if each["type"] != "array" else "1 = 1")
 
 
-def query_parameters(client):
+def query_parameters(client: served.Client) -> None:
     schema = schema_of(client, "queryables")
     feature = told(client, f"{PARCELS}/items", number="12")["features"][0]
     for name in set(schema["properties"]) - {"geometry"}:
@@ -334,10 +343,10 @@ def query_parameters(client):
     assert told(client, f"{PARCELS}/items", number="5", sheet="2")["features"] == []
 
 
-def roles(client):
+def roles(client: served.Client) -> None:
     for name, form in (("parcels", "date-time"), ("communes", "date"), ("sheets", None)):
         schema = told(client, f"/ogc/collections/{name}/schema")["properties"]
-        by_role = {}
+        by_role: dict[str, Any] = {}
         for each in schema.values():
             if "x-ogc-role" in each:
                 assert by_role.setdefault(each["x-ogc-role"], each) is each
@@ -350,7 +359,7 @@ def roles(client):
         assert "primary-instant" not in by_role
 
 
-def schemas(client):
+def schemas(client: served.Client) -> None:
     schema = schema_of(client, "schema")
     roles = [each.get("x-ogc-role") for each in schema["properties"].values()]
     assert roles.count("id") == 1
@@ -360,7 +369,7 @@ def schemas(client):
     assert units == {"area", "legal_area"}
 
 
-def returnables(client):
+def returnables(client: served.Client) -> None:
     schema = schema_of(client, "schema")
     feature = told(client, f"{PARCELS}/items", number="12")["features"][0]
     assert {"geometry", *feature["properties"]} == set(schema["properties"])
@@ -373,7 +382,7 @@ def returnables(client):
     assert {error.path[0] for error in validator.iter_errors(nulls)} == never
 
 
-def sortables(client):
+def sortables(client: served.Client) -> None:
     schema = schema_of(client, "sortables")
     for name in schema["properties"]:
         for sign in ("", "-", "+"):
@@ -390,18 +399,20 @@ def sortables(client):
 WEB = "WebMercatorQuad"
 
 
-def tile(client, place, tiling=WEB, status=200):
+def tile(
+    client: served.Client, place: str, tiling: str = WEB, status: int = 200
+) -> served.Response:
     return get(client, f"{PARCELS}/tiles/{tiling}/{place}", status=status)
 
 
-def tiles_core(client):
+def tiles_core(client: served.Client) -> None:
     tile(client, "0/0/0", status=204)
     for wrong in ("0/0/1", "0/1/0", "99/0/0", "x/0/0", "0/0/-1"):
         tile(client, wrong, status=404)
     tile(client, "0/0/0", tiling="nothing", status=404)
 
 
-def where(client):
+def where(client: served.Client) -> str:
     """A tile of the web's level 17 that has the lattice's corner."""
     west, south, *_ = told(client, PARCELS)["extent"]["spatial"]["bbox"][0]
     n = 2**17
@@ -409,14 +420,14 @@ def where(client):
     return f"17/{row}/{int((west + 1e-4 + 180) / 360 * n)}"
 
 
-def vector_tiles(client):
+def vector_tiles(client: served.Client) -> None:
     answer = tile(client, where(client))
     assert answer.mimetype == "application/vnd.mapbox-vector-tile"
     layers = mvt.read(answer.data)
     assert set(layers) == {"parcels"}
 
 
-def tilesets(client):
+def tilesets(client: served.Client) -> None:
     for base in ("/ogc", PARCELS):
         listed = told(client, f"{base}/tiles")["tilesets"]
         assert {each["dataType"] for each in listed} == {"vector"}
@@ -430,26 +441,26 @@ def tilesets(client):
             assert "{tileMatrix}" in template["href"]
 
 
-def dataset_tilesets(client):
+def dataset_tilesets(client: served.Client) -> None:
     hrefs = [each["href"] for each in links(told(client, "/ogc"), f"{RELATION}tilesets-vector")]
     assert hrefs
     assert told(client, hrefs[0])["tilesets"]
 
 
-def collection_tilesets(client):
+def collection_tilesets(client: served.Client) -> None:
     hrefs = [each["href"] for each in links(told(client, PARCELS), f"{RELATION}tilesets-vector")]
     assert hrefs
     assert told(client, hrefs[0])["tilesets"]
 
 
-def tiles_definition(client):
+def tiles_definition(client: served.Client) -> None:
     operations = {each["get"]["operationId"] for each in definition(client)["paths"].values()}
     for end in ("getTileSetsList", "getTileSet", "getTile"):
         assert f"dataset.vector.{end}" in operations
         assert f"parcels.collection.vector.{end}" in operations
 
 
-def matrix_sets(client):
+def matrix_sets(client: served.Client) -> None:
     for each in told(client, "/ogc/tileMatrixSets")["tileMatrixSets"]:
         one = told(client, links(each, "self")[0]["href"])
         assert one["id"] == each["id"]
@@ -459,7 +470,7 @@ def matrix_sets(client):
             assert matrix["scaleDenominator"] == pytest.approx(matrix["cellSize"] / 0.00028)
 
 
-def matrix_limits(client):
+def matrix_limits(client: served.Client) -> None:
     for each in told(client, f"{PARCELS}/tiles/{WEB}")["tileMatrixSetLimits"]:
         most = 2 ** int(each["tileMatrix"])
         assert 0 <= each["minTileRow"] <= each["maxTileRow"] < most
@@ -519,20 +530,20 @@ PROBES = {
 }
 
 
-def test_what_is_claimed_is_what_is_probed(client):
+def test_what_is_claimed_is_what_is_probed(client: served.Client) -> None:
     claimed = told(client, "/ogc/conformance")["conformsTo"]
     assert claimed == list(CONFORMANCE)
     assert set(claimed) == {f"http://www.opengis.net/spec/{each}" for each in PROBES}
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_class_that_is_claimed_holds(client, name):
+def test_a_class_that_is_claimed_holds(client: served.Client, name: str) -> None:
     PROBES[name](client)
 
 
 @pytest.mark.parametrize(
     "text", ["area + 1 > 400", "area * 2 = 800", "area % 2 = 0", "my_function(area) = 1"]
 )
-def test_a_class_that_is_not_claimed_is_refused(client, text):
+def test_a_class_that_is_not_claimed_is_refused(client: served.Client, text: str) -> None:
     """Arithmetic, and functions of one's own."""
     refused(client, text)

@@ -6,18 +6,21 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from owslib.ogcapi.features import Features
 from support import served, stored
 
+from landdata.settings import Settings
 from landdata.store import database
 
 COUNT = 2_345  # more than two of GDAL's pages
 
 
 @pytest.fixture(scope="module")
-def url(make_store):
+def url(make_store: Callable[..., Settings]) -> Iterator[str]:
     settings = make_store()
     engine = database.engine(settings)
     stored.commune(engine)
@@ -37,7 +40,7 @@ def url(make_store):
     engine.dispose()
 
 
-def run(*command):
+def run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stderr, done.stderr
@@ -45,7 +48,7 @@ def run(*command):
 
 
 @pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="gdal-bin is not installed")
-def test_ogrinfo_lists_collections_and_reads_one(url):
+def test_ogrinfo_lists_collections_and_reads_one(url: str) -> None:
     listed = run("ogrinfo", "-ro", "-q", f"OAPIF:{url}")
     assert "parcels" in listed
     assert "communes" in listed
@@ -57,7 +60,7 @@ def test_ogrinfo_lists_collections_and_reads_one(url):
 
 
 @pytest.mark.skipif(shutil.which("ogr2ogr") is None, reason="gdal-bin is not installed")
-def test_ogr2ogr_copies_every_parcel_once(url, tmp_path):
+def test_ogr2ogr_copies_every_parcel_once(url: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy.geojson"
     run("ogr2ogr", "-f", "GeoJSON", str(copy), f"OAPIF:{url}", "parcels")
     told = json.loads(copy.read_text("utf-8"))
@@ -88,7 +91,7 @@ print(json.dumps({
 """
 
 
-def test_pyogrio_reads_every_parcel_once(url):
+def test_pyogrio_reads_every_parcel_once(url: str) -> None:
     told = json.loads(run(sys.executable, "-c", READ, url))
     assert told["rows"] == told["numbers"] == COUNT
     west, south, east, north = told["bounds"]
@@ -100,7 +103,7 @@ def test_pyogrio_reads_every_parcel_once(url):
         assert (east, north) == (stored.EAST + 500, stored.NORTH + 470)
 
 
-def test_owslib_finds_its_way(url):
+def test_owslib_finds_its_way(url: str) -> None:
     service = Features(url)
     assert service.links
     assert set(service.feature_collections()) == {"parcels", "communes", "sheets"}
@@ -119,7 +122,7 @@ def test_owslib_finds_its_way(url):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="gdal-bin is not installed")
-def test_gdal_lets_the_server_filter_in_cql2(url):
+def test_gdal_lets_the_server_filter_in_cql2(url: str) -> None:
     """A client that finds the conformance classes sends its filter, and loads what matches."""
     where = "area > 50 AND number IN ('77', '78', 'x')"
     debugged = subprocess.run(

@@ -1,3 +1,4 @@
+# mypy: strict-optional=False
 """Collections of the deployment: any table or view, by a file that is read anew."""
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ import logging
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pyarrow.parquet as pq
@@ -21,6 +25,7 @@ from landdata.errors import BadRequest
 from landdata.features import extents, parameters, sql
 from landdata.features.exports import formats
 from landdata.reference.vn2000 import transformer
+from landdata.settings import Settings
 from landdata.store import database
 
 FILE = """
@@ -63,7 +68,9 @@ CREATE VIEW stations AS SELECT code, name, level, tested, geom FROM readings;
 
 
 @pytest.fixture(scope="module")
-def store(make_store, tmp_path_factory):
+def store(
+    make_store: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
     path = tmp_path_factory.mktemp("more") / "collections.toml"
     path.write_text(FILE, "utf-8")
     settings = make_store(collections=path)
@@ -82,20 +89,20 @@ def store(make_store, tmp_path_factory):
 
 
 @pytest.fixture
-def engine(store):
+def engine(store: Settings) -> Iterator[sa.Engine]:
     made = database.engine(store)
     yield made
     made.dispose()
 
 
 @pytest.fixture
-def client(store):
+def client(store: Settings) -> Iterator[served.Client]:
     store.collections.write_text(FILE, "utf-8")
     with served.client(store, None) as opened:
         yield opened
 
 
-def test_a_table_is_a_collection_like_ours(client):
+def test_a_table_is_a_collection_like_ours(client: served.Client) -> None:
     told = client.get("/ogc/collections").json
     assert [each["id"] for each in told["collections"]] == [
         "parcels", "communes", "sheets", "zones", "stations",
@@ -122,19 +129,20 @@ def test_a_table_is_a_collection_like_ours(client):
     ("datetime=2020-01-01/..&limit=2", [1, 2]),
     ("gid=7", [7]),
 ])  # fmt: skip
-def test_it_is_asked_as_ours_are(client, query, ids):
+def test_it_is_asked_as_ours_are(client: served.Client, query: str, ids: list[int]) -> None:
     told = client.get(f"/ogc/collections/zones/items?{query}").json
     assert [each["id"] for each in told["features"]] == ids
 
 
-def test_a_row_without_a_geometry_is_in_every_box(client):
+def test_a_row_without_a_geometry_is_in_every_box(client: served.Client) -> None:
     for box, ids in (("0,0,1,1", ["B"]), ("106.6,11.5,106.7,11.6", ["A/1", "B"])):
         told = client.get(f"/ogc/collections/stations/items?bbox={box}").json
         assert [each["id"] for each in told["features"]] == ids
 
 
-def test_pages_go_by_its_key(client):
-    url, found = "/ogc/collections/zones/items?limit=4", []
+def test_pages_go_by_its_key(client: served.Client) -> None:
+    url: str | None = "/ogc/collections/zones/items?limit=4"
+    found: list[int] = []
     while url:
         page = client.get(url).json
         found += [each["id"] for each in page["features"]]
@@ -143,14 +151,14 @@ def test_pages_go_by_its_key(client):
     assert client.get("/ogc/collections/zones/items?cursor=WyJuIiwieCIsIjEiXQ").status_code == 400
 
 
-def test_what_is_not_named_is_not_served(client):
+def test_what_is_not_named_is_not_served(client: served.Client) -> None:
     assert client.get("/ogc/collections/zones/items?secret=x").status_code == 400
     assert client.get("/ogc/collections/zones/items?note=x").status_code == 400
     assert "secret" not in client.get("/ogc/collections/zones/items").text
     assert "secret" not in client.get("/ogc/openapi").text
 
 
-def test_a_view_in_another_crs_is_served_where_it_is(client):
+def test_a_view_in_another_crs_is_served_where_it_is(client: served.Client) -> None:
     told = client.get("/ogc/collections/stations/items").json["features"]
     assert [each["id"] for each in told] == ["A/1", "B"]
     lon, lat = told[0]["geometry"]["coordinates"]
@@ -165,7 +173,7 @@ def test_a_view_in_another_crs_is_served_where_it_is(client):
     assert own["geometry"]["coordinates"] == pytest.approx(there, abs=0.0002)
 
 
-def test_it_has_tiles_files_schemas_and_a_definition(client):
+def test_it_has_tiles_files_schemas_and_a_definition(client: served.Client) -> None:
     x, y = stored.EAST + 150, stored.NORTH + 50
     side = 2_097_152 / 2**13
     path = f"13/{int((2_700_000 - y) // side)}/{int((x + 548_576) // side)}"
@@ -184,7 +192,9 @@ def test_it_has_tiles_files_schemas_and_a_definition(client):
         assert client.get(f"/ogc/collections/zones{page}?f=html").status_code == 200
 
 
-def test_the_file_is_read_anew_without_a_restart(client, store, engine, caplog):
+def test_the_file_is_read_anew_without_a_restart(
+    client: served.Client, store: Settings, engine: sa.Engine, caplog: pytest.LogCaptureFixture
+) -> None:
     path = store.collections
     assert client.get("/ogc/collections/levels").status_code == 404
     more = FILE + '\n[levels]\ntable = "readings"\nkey = "code"\ngeometry = "geom"\n'
@@ -234,7 +244,9 @@ def test_the_file_is_read_anew_without_a_restart(client, store, engine, caplog):
     )),
     ("\\", "no TOML"),
 ])  # fmt: skip
-def test_a_file_that_makes_no_sense_is_told_at_the_start(store, tmp_path, told, reason):
+def test_a_file_that_makes_no_sense_is_told_at_the_start(
+    store: Settings, tmp_path: Path, told: str, reason: str
+) -> None:
     path = tmp_path / "x.toml"
     path.write_text(told, "utf-8")
     settings = store.model_copy(update={"collections": path})
@@ -242,7 +254,9 @@ def test_a_file_that_makes_no_sense_is_told_at_the_start(store, tmp_path, told, 
         pass
 
 
-def test_the_server_does_not_begin_with_a_file_that_makes_no_sense(store, tmp_path):
+def test_the_server_does_not_begin_with_a_file_that_makes_no_sense(
+    store: Settings, tmp_path: Path
+) -> None:
     path = tmp_path / "x.toml"
     path.write_text("x = 3", "utf-8")
     done = served.refused(store.model_copy(update={"collections": path}))
@@ -252,7 +266,9 @@ def test_the_server_does_not_begin_with_a_file_that_makes_no_sense(store, tmp_pa
     assert done.stdout == ""
 
 
-def test_a_worker_that_begins_later_serves_what_it_can(store, engine, tmp_path, caplog):
+def test_a_worker_that_begins_later_serves_what_it_can(
+    store: Settings, engine: sa.Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     path = tmp_path / "x.toml"
     path.write_text("x = 3", "utf-8")
     settings = store.model_copy(update={"collections": path})
@@ -264,7 +280,9 @@ def test_a_worker_that_begins_later_serves_what_it_can(store, engine, tmp_path, 
         assert client.get("/ogc/collections/zones/items").status_code == 200
 
 
-def test_no_row_is_told_in_the_place_of_another_reference_system(store, engine, tmp_path):
+def test_no_row_is_told_in_the_place_of_another_reference_system(
+    store: Settings, engine: sa.Engine, tmp_path: Path
+) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql(
             "CREATE TABLE loose (id int PRIMARY KEY, geom geometry);"
@@ -298,8 +316,12 @@ def test_no_row_is_told_in_the_place_of_another_reference_system(store, engine, 
     "ALTER TABLE spoilt DROP COLUMN geom",
 ])  # fmt: skip
 def test_a_table_that_cannot_be_read_any_more_keeps_nobody_from_the_others(
-    store, engine, tmp_path, caplog, change
-):
+    store: Settings,
+    engine: sa.Engine,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    change: str,
+) -> None:
     path = tmp_path / "x.toml"
     path.write_text('[x]\ntable = "spoilt"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
     with engine.begin() as connection:
@@ -330,8 +352,8 @@ GRANT SELECT ON slow TO PUBLIC
 
 
 def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
-    store, engine, tmp_path, monkeypatch
-):
+    store: Settings, engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "x.toml"
     path.write_text('[slow]\ntable = "slow"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
     monkeypatch.setattr(extents, "_SECONDS", 0)
@@ -342,7 +364,7 @@ def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
         connection.exec_driver_sql(SLOW)
     with served.client(settings, None) as client, engine.connect() as connection:
 
-        def is_asked_for():
+        def is_asked_for() -> Any:
             """Its extent, which waits: else it would have been waited for until it failed."""
             until = time.monotonic() + 10
             while not (found := connection.scalar(waiting)) and time.monotonic() < until:
@@ -368,13 +390,15 @@ def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
     assert boxes["slow"][0] > 100
 
 
-def test_a_file_that_is_not_there_is_told(store, tmp_path):
+def test_a_file_that_is_not_there_is_told(store: Settings, tmp_path: Path) -> None:
     settings = store.model_copy(update={"collections": tmp_path / "none"})
     with pytest.raises(BadRequest, match="can't be read"), served.client(settings, None):
         pass
 
 
-def test_a_box_uses_the_index_of_the_table(client, store, engine):
+def test_a_box_uses_the_index_of_the_table(
+    client: served.Client, store: Settings, engine: sa.Engine
+) -> None:
     of = client.collections()["zones"]
     box = ("bbox", "548150,1281000,548250,1281010"), ("bbox-crs", "EPSG:9212")
     statement, bound = sql.page_statement(parameters.read_query(of, box, 9212))
@@ -383,7 +407,7 @@ def test_a_box_uses_the_index_of_the_table(client, store, engine):
         cursor = connection.connection.cursor()
         for needed in (False, True):
             cursor.execute(f"EXPLAIN {statement}", bound)
-            plan = "\n".join(line for (line,) in cursor)
+            plan = "\n".join(line for (line,) in cursor.fetchall())
             assert "zones_hình_idx" in plan
             assert "valid_to" not in plan
             assert ("IS NULL" in plan) == (not needed)
@@ -398,7 +422,7 @@ def test_a_box_uses_the_index_of_the_table(client, store, engine):
 
 
 @pytest.fixture
-def odd(make_store, tmp_path):
+def odd(make_store: Callable[..., Settings], tmp_path: Path) -> Iterator[Any]:
     """A table of all that a deployment may have, and one whose keys are not all there."""
     path = tmp_path / "collections.toml"
     path.write_text(ODD, "utf-8")
@@ -406,6 +430,7 @@ def odd(make_store, tmp_path):
     engine = database.engine(settings)
     with engine.begin() as connection:
         connection.exec_driver_sql(ODD_TABLES)
+    opened: Any
     with served.client(settings, None) as opened:
         opened.file, opened.settings = path, settings
         yield opened
@@ -438,7 +463,7 @@ INSERT INTO texts VALUES ('a/b', NULL), ('ế?#&', NULL), (NULL, NULL);
 """
 
 
-def test_types_are_those_of_the_table(odd):
+def test_types_are_those_of_the_table(odd: Any) -> None:
     items = "/ogc/collections/odd/items"
     told = {each["id"]: each["properties"] for each in odd.get(items).json["features"]}
     assert [*told] == [-5, 7, 9007199254740993]
@@ -491,7 +516,7 @@ def test_types_are_those_of_the_table(odd):
     assert table["day"].null_count == table["at"].null_count == 2
 
 
-def test_a_definition_has_an_example_however_few_properties_there_are(odd):
+def test_a_definition_has_an_example_however_few_properties_there_are(odd: Any) -> None:
     odd.file.write_text(f"{ODD}[texts.properties]\ncode = {{queryable = false}}\n", "utf-8")
     told = odd.get("/ogc/openapi").json
     OpenAPIV30SpecValidator(told).validate()
@@ -504,7 +529,7 @@ def test_a_definition_has_an_example_however_few_properties_there_are(odd):
             assert set(each["example"]) <= set(each["schema"]["items"]["enum"])
 
 
-def test_a_property_is_asked_for_by_a_name_in_any_letters(odd):
+def test_a_property_is_asked_for_by_a_name_in_any_letters(odd: Any) -> None:
     """On a real port: the short way numbers the parameters of a statement by itself."""
     names = 'MaLoai = {column = "small"}\n"loại_đất" = {column = "day"}\n'
     odd.file.write_text(f"{ODD}[odd.properties]\n{names}", "utf-8")
@@ -518,7 +543,7 @@ def test_a_property_is_asked_for_by_a_name_in_any_letters(odd):
             ]
 
 
-def test_a_row_without_a_key_is_left_out_and_any_other_has_an_address(odd):
+def test_a_row_without_a_key_is_left_out_and_any_other_has_an_address(odd: Any) -> None:
     items = "/ogc/collections/texts/items"
     found = odd.get(f"{items}?count=exact").json
     assert [each["id"] for each in found["features"]] == ["a/b", "ế?#&"]
@@ -531,7 +556,9 @@ def test_a_row_without_a_key_is_left_out_and_any_other_has_an_address(odd):
 
 
 @pytest.mark.parametrize("column", ["limit", "filter", "f", "bbox", "geometry"])
-def test_a_name_that_means_something_else_is_refused(store, engine, tmp_path, column):
+def test_a_name_that_means_something_else_is_refused(
+    store: Settings, engine: sa.Engine, tmp_path: Path, column: str
+) -> None:
     """`filter=TRUE` would ask for rows in whose column of that name stands TRUE."""
     with engine.begin() as connection:
         connection.exec_driver_sql(
@@ -550,7 +577,7 @@ def test_a_name_that_means_something_else_is_refused(store, engine, tmp_path, co
         assert client.get("/ogc/collections/x/items?named=a&limit=3").status_code == 200
 
 
-def test_sheets_tell_of_their_parcels(make_store):
+def test_sheets_tell_of_their_parcels(make_store: Callable[..., Settings]) -> None:
     settings = make_store()
     engine = database.engine(settings)
     stored.lattice(engine)

@@ -10,11 +10,14 @@ import copy
 import datetime as dt
 import json
 import re
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
 import shapely
+import sqlalchemy as sa
 from openapi_spec_validator import OpenAPIV30SpecValidator
 from support import served, stored
 
@@ -30,12 +33,14 @@ TIMES = "valid_from", "valid_to"
 
 
 @pytest.fixture(scope="module")
-def client(make_store):
+def client(make_store: Callable[..., Settings]) -> Iterator[served.Client]:
     with served.lattice(make_store()) as opened:
         yield opened
 
 
-def follow(client, document, rel, media=None):
+def follow(
+    client: served.Client, document: dict[str, Any], rel: str, media: None = None
+) -> served.Response:
     """The answer at the link of this relation."""
     links = [
         link
@@ -50,29 +55,29 @@ def follow(client, document, rel, media=None):
 
 
 @pytest.fixture(scope="module")
-def landing(client):
+def landing(client: served.Client) -> Any:
     answer = client.get("/ogc/")
     assert answer.status_code == 200
     return answer.json
 
 
 @pytest.fixture(scope="module")
-def definition(client, landing):
+def definition(client: served.Client, landing: Any) -> Any:
     return json.loads(follow(client, landing, "service-desc").data)
 
 
 @pytest.fixture(scope="module")
-def collections(client, landing):
+def collections(client: served.Client, landing: Any) -> Any:
     return follow(client, landing, "data").json
 
 
 @pytest.fixture(scope="module", params=["parcels", "communes", "sheets"])
-def collection(request, client, collections):
+def collection(request: pytest.FixtureRequest, client: served.Client, collections: Any) -> Any:
     told = next(each for each in collections["collections"] if each["id"] == request.param)
     return follow(client, told, "self").json
 
 
-def items(client, collection, **query):
+def items(client: served.Client, collection: dict[str, Any], **query: Any) -> served.Response:
     href = next(
         link["href"]
         for link in collection["links"]
@@ -81,10 +86,10 @@ def items(client, collection, **query):
     return client.get(href.partition("?")[0], query_string={**query, "f": "json"})
 
 
-def checked(definition, name, value):
+def checked(definition: dict[str, Any], name: str, value: dict[str, Any]) -> None:
     """Validate against a schema of the definition, read as JSON Schema."""
 
-    def plain(node):
+    def plain(node: Any) -> Any:
         if isinstance(node, list):
             return [plain(each) for each in node]
         if not isinstance(node, dict):
@@ -103,7 +108,9 @@ def checked(definition, name, value):
 # -- landing page, definition, conformance (A.2.2 to A.2.4)
 
 
-def test_the_landing_page_leads_to_all_parts(client, landing, definition):
+def test_the_landing_page_leads_to_all_parts(
+    client: served.Client, landing: Any, definition: Any
+) -> None:
     checked(definition, "LandingPage", landing)
     assert {"service-desc", "service-doc", "conformance", "data", "self"} <= {
         link["rel"] for link in landing["links"]
@@ -115,7 +122,7 @@ def test_the_landing_page_leads_to_all_parts(client, landing, definition):
     assert client.get("/ogc").json == landing
 
 
-def test_the_definition_is_valid_and_whole(definition):
+def test_the_definition_is_valid_and_whole(definition: Any) -> None:
     OpenAPIV30SpecValidator(definition).validate()
     text = json.dumps(definition)
     references = [part.split('"')[0] for part in text.split('"$ref": "')[1:]]
@@ -123,7 +130,9 @@ def test_the_definition_is_valid_and_whole(definition):
     assert all(each.startswith("#/") for each in references)
 
 
-def test_every_path_of_the_definition_answers_as_it_says(client, definition, collections):
+def test_every_path_of_the_definition_answers_as_it_says(
+    client: served.Client, definition: Any, collections: Any
+) -> None:
     base = definition["servers"][0]["url"]
     for path, methods in definition["paths"].items():
         assert list(methods) == ["get"]
@@ -165,7 +174,7 @@ def test_every_path_of_the_definition_answers_as_it_says(client, definition, col
                 checked(definition, reference.rpartition("/")[2], json.loads(answer.data))
 
 
-def test_the_examples_of_the_definition_work(client, definition):
+def test_the_examples_of_the_definition_work(client: served.Client, definition: Any) -> None:
     """Each alone, and all of an operation together."""
     base, tried = definition["servers"][0]["url"], 0
     needs = {"bbox-crs": "bbox", "filter-lang": "filter", "filter-crs": "filter"}
@@ -199,7 +208,7 @@ def test_the_examples_of_the_definition_work(client, definition):
     assert tried > 60
 
 
-def test_errors_are_as_the_definition_says(client, definition):
+def test_errors_are_as_the_definition_says(client: served.Client, definition: Any) -> None:
     for url, status in (
         ("/ogc/collections/parcels/items?limit=x", 400),
         ("/ogc/collections/parcels/items/x", 404),
@@ -213,7 +222,9 @@ def test_errors_are_as_the_definition_says(client, definition):
         checked(definition, "Exception", answer.json)
 
 
-def test_what_is_claimed_is_what_is_claimed_every_time(client, landing, definition):
+def test_what_is_claimed_is_what_is_claimed_every_time(
+    client: served.Client, landing: Any, definition: Any
+) -> None:
     answers = [follow(client, landing, "conformance").json for _ in range(3)]
     checked(definition, "Conformance", answers[0])
     assert answers[0] == answers[1] == answers[2] == {"conformsTo": list(CONFORMANCE)}
@@ -225,7 +236,9 @@ def test_what_is_claimed_is_what_is_claimed_every_time(client, landing, definiti
 # -- collections (A.2.5, A.2.6)
 
 
-def test_collections_tell_what_there_is(client, collections, definition):
+def test_collections_tell_what_there_is(
+    client: served.Client, collections: Any, definition: Any
+) -> None:
     checked(definition, "Collections", collections)
     assert [each["id"] for each in collections["collections"]] == ["parcels", "communes", "sheets"]
     assert {"self", "alternate"} <= {link["rel"] for link in collections["links"]}
@@ -234,7 +247,9 @@ def test_collections_tell_what_there_is(client, collections, definition):
         assert all(link["type"] for link in each["links"])
 
 
-def test_a_collection_says_the_same_alone(client, collections, collection, definition):
+def test_a_collection_says_the_same_alone(
+    client: served.Client, collections: Any, collection: Any, definition: Any
+) -> None:
     checked(definition, "Collection", collection)
     listed = next(e for e in collections["collections"] if e["id"] == collection["id"])
     assert listed == collection
@@ -243,7 +258,7 @@ def test_a_collection_says_the_same_alone(client, collections, collection, defin
         assert (answer.status_code, answer.mimetype) == (200, link["type"]), link
 
 
-def test_extents_hold_what_is_there(client, collection):
+def test_extents_hold_what_is_there(client: served.Client, collection: Any) -> None:
     west, south, east, north = collection["extent"]["spatial"]["bbox"][0]
     begins, ends = collection["extent"]["temporal"]["interval"][0]
     if collection["id"] == "sheets":  # they have no time
@@ -259,7 +274,9 @@ def test_extents_hold_what_is_there(client, collection):
 # -- items (A.2.7)
 
 
-def test_items_are_a_valid_collection(client, collection, definition):
+def test_items_are_a_valid_collection(
+    client: served.Client, collection: Any, definition: Any
+) -> None:
     answer = items(client, collection)
     assert (answer.status_code, answer.mimetype) == (200, "application/geo+json")
     told = answer.json
@@ -275,12 +292,14 @@ def test_items_are_a_valid_collection(client, collection, definition):
 
 
 @pytest.mark.parametrize("limit", [1, 5, 10_000, 10_001, 10**15])
-def test_a_limit_is_kept(client, collection, limit):
+def test_a_limit_is_kept(client: served.Client, collection: Any, limit: int) -> None:
     told = items(client, collection, limit=limit).json
     assert told["numberReturned"] == len(told["features"]) <= limit
 
 
-def test_the_parameters_are_defined_as_the_standard_defines_them(definition, collection):
+def test_the_parameters_are_defined_as_the_standard_defines_them(
+    definition: Any, collection: Any
+) -> None:
     path = definition["paths"][f"/collections/{collection['id']}/items"]["get"]["parameters"]
     known = {}
     for each in path:
@@ -306,7 +325,7 @@ def test_the_parameters_are_defined_as_the_standard_defines_them(definition, col
     assert set(queryables) <= set(known)
 
 
-def test_a_box_chooses_what_it_meets(client, collection):
+def test_a_box_chooses_what_it_meets(client: served.Client, collection: Any) -> None:
     every = items(client, collection, limit=100).json["features"]
     for feature in every[:4]:
         shape = shapely.from_geojson(json.dumps(feature["geometry"]))
@@ -320,7 +339,7 @@ def test_a_box_chooses_what_it_meets(client, collection):
         assert told["features"] == again["features"] == third["features"]
 
 
-def test_what_has_no_geometry_is_in_every_box(settings, engine):
+def test_what_has_no_geometry_is_in_every_box(settings: Settings, engine: sa.Engine) -> None:
     """Abstract test 15 of core, which the suite leaves out: /req/core/fc-bbox-response, C."""
     stored.lattice(engine)
     with database.session(engine) as session:
@@ -341,7 +360,9 @@ def test_what_has_no_geometry_is_in_every_box(settings, engine):
         assert told["features"] == []  # what is not known is not true
 
 
-def test_datetime_takes_instants_and_intervals(client, collection, definition):
+def test_datetime_takes_instants_and_intervals(
+    client: served.Client, collection: Any, definition: Any
+) -> None:
     """What it chooses is as valid as the whole; what has no time is there at all times."""
     begins = collection["extent"]["temporal"]["interval"][0][0] or "2025-07-01T00:00:00Z"
     begins = begins.replace("+00:00", "Z")
@@ -377,7 +398,7 @@ def test_datetime_takes_instants_and_intervals(client, collection, definition):
     assert bool(before["features"]) == (collection["id"] == "sheets")
 
 
-def time(text):
+def time(text: str | None) -> dt.datetime | None:
     """A time, or the beginning of a day in Vietnam."""
     if text is None:
         return None
@@ -399,14 +420,18 @@ def time(text):
         {"bbox": "1,2,3,4", "bbox-crs": "unknown"},
     ],
 )
-def test_bad_parameters_are_400(client, collection, query):
+def test_bad_parameters_are_400(
+    client: served.Client, collection: Any, query: dict[str, str]
+) -> None:
     assert items(client, collection, **query).status_code == 400
 
 
 # -- one feature (A.2.8)
 
 
-def test_a_feature_is_the_one_of_the_list(client, collection, definition):
+def test_a_feature_is_the_one_of_the_list(
+    client: served.Client, collection: Any, definition: Any
+) -> None:
     for listed in items(client, collection).json["features"][:3]:
         base = next(link["href"] for link in collection["links"] if link["rel"] == "self")
         answer = client.get(base.partition("?")[0] + f"/items/{listed['id']}")
@@ -422,7 +447,7 @@ def test_a_feature_is_the_one_of_the_list(client, collection, definition):
 # -- part 2: reference systems
 
 
-def test_every_crs_that_is_listed_is_given(client, collection):
+def test_every_crs_that_is_listed_is_given(client: served.Client, collection: Any) -> None:
     assert collection["crs"][0] == CRS84
     assert collection["storageCrs"] in collection["crs"]
     plain = items(client, collection, limit=2).json["features"]
@@ -443,7 +468,7 @@ def test_every_crs_that_is_listed_is_given(client, collection):
             assert answer.json["features"] == plain
 
 
-def test_queryables_and_schema_tell_the_properties(client, collection):
+def test_queryables_and_schema_tell_the_properties(client: served.Client, collection: Any) -> None:
     relation = "http://www.opengis.net/def/rel/ogc/1.0/"
     schema = json.loads(follow(client, collection, f"{relation}schema").data)
     queryables = json.loads(follow(client, collection, f"{relation}queryables").data)
@@ -465,7 +490,7 @@ def test_queryables_and_schema_tell_the_properties(client, collection):
         assert feature["id"] in [each["id"] for each in told["features"]], name
 
 
-def descriptions(node, path=""):
+def descriptions(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
     """Every description of a definition, by where it stands."""
     if isinstance(node, list):
         node = dict(enumerate(node))
@@ -475,7 +500,7 @@ def descriptions(node, path=""):
         yield from descriptions(each, f"{path}/{name}")
 
 
-def test_the_definition_speaks_the_language_that_is_asked_for(client):
+def test_the_definition_speaks_the_language_that_is_asked_for(client: served.Client) -> None:
     vi, en = (dict(descriptions(client.get(f"/ogc/openapi?lang={language}").json))
               for language in ("vi", "en"))  # fmt: skip
     assert vi.keys() == en.keys()

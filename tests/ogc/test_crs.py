@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +14,15 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from support import served, stored
+from support.property_tests import examples
 
 from landdata.errors import BadRequest
 from landdata.features import crs
+from landdata.features.crs import Crs
 from landdata.reference.vn2000 import ZONES, transformer
+from landdata.settings import Settings
 from landdata.store import database
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -25,7 +31,7 @@ ITEMS = "/ogc/collections/parcels/items"
 GRID = [*itertools.product((106.4, 106.82, 107.1, 107.5), (10.7, 10.95, 11.03, 11.05, 12.2))]
 
 
-def squares(storage):
+def squares(storage: int) -> Any:
     """A square of 20 m at each point of the grid, storage CRS, on the 1 mm grid."""
     x, y = transformer(4326, storage).transform(*np.array(GRID).T)
     corners = np.array([(0, 0), (20, 0), (20, 20), (0, 20), (0, 0)])
@@ -33,7 +39,9 @@ def squares(storage):
 
 
 @pytest.fixture(scope="module", params=[9212, 5899])
-def grid(request, make_store):
+def grid(
+    request: pytest.FixtureRequest, make_store: Callable[..., Settings]
+) -> Iterator[tuple[int, NDArray[Any], served.Client]]:
     """A client of a store in each of two zones, with the squares of the grid, by number."""
     settings = make_store(request.param)
     engine = database.engine(settings)
@@ -48,14 +56,16 @@ def grid(request, make_store):
     engine.dispose()
 
 
-def read(client, uri):
+def read(client: served.Client, uri: str) -> NDArray[Any]:
     answer = client.get(ITEMS, query_string={"crs": uri, "limit": 100})
     assert answer.headers["Content-Crs"] == f"<{uri}>"
     features = sorted(answer.json["features"], key=lambda f: int(f["properties"]["number"]))
     return np.array([f["geometry"]["coordinates"][0][0] for f in features])
 
 
-def test_every_offered_crs_agrees_with_pyproj_and_leads_back(grid):
+def test_every_offered_crs_agrees_with_pyproj_and_leads_back(
+    grid: tuple[int, NDArray[Any], served.Client],
+) -> None:
     storage, rings, client = grid
     told = client.get("/ogc/collections/parcels").json
     offered = crs.supported(storage)
@@ -82,8 +92,8 @@ def test_every_offered_crs_agrees_with_pyproj_and_leads_back(grid):
 )
 @given(storage=st.sampled_from(sorted(ZONES)), seed=st.integers(0, 2**32 - 1))
 def test_what_is_read_anywhere_in_vietnam_leads_back_to_a_tenth_of_a_millimetre(
-    engine, storage, seed
-):
+    engine: sa.Engine, storage: int, seed: int
+) -> None:
     chance = np.random.default_rng(seed)
     there = np.round(chance.uniform((150_000, 900_000), (850_000, 2_650_000), (200, 2)), 3)
     points = "unnest(%(x)s::float8[], %(y)s::float8[]) WITH ORDINALITY AS p (x, y, n)"
@@ -106,7 +116,7 @@ def test_what_is_read_anywhere_in_vietnam_leads_back_to_a_tenth_of_a_millimetre(
         assert np.hypot(*(back - there).T).max() < 0.0001, uri
 
 
-def test_a_vertex_that_two_parcels_share_stays_one(engine):
+def test_a_vertex_that_two_parcels_share_stays_one(engine: sa.Engine) -> None:
     there = np.random.default_rng(7).uniform((520_000, 1.2e6), (610_000, 1.3e6), (5000, 2)).round(3)
     wgs84 = crs.supported(9212)[crs.CRS84]
     read = []
@@ -125,7 +135,9 @@ def test_a_vertex_that_two_parcels_share_stays_one(engine):
     assert read[0] == read[1]
 
 
-def test_only_geographic_systems_of_epsg_put_latitude_first(grid):
+def test_only_geographic_systems_of_epsg_put_latitude_first(
+    grid: tuple[int, NDArray[Any], served.Client],
+) -> None:
     storage, _, client = grid
     flipped = {u for u, known in crs.supported(storage).items() if known.north_first}
     assert flipped == {f"{crs.EPSG}4326", f"{crs.EPSG}4756"}
@@ -134,7 +146,9 @@ def test_only_geographic_systems_of_epsg_put_latitude_first(grid):
 
 
 @pytest.mark.parametrize("name", ["9205", "4756", "3857", "CRS84", "4326", "5899", "3405"])
-def test_a_box_in_any_crs_is_that_box_on_the_ground(grid, name):
+def test_a_box_in_any_crs_is_that_box_on_the_ground(
+    grid: tuple[int, NDArray[Any], served.Client], name: str
+) -> None:
     """The box of one square's own corners, in the asked CRS, finds it; moved away it does not."""
     storage, _, client = grid
     uri = crs.CRS84 if name == "CRS84" else f"{crs.EPSG}{name}"
@@ -145,7 +159,7 @@ def test_a_box_in_any_crs_is_that_box_on_the_ground(grid, name):
         ring = rings[number]
         low, high = ring.min(axis=0), ring.max(axis=0)
 
-        def found(one, other):
+        def found(one: NDArray[Any], other: NDArray[Any]) -> list[int]:
             box = ",".join(f"{each:.9f}" for each in (*one, *other))
             query = {"bbox": box, "bbox-crs": uri, "limit": 100}
             told = client.get(ITEMS, query_string=query).json
@@ -157,7 +171,9 @@ def test_a_box_in_any_crs_is_that_box_on_the_ground(grid, name):
         assert found(middle, middle) == [number]
 
 
-def test_a_wide_box_ends_at_its_parallel_to_the_millimetre(grid):
+def test_a_wide_box_ends_at_its_parallel_to_the_millimetre(
+    grid: tuple[int, NDArray[Any], served.Client],
+) -> None:
     """The south edge of a box 8° wide is a parallel, which is curved in the storage CRS."""
     storage, _, client = grid
     north = read(client, crs.CRS84)[:, :, 1].max(axis=1)
@@ -183,7 +199,9 @@ def test_a_wide_box_ends_at_its_parallel_to_the_millimetre(grid):
         ("-1e300,-1e300,1e300,1e300", f"{crs.EPSG}5899"),
     ],
 )
-def test_a_box_as_large_as_the_world_holds_everything(grid, box, uri):
+def test_a_box_as_large_as_the_world_holds_everything(
+    grid: tuple[int, NDArray[Any], served.Client], box: str, uri: str
+) -> None:
     _, rings, client = grid
     told = client.get(ITEMS, query_string={"bbox": box, "bbox-crs": uri, "limit": 100}).json
     assert told["numberMatched"] == len(rings)
@@ -192,12 +210,14 @@ def test_a_box_as_large_as_the_world_holds_everything(grid, box, uri):
 @pytest.mark.parametrize(
     "box", ["170,5,-170,20", "-60,-20,-50,20", "106,13,108,14", "106,-20,108,-10", "0,0,0,0"]
 )
-def test_a_box_elsewhere_holds_nothing(grid, box):
+def test_a_box_elsewhere_holds_nothing(
+    grid: tuple[int, NDArray[Any], served.Client], box: str
+) -> None:
     _, _, client = grid
     assert client.get(ITEMS, query_string={"bbox": box}).json["features"] == []
 
 
-def test_a_crs_is_named_in_any_of_the_usual_ways():
+def test_a_crs_is_named_in_any_of_the_usual_ways() -> None:
     wanted = crs.supported(9212)[f"{crs.EPSG}9212"]
     for text in (
         wanted.uri,
@@ -213,7 +233,7 @@ def test_a_crs_is_named_in_any_of_the_usual_ways():
             crs.parse(text, 9212, "crs")
 
 
-def test_a_deployment_elsewhere_has_its_own_systems(make_store):
+def test_a_deployment_elsewhere_has_its_own_systems(make_store: Callable[..., Settings]) -> None:
     settings = make_store(3740)
     engine = database.engine(settings)
     ring = "580000 4190000, 580020 4190000, 580020 4190020, 580000 4190020, 580000 4190000"
@@ -231,7 +251,9 @@ def test_a_deployment_elsewhere_has_its_own_systems(make_store):
     engine.dispose()
 
 
-def test_the_extent_encloses_every_vertex_closely(grid):
+def test_the_extent_encloses_every_vertex_closely(
+    grid: tuple[int, NDArray[Any], served.Client],
+) -> None:
     _, _, client = grid
     told = client.get("/ogc/collections/parcels").json["extent"]["spatial"]["bbox"][0]
     points = read(client, crs.CRS84).reshape(-1, 2)
@@ -243,7 +265,7 @@ def test_the_extent_encloses_every_vertex_closely(grid):
     assert np.abs(np.array(told) - [*points.min(axis=0), *points.max(axis=0)]).max() < 0.02
 
 
-def test_no_statement_transforms_by_text(settings, engine):
+def test_no_statement_transforms_by_text(settings: Settings, engine: sa.Engine) -> None:
     """ST_Transform costs 10 ms a row with a CRS as text; only integer codes are written."""
     for known in crs.supported(9212).values():
         statement = crs.output_sql("geom", 9212, known)
@@ -258,12 +280,14 @@ def test_no_statement_transforms_by_text(settings, engine):
 numbers = st.floats(-1e9, 1e9) | st.floats(-200, 200)
 
 
-@tuned(max_examples=3 * tuned.default.max_examples, derandomize=True, database=None)
+@tuned(max_examples=examples(3), derandomize=True, database=None)
 @given(
     st.tuples(numbers, numbers, numbers, numbers),
     st.sampled_from(list(crs.supported(9212).values())),
 )
-def test_any_box_is_a_valid_geometry_or_refused(box, known):
+def test_any_box_is_a_valid_geometry_or_refused(
+    box: tuple[float, float, float, float], known: Crs
+) -> None:
     try:
         made = crs.bbox_polygon(",".join(map(repr, box)), known, 9212)
     except BadRequest:
@@ -272,7 +296,7 @@ def test_any_box_is_a_valid_geometry_or_refused(box, known):
     assert np.isfinite(shapely.get_coordinates(made)).all()
 
 
-@tuned(max_examples=2 * tuned.default.max_examples, derandomize=True, database=None)
+@tuned(max_examples=examples(2), derandomize=True, database=None)
 @given(
     st.floats(100.0, 112.0),
     st.floats(8.0, 23.0),
@@ -280,7 +304,9 @@ def test_any_box_is_a_valid_geometry_or_refused(box, known):
     st.floats(1e-8, 0.006),
     st.sampled_from([each for each in crs.supported(9212).values() if each.geographic]),
 )
-def test_a_small_box_has_the_ground_of_any_other(west, south, wide, high, known):
+def test_a_small_box_has_the_ground_of_any_other(
+    west: float, south: float, wide: float, high: float, known: Crs
+) -> None:
     numbers = [west, south, west + wide, south + high]
     if known.north_first:
         numbers = [south, west, south + high, west + wide]
@@ -291,7 +317,7 @@ def test_a_small_box_has_the_ground_of_any_other(west, south, wide, high, known)
     assert np.abs(np.subtract(ground.bounds, wanted.bounds)).max() < 0.001
 
 
-def test_a_box_in_the_storage_crs_or_of_web_mercator_or_nowhere_has_its_ground():
+def test_a_box_in_the_storage_crs_or_of_web_mercator_or_nowhere_has_its_ground() -> None:
     for code, text in (
         (9212, "548000,1281000,548100,1281050"),
         (9212, "548000,1281000,548000,1281050"),

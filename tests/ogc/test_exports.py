@@ -13,6 +13,9 @@ import tempfile
 import threading
 import time
 import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -27,9 +30,12 @@ from landdata.errors import BadRequest, NotFound, Unavailable
 from landdata.features import parameters
 from landdata.features.exports import formats, reader, stream
 from landdata.features.exports.reader import ExportReader
+from landdata.features.query import Query
 from landdata.reference.vn2000 import transformer
+from landdata.settings import Settings
 from landdata.store import database
 from landdata.store.read_connections import fetch_rows
+from ogc.service import Service
 
 EXPORT = "/ogc/collections/parcels/export"
 OWN = "http://www.opengis.net/def/crs/EPSG/0/9212"
@@ -37,7 +43,7 @@ LABEL = 'Đất ở, vườn "Ế"\nhai dòng'
 
 
 @pytest.fixture(scope="module")
-def still(make_store):
+def still(make_store: Callable[..., Settings]) -> Iterator[Any]:
     settings = make_store()
     engine = database.engine(settings)
     stored.lattice(engine)
@@ -49,13 +55,14 @@ def still(make_store):
             ),
             {"label": LABEL},
         )
+    opened: Any
     with served.client(settings, engine) as opened:
         opened.settings = settings
         yield opened
     engine.dispose()
 
 
-def export(client, **parameters):
+def export(client: served.Client, **parameters: Any) -> served.Response:
     answer = client.get(EXPORT, query_string=parameters)
     assert answer.status_code == 200, answer.text
     return answer
@@ -79,7 +86,7 @@ print(json.dumps({
 """
 
 
-def read(path):
+def read(path: Path) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=False
     )
@@ -87,7 +94,7 @@ def read(path):
     return json.loads(done.stdout)
 
 
-def wanted(client, **parameters):
+def wanted(client: served.Client, **parameters: Any) -> dict[str, Any]:
     """What `items` says, by number."""
     told = client.get(
         "/ogc/collections/parcels/items", query_string={"limit": 1000, **parameters}
@@ -96,7 +103,7 @@ def wanted(client, **parameters):
 
 
 @pytest.mark.parametrize("name", ["gpkg", "fgb", "shp", "gml", "geojson", "jsonfg"])
-def test_gdal_reads_every_parcel_as_it_is(still, tmp_path, name):
+def test_gdal_reads_every_parcel_as_it_is(still: Any, tmp_path: Path, name: str) -> None:
     crs = {} if name == "jsonfg" else {"crs": OWN}
     answer = export(still, f=name, **crs)
     of = still.get("/ogc/collections/parcels").json
@@ -143,7 +150,9 @@ def test_gdal_reads_every_parcel_as_it_is(still, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["geojson", "geojsonl", "csv", "gpkg", "fgb", "shp"])
 @pytest.mark.parametrize("code", [4326, 4756])
-def test_longitude_comes_first_whatever_the_system_says(still, tmp_path, name, code):
+def test_longitude_comes_first_whatever_the_system_says(
+    still: Any, tmp_path: Path, name: str, code: int
+) -> None:
     system = f"http://www.opengis.net/def/crs/EPSG/0/{code}"
     answer = export(still, f=name, crs=system, number="4")
     assert "Content-Crs" not in answer.headers  # its axes are in another order
@@ -170,7 +179,7 @@ def test_longitude_comes_first_whatever_the_system_says(still, tmp_path, name, c
     assert shapely.hausdorff_distance(shapely.from_wkt(told["wkt"][0]), shape) < 0.0001
 
 
-def test_times_are_as_fine_as_a_format_has_them(settings, engine):
+def test_times_are_as_fine_as_a_format_has_them(settings: Settings, engine: sa.Engine) -> None:
     stored.lattice(engine)
     finer = "2025-07-01T01:00:00.123987"
     with engine.begin() as connection:
@@ -188,7 +197,7 @@ def test_times_are_as_fine_as_a_format_has_them(settings, engine):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
-def test_a_time_of_any_offset_is_that_time(still, tmp_path, name):
+def test_a_time_of_any_offset_is_that_time(still: Any, tmp_path: Path, name: str) -> None:
     """PostgreSQL reads no offset of 16 hours and more where a value stands in a statement."""
     first = "2025-07-01T17:25:00+16:25"
     for asked in (
@@ -213,7 +222,9 @@ def test_a_time_of_any_offset_is_that_time(still, tmp_path, name):
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
-def test_what_fails_before_its_first_row_is_refused_not_broken_off(settings, engine, name):
+def test_what_fails_before_its_first_row_is_refused_not_broken_off(
+    settings: Settings, engine: sa.Engine, name: str
+) -> None:
     stored.lattice(engine)
     with engine.begin() as connection:  # counted, as ever, but not written
         connection.execute(sa.text("ALTER TABLE parcel_versions RENAME COLUMN label TO gone"))
@@ -222,14 +233,14 @@ def test_what_fails_before_its_first_row_is_refused_not_broken_off(settings, eng
         assert (answer.status_code, answer.mimetype) == (503, "application/json")
 
 
-def test_nothing_is_a_list_without_features(still):
+def test_nothing_is_a_list_without_features(still: Any) -> None:
     for name in ("geojson", "jsonfg"):
         told = json.loads(export(still, f=name, number="nowhere").data)
         assert told["type"] == "FeatureCollection"
         assert told["features"] == []
 
 
-def test_geojson_is_what_items_say(still):
+def test_geojson_is_what_items_say(still: Any) -> None:
     answer = export(still, f="geojson")
     told = json.loads(answer.data)
     expected = wanted(still)
@@ -239,7 +250,7 @@ def test_geojson_is_what_items_say(still):
     assert all(json.loads(line) in told["features"] for line in lines)
 
 
-def test_json_fg_has_place_time_and_what_it_conforms_to(still):
+def test_json_fg_has_place_time_and_what_it_conforms_to(still: Any) -> None:
     told = json.loads(export(still, f="jsonfg", crs=OWN, datetime="../..", number="12").data)
     assert told["coordRefSys"] == OWN
     assert told["featureType"] == "parcel"
@@ -253,7 +264,7 @@ def test_json_fg_has_place_time_and_what_it_conforms_to(still):
     np.testing.assert_allclose(transformer(4326, 9212).transform(lon, lat), (x, y), atol=0.001)
 
 
-def test_csv_is_quoted_and_whole(still):
+def test_csv_is_quoted_and_whole(still: Any) -> None:
     rows = list(csv.DictReader(io.StringIO(export(still, f="csv", crs=OWN).text)))
     by_number = {row["number"]: row for row in rows}
     assert len(by_number) == 16
@@ -265,7 +276,7 @@ def test_csv_is_quoted_and_whole(still):
     assert shape.equals(shapely.from_wkt(stored.square(0, 0).partition(";")[2]))
 
 
-def test_geoparquet_tells_its_reference_system(still, tmp_path):
+def test_geoparquet_tells_its_reference_system(still: Any, tmp_path: Path) -> None:
     path = tmp_path / "x.parquet"
     path.write_bytes(export(still, f="parquet", crs=OWN).data)
     file = pq.ParquetFile(path)
@@ -294,7 +305,9 @@ def test_geoparquet_tells_its_reference_system(still, tmp_path):
     ({"version": "2"}, {"12"}),
 ])  # fmt: skip
 @pytest.mark.parametrize("name", ["geojson", "geojsonl", "csv", "gpkg", "parquet"])
-def test_a_query_chooses_what_is_exported(still, tmp_path, asked, expected, name):
+def test_a_query_chooses_what_is_exported(
+    still: Any, tmp_path: Path, asked: dict[str, str], expected: set[str], name: str
+) -> None:
     data = export(still, f=name, **asked).data
     match name:
         case "geojson":
@@ -315,7 +328,7 @@ def test_a_query_chooses_what_is_exported(still, tmp_path, asked, expected, name
 
 
 @pytest.mark.parametrize("name", [*formats.FORMATS])
-def test_no_file_names_a_person_or_an_address(still, name):
+def test_no_file_names_a_person_or_an_address(still: Any, name: str) -> None:
     data = export(still, f=name).data
     if formats.FORMATS[name].zipped:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -329,28 +342,30 @@ def test_no_file_names_a_person_or_an_address(still, name):
     ({"f": "csv", "nothing": "3"}, 400), ({"f": "csv", "bbox": "1"}, 400),
     ({"f": "gpkg", "number": "\0"}, 400), ({"f": "csv", "crs": "EPSG:1"}, 400),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_told(still, asked, status):
+def test_what_makes_no_sense_is_told(still: Any, asked: dict[str, str], status: int) -> None:
     answer = still.get(EXPORT, query_string=asked)
     assert answer.status_code == status
     assert answer.json["description"]
 
 
 @pytest.fixture
-def query(still):
+def query(still: Any) -> Query:
     return parameters.read_export_query(still.collections()["parcels"], [], 9212)
 
 
-def service(client):
+def service(client: served.Client) -> Service:
     return client.service
 
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
-def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
+def test_an_export_given_up_stops_its_query(
+    still: Any, query: Query, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = ExportReader.copy
     slow = "SELECT pg_sleep(60)::text FROM generate_series(1, 3)"
     started = threading.Event()
 
-    def waits(self, statement, parameters, options, sink):
+    def waits(self: Any, statement: Any, parameters: Any, options: Any, sink: Any) -> None:
         started.set()
         copy(self, slow, {}, options, sink)
 
@@ -369,7 +384,9 @@ def test_an_export_given_up_stops_its_query(still, query, name, monkeypatch):
     assert b"".join(again.blocks()).startswith(b"id,")  # its place was given back
 
 
-def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, monkeypatch):
+def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(
+    still: Any, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = ExportReader.copy
     # PostgreSQL sends full buffers: the second row pushes the first one out
     slow = (
@@ -384,33 +401,35 @@ def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(still, query, mon
         made.close()
 
 
-def test_who_leaves_in_the_middle_stops_it(still, query, monkeypatch):
-    def endless(self, statement, parameters, options, sink):
+def test_who_leaves_in_the_middle_stops_it(
+    still: Any, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(self: Any, statement: Any, parameters: Any, options: Any, sink: Any) -> None:
         while True:
             sink.write(b"x" * 100_000)
 
     monkeypatch.setattr(ExportReader, "copy", endless)
     for _ in range(3):  # more than are made at once
         source = ExportReader(service(still).url)
-        blocks = begun(source, query, "geojsonl").blocks()
+        blocks: Any = begun(source, query, "geojsonl").blocks()
         assert next(blocks)
         blocks.close()
 
 
-def begun(source, query, name):
+def begun(source: ExportReader, query: Query, name: str) -> stream.Export:
     made = stream.Export(source, query, name)
     made.begin()
     return made
 
 
 @pytest.fixture
-def not_read(still, query, monkeypatch):
+def not_read(still: Any, query: Query, monkeypatch: pytest.MonkeyPatch) -> Callable[[], Any]:
     """Makes an export until its end, of whose first blocks three are kept in memory."""
     monkeypatch.setattr(reader, "CHUNK", 500)
     for name, value in {"CHUNK": 500, "_AHEAD": 3, "_PATIENCE": 0.1}.items():
         monkeypatch.setattr(stream, name, value)
 
-    def made():
+    def made() -> Any:
         of = begun(ExportReader(service(still).url), query, "geojson")
         reading = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'landdata-export'"
         until = time.monotonic() + 20
@@ -422,13 +441,17 @@ def not_read(still, query, monkeypatch):
     return made
 
 
-def test_a_client_who_takes_nothing_holds_no_connection(still, not_read):
+def test_a_client_who_takes_nothing_holds_no_connection(
+    still: Any, not_read: Callable[[], Any]
+) -> None:
     blocks = list(not_read())
     assert len(blocks) > 3
     assert b"".join(blocks) == export(still, f="geojson").data
 
 
-def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(not_read):
+def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(
+    not_read: Callable[[], Any],
+) -> None:
     """The limit of a process stands for a full disk, which a test can't make everywhere."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))
@@ -441,8 +464,10 @@ def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(not_read
     assert told.value.code == "no-room"
 
 
-def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, monkeypatch):
-    def broken(self, statement, parameters, options, sink):
+def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(
+    still: Any, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: Any, statement: Any, parameters: Any, options: Any, sink: Any) -> None:
         sink.write(b"half")
         raise Unavailable("The database does not answer.")
 
@@ -451,7 +476,7 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(still, query, 
         list(begun(ExportReader(service(still).url), query, "geojsonl").blocks())
 
 
-def test_only_so_many_are_made_at_once(still, query):
+def test_only_so_many_are_made_at_once(still: Any, query: Query) -> None:
     url = service(still).url
     held = [begun(ExportReader(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
@@ -462,7 +487,9 @@ def test_only_so_many_are_made_at_once(still, query):
     assert export(still, f="csv").data
 
 
-def test_an_export_without_room_for_its_folder_keeps_no_place(still, monkeypatch, tmp_path):
+def test_an_export_without_room_for_its_folder_keeps_no_place(
+    still: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     with monkeypatch.context() as full:
         full.setattr(tempfile, "tempdir", str(tmp_path / "none"))
         for _ in range(3):  # there are two places
@@ -471,7 +498,9 @@ def test_an_export_without_room_for_its_folder_keeps_no_place(still, monkeypatch
     assert export(still, f="csv").data
 
 
-def test_what_is_too_much_at_once_is_told_where_it_can_be_had(still, monkeypatch):
+def test_what_is_too_much_at_once_is_told_where_it_can_be_had(
+    still: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(stream, "MAX_FEATURES", 15)
     answer = still.get(EXPORT, query_string={"f": "csv"})
     assert (answer.status_code, answer.json["error"]["code"]) == (400, "too-much")
@@ -483,7 +512,7 @@ def test_what_is_too_much_at_once_is_told_where_it_can_be_had(still, monkeypatch
 
 @pytest.mark.skipif(shutil.which("ogrinfo") is None, reason="gdal-bin is not installed")
 @pytest.mark.parametrize("name", ["gpkg", "geojson"])
-def test_debians_gdal_reads_it_too(still, tmp_path, name):
+def test_debians_gdal_reads_it_too(still: Any, tmp_path: Path, name: str) -> None:
     path = tmp_path / f"x.{name}"
     path.write_bytes(export(still, f=name).data)
     done = subprocess.run(
@@ -497,13 +526,15 @@ def test_debians_gdal_reads_it_too(still, tmp_path, name):
 
 
 @pytest.fixture
-def command(still, monkeypatch):
+def command(still: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     monkeypatch.setenv("LANDDATA_DATABASE_URL", still.settings.database_url)
     monkeypatch.setenv("LANDDATA_HOME", str(still.settings.home))
     return lambda *arguments: cli.main(["export", *map(str, arguments)], standalone_mode=False)
 
 
-def test_the_command_writes_in_the_storage_crs(command, tmp_path, capsys):
+def test_the_command_writes_in_the_storage_crs(
+    command: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "out.gpkg"
     command("--format", "gpkg", path)
     told = read(path)
@@ -513,7 +544,7 @@ def test_the_command_writes_in_the_storage_crs(command, tmp_path, capsys):
     assert [each.name for each in tmp_path.iterdir()] == ["out.gpkg"]
 
 
-def test_the_command_takes_box_filter_and_time(command, tmp_path):
+def test_the_command_takes_box_filter_and_time(command: Callable[..., Any], tmp_path: Path) -> None:
     path = tmp_path / "out.geojson"
     command("--format", "geojson", "--filter", "number = '12'", "--as-of", "2025-12-01", path)
     [only] = json.loads(path.read_text())["features"]
@@ -524,7 +555,9 @@ def test_the_command_takes_box_filter_and_time(command, tmp_path):
     assert path.read_text().splitlines()[1].startswith("99901-1,99901,1,16,")
 
 
-def test_the_command_writes_a_table_of_the_deployment(command, still, monkeypatch, tmp_path):
+def test_the_command_writes_a_table_of_the_deployment(
+    command: Callable[..., Any], still: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     engine = database.engine(still.settings)
     with engine.begin() as connection:
         connection.exec_driver_sql(
@@ -543,7 +576,7 @@ def test_the_command_writes_a_table_of_the_deployment(command, still, monkeypatc
         command("--format", "csv", "--collection", "wells", path)
 
 
-def test_the_command_tells_what_makes_no_sense(command, tmp_path):
+def test_the_command_tells_what_makes_no_sense(command: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="bbox"):
         command("--format", "csv", "--bbox", "1", tmp_path / "x")
     with pytest.raises(NotFound, match="collection"):

@@ -8,6 +8,8 @@ import gzip
 import json
 import re
 import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import brotli
 import psycopg
@@ -18,7 +20,9 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as tuned
 from hypothesis import strategies as st
 from support import served, stored
+from support.property_tests import examples
 
+from landdata.embedded.cluster import Cluster
 from landdata.embedded.roles import READER
 from landdata.errors import Unavailable
 from landdata.features import crs
@@ -33,32 +37,34 @@ SMALL = "POLYGON((106.4 11.5,106.401 11.5,106.401 11.501,106.4 11.5))"
 
 
 @pytest.fixture
-def made(engine):
+def made(engine: sa.Engine) -> dict[str, uuid.UUID]:
     return stored.lattice(engine)
 
 
 @pytest.fixture
-def client(settings, engine, made):
+def client(
+    settings: Settings, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> Iterator[served.Client]:
     with served.client(settings, engine) as opened:
         yield opened
 
 
 @pytest.fixture(scope="module")
-def still(make_store):
+def still(make_store: Callable[..., Settings]) -> Iterator[served.Client]:
     """A client of a store that no test changes."""
     with served.lattice(make_store()) as opened:
         yield opened
 
 
-def numbers(told):
+def numbers(told: dict[str, Any]) -> list[int]:
     return sorted(int(each["properties"]["number"]) for each in told["features"])
 
 
-def ids(told):
+def ids(told: dict[str, Any]) -> list[str]:
     return [each["id"] for each in told["features"]]
 
 
-def follow(client, url, rel="next"):
+def follow(client: served.Client, url: str | None, rel: str = "next") -> Iterator[dict[str, Any]]:
     """All pages from `url` on."""
     while url:
         told = client.get(url).json
@@ -69,7 +75,9 @@ def follow(client, url, rel="next"):
 # -- what a feature holds
 
 
-def test_a_feature_has_the_public_properties_and_no_other(client, engine, made):
+def test_a_feature_has_the_public_properties_and_no_other(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     told = client.get(f"{ITEMS}/{made['12']}").json
     with database.session(engine) as session:
         state = parcels.get(session, made["12"])
@@ -79,7 +87,7 @@ def test_a_feature_has_the_public_properties_and_no_other(client, engine, made):
     assert told["geometry"]["type"] == "MultiPolygon"
 
 
-def test_no_answer_names_a_person_or_an_address(still):
+def test_no_answer_names_a_person_or_an_address(still: served.Client) -> None:
     for url in (ITEMS, f"{ITEMS}?datetime=../..", f"{ITEMS}?f=html", "/ogc/openapi"):
         text = still.get(url).text
         assert "Chủ sử dụng" not in text
@@ -87,7 +95,9 @@ def test_no_answer_names_a_person_or_an_address(still):
     assert still.get(f"{ITEMS}?address=Thôn 1").status_code == 400
 
 
-def test_an_address_is_public_only_where_the_deployment_says_so(make_store):
+def test_an_address_is_public_only_where_the_deployment_says_so(
+    make_store: Callable[..., Settings],
+) -> None:
     settings = make_store(publish_address=True)
     engine = database.engine(settings)
     stored.lattice(engine)
@@ -98,7 +108,9 @@ def test_an_address_is_public_only_where_the_deployment_says_so(make_store):
     engine.dispose()
 
 
-def test_odd_values_are_still_json(client, engine, made):
+def test_odd_values_are_still_json(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     label = 'quote " backslash \\ percent % newline \n tab \t ế'
     with engine.begin() as connection:
         connection.execute(
@@ -135,16 +147,20 @@ def test_odd_values_are_still_json(client, engine, made):
         ("label=%27%20OR%201=1--", []),
     ],
 )
-def test_properties_are_asked_for_by_value(still, query, expected):
+def test_properties_are_asked_for_by_value(
+    still: served.Client, query: str, expected: list[int]
+) -> None:
     told = still.get(f"{ITEMS}?limit=100&{query}").json
     assert numbers(told) == expected
     assert told["numberMatched"] == told["numberReturned"] == len(expected)
 
 
-def test_a_parcel_is_asked_for_as_of_a_time_and_over_its_states(client, made):
+def test_a_parcel_is_asked_for_as_of_a_time_and_over_its_states(
+    client: served.Client, made: dict[str, uuid.UUID]
+) -> None:
     one = f"{ITEMS}?id={made['12']}&datetime="
 
-    def areas(when):
+    def areas(when: str) -> list[tuple[int, int]]:
         told = client.get(one + when).json
         return [(f["properties"]["version"], f["properties"]["area"]) for f in told["features"]]
 
@@ -168,7 +184,7 @@ def test_a_parcel_is_asked_for_as_of_a_time_and_over_its_states(client, made):
     assert client.get(f"{ITEMS}/{made['12']}?datetime=../..").status_code == 400
 
 
-def test_a_box_as_of_a_time_uses_the_geometry_of_then(still):
+def test_a_box_as_of_a_time_uses_the_geometry_of_then(still: served.Client) -> None:
     x, y = stored.EAST + 81, stored.NORTH + 50  # 12 was 2 m wider then: its east side at 82 m
     storage = "http://www.opengis.net/def/crs/EPSG/0/9212"
     box = f"bbox={x},{y},{x + 0.5},{y + 0.5}&bbox-crs={storage}"
@@ -176,7 +192,7 @@ def test_a_box_as_of_a_time_uses_the_geometry_of_then(still):
     assert numbers(still.get(f"{ITEMS}?{box}&datetime={BETWEEN}").json) == [12]
 
 
-def test_a_commune_is_asked_for_as_of_a_date(client, engine):
+def test_a_commune_is_asked_for_as_of_a_date(client: served.Client, engine: sa.Engine) -> None:
     base = "/ogc/collections/communes/items"
     with engine.begin() as connection:
         connection.execute(
@@ -207,7 +223,9 @@ def test_a_commune_is_asked_for_as_of_a_date(client, engine):
 @pytest.mark.parametrize(
     "query", ["", "&land_use=NTS", f"&datetime={BETWEEN}", "&datetime=../..", "&bbox=106,11,107,12"]
 )
-def test_pages_give_each_feature_once_there_and_back(still, limit, query):
+def test_pages_give_each_feature_once_there_and_back(
+    still: served.Client, limit: int, query: str
+) -> None:
     every = still.get(f"{ITEMS}?limit=1000{query}").json
     assert "next" not in [link["rel"] for link in every["links"]]
     pages = list(follow(still, f"{ITEMS}?limit={limit}{query}"))
@@ -223,7 +241,9 @@ def test_pages_give_each_feature_once_there_and_back(still, limit, query):
 
 
 @pytest.mark.parametrize("query", ["", "&sortby=-area&datetime=2026-03-02"])
-def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine, made, query):
+def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID], query: str
+) -> None:
     """In an order too, of one time: what is accepted may put a parcel elsewhere in that of now."""
     seen = []
     for turn, page in enumerate(follow(client, f"{ITEMS}?limit=4{query}")):
@@ -253,7 +273,9 @@ def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(client, engine,
     assert len(seen) == len(set(seen)) == 16
 
 
-def test_states_are_in_the_order_of_their_numbers(client, engine, made):
+def test_states_are_in_the_order_of_their_numbers(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     batch = stored.batch(engine, "c")
     for version in range(3, 14):
         begins = stored.SECOND - dt.timedelta(days=3000 - 100 * version)
@@ -266,7 +288,9 @@ def test_states_are_in_the_order_of_their_numbers(client, engine, made):
         assert versions == [*range(1, 14)]
 
 
-def test_rings_turn_as_geojson_wants_them(client, engine, made):
+def test_rings_turn_as_geojson_wants_them(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     """A shapefile's exterior rings are clockwise, RFC 7946's counterclockwise."""
     ring = stored.square(9, 9).split("(((")[1].removesuffix(")))").split(", ")
     hole = "548185 1281185, 548190 1281185, 548190 1281190, 548185 1281190, 548185 1281185"
@@ -280,7 +304,7 @@ def test_rings_turn_as_geojson_wants_them(client, engine, made):
         assert not inner.is_ccw
 
 
-def test_an_offset_is_answered_and_leads_on_by_key(still):
+def test_an_offset_is_answered_and_leads_on_by_key(still: served.Client) -> None:
     every = ids(still.get(f"{ITEMS}?limit=100").json)
     for when in ("", f"&datetime={BETWEEN}"):
         pages = list(follow(still, f"{ITEMS}?limit=5&offset=4{when}"))
@@ -290,7 +314,7 @@ def test_an_offset_is_answered_and_leads_on_by_key(still):
     assert {link["rel"] for link in told["links"]} == {"self", "alternate", "collection"}
 
 
-def test_how_many_match_is_told_where_it_is_free_or_asked_for(still):
+def test_how_many_match_is_told_where_it_is_free_or_asked_for(still: served.Client) -> None:
     every = "datetime=../.."
     assert "numberMatched" not in still.get(f"{ITEMS}?limit=3&{every}").json
     assert "numberMatched" not in still.get(f"{ITEMS}?limit=3&land_use=ONT").json
@@ -301,7 +325,9 @@ def test_how_many_match_is_told_where_it_is_free_or_asked_for(still):
         assert still.get(f"{ITEMS}?limit={much}").json["numberReturned"] == 16
 
 
-def test_a_page_and_a_feature_cost_one_statement(settings, engine, made):
+def test_a_page_and_a_feature_cost_one_statement(
+    settings: Settings, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with served.client(settings, engine) as client:
         asked = served.statements(client)
         client.get(f"{ITEMS}?limit=5")
@@ -309,7 +335,9 @@ def test_a_page_and_a_feature_cost_one_statement(settings, engine, made):
         assert len(asked) == 2
 
 
-def test_a_sheet_is_found_in_every_commune_that_has_it(client, engine):
+def test_a_sheet_is_found_in_every_commune_that_has_it(
+    client: served.Client, engine: sa.Engine
+) -> None:
     for n, commune in enumerate(("99901", "99902", "99905")):
         stored.parcel(
             engine, 1, stored.square(n, 9), commune=commune, sheet="77", number="7", version=1
@@ -319,7 +347,9 @@ def test_a_sheet_is_found_in_every_commune_that_has_it(client, engine):
     assert client.get(f"{ITEMS}?sheet=78").json["features"] == []
 
 
-def test_today_and_the_past_are_read_through_their_indexes(engine, settings, made):
+def test_today_and_the_past_are_read_through_their_indexes(
+    engine: sa.Engine, settings: Settings, made: dict[str, uuid.UUID]
+) -> None:
     """A statement that no partial index fits would read years of history for each page."""
     with engine.begin() as connection:
         connection.exec_driver_sql(
@@ -376,7 +406,9 @@ def test_today_and_the_past_are_read_through_their_indexes(engine, settings, mad
 # -- HTTP
 
 
-def test_an_answer_is_kept_until_it_changes(client, engine, made):
+def test_an_answer_is_kept_until_it_changes(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     for url in (f"{ITEMS}?limit=3", f"{ITEMS}/{made['12']}", "/ogc/collections", "/ogc"):
         first = client.get(url)
         tag = first.headers["ETag"]
@@ -392,7 +424,7 @@ def test_an_answer_is_kept_until_it_changes(client, engine, made):
     assert client.get(url, headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_a_large_answer_is_compressed_for_who_takes_it(still):
+def test_a_large_answer_is_compressed_for_who_takes_it(still: served.Client) -> None:
     plain = still.get(f"{ITEMS}?limit=16")
     for accepted, name, unpack in (
         ("gzip", "gzip", gzip.decompress),
@@ -429,7 +461,7 @@ def test_a_large_answer_is_compressed_for_who_takes_it(still):
         ("application/ld+json", None),
     ],
 )
-def test_the_form_is_agreed_upon(still, accept, media):
+def test_the_form_is_agreed_upon(still: served.Client, accept: str, media: str | None) -> None:
     made = still.get(ITEMS, headers={"Accept": accept})
     if media is None:
         assert (made.status_code, made.json["error"]["code"]) == (406, "not-acceptable")
@@ -438,7 +470,7 @@ def test_the_form_is_agreed_upon(still, accept, media):
     assert still.get(f"{ITEMS}?f=json", headers={"Accept": accept}).status_code == 200
 
 
-def test_links_begin_with_the_address_that_was_asked(still):
+def test_links_begin_with_the_address_that_was_asked(still: served.Client) -> None:
     told = still.get(f"{ITEMS}?limit=1", base_url="https://land.example:8443").json
     for link in told["links"]:
         assert link["href"].startswith("https://land.example:8443/ogc/")
@@ -447,7 +479,9 @@ def test_links_begin_with_the_address_that_was_asked(still):
 
 
 @pytest.mark.parametrize("language", ["vi", "en"])
-def test_pages_for_people_load_nothing_from_afar(client, made, language):
+def test_pages_for_people_load_nothing_from_afar(
+    client: served.Client, made: dict[str, uuid.UUID], language: str
+) -> None:
     urls = ["/ogc", "/ogc/conformance", "/ogc/openapi", "/ogc/collections"]
     for name in ("parcels", "communes"):
         base = f"/ogc/collections/{name}"
@@ -467,7 +501,9 @@ def test_pages_for_people_load_nothing_from_afar(client, made, language):
             assert linked.status_code == 200, href
 
 
-def test_a_page_for_people_writes_values_as_text(client, engine, made):
+def test_a_page_for_people_writes_values_as_text(
+    client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE parcel_versions SET label = '<script>alert(1)'"))
     for url in (f"{ITEMS}?f=html", f"{ITEMS}/{made['12']}?f=html"):
@@ -533,7 +569,9 @@ def test_a_page_for_people_writes_values_as_text(client, engine, made):
         ("crs=", "crs"),
     ],
 )
-def test_a_bad_parameter_is_named_in_one_sentence(still, query, named):
+def test_a_bad_parameter_is_named_in_one_sentence(
+    still: served.Client, query: str, named: str
+) -> None:
     made = still.get(f"{ITEMS}?{query}")
     assert (made.status_code, made.mimetype) == (400, "application/json"), made.text
     assert made.json["code"] == "InvalidParameterValue"
@@ -541,7 +579,7 @@ def test_a_bad_parameter_is_named_in_one_sentence(still, query, named):
     assert made.json["error"]["message"] in made.json["description"]
 
 
-def test_a_cursor_whose_key_is_no_text_is_refused(still):
+def test_a_cursor_whose_key_is_no_text_is_refused(still: served.Client) -> None:
     token = base64.urlsafe_b64encode(rb'["n","\ud800","2025-07-01"]').decode()
     made = still.get(f"/ogc/collections/communes/items?cursor={token}")
     assert (made.status_code, made.json["code"]) == (400, "InvalidParameterValue")
@@ -565,13 +603,13 @@ def test_a_cursor_whose_key_is_no_text_is_refused(still):
         "/ogc/static/none.css",
     ],
 )
-def test_what_is_not_there_is_404_in_json(still, path):
+def test_what_is_not_there_is_404_in_json(still: served.Client, path: str) -> None:
     made = still.get(path)
     assert (made.status_code, made.mimetype) == (404, "application/json"), made.text
     assert made.json["code"] == "NotFound"
 
 
-def test_nothing_is_written_over_http(client, made):
+def test_nothing_is_written_over_http(client: served.Client, made: dict[str, uuid.UUID]) -> None:
     for path in ("/ogc", "/ogc/collections", ITEMS, f"{ITEMS}/{made['1']}"):
         for method in ("post", "put", "patch", "delete"):
             refused = getattr(client, method)(path, json={})
@@ -585,16 +623,18 @@ def test_nothing_is_written_over_http(client, made):
     assert client.post("/ogc/nothing").status_code == 404
 
 
-def test_the_readers_connection_can_write_nothing(client):
+def test_the_readers_connection_can_write_nothing(client: served.Client) -> None:
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         client.call(client.service.pool.rows, "DELETE FROM communes RETURNING 1", {})
     with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
         fetch_rows(client.service.url, "DELETE FROM communes RETURNING 1", {})
 
 
-def test_the_readers_role_sees_no_person(cluster, settings, engine, made):
+def test_the_readers_role_sees_no_person(
+    cluster: Cluster, settings: Settings, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     """A mistake in a statement of the service could not even then show who holds what."""
-    name = sa.make_url(settings.database_url).database
+    name = engine.url.database or ""
     reader = cluster.url(name, role=READER).render_as_string(hide_password=False)
     with served.client(settings.model_copy(update={"read_url": reader}), engine) as client:
         rows = client.service.pool.rows
@@ -626,7 +666,7 @@ def test_the_readers_role_sees_no_person(cluster, settings, engine, made):
                 connection.execute(f"DELETE FROM {table}")
 
 
-def test_the_embedded_cluster_is_read_as_its_reader(cluster):
+def test_the_embedded_cluster_is_read_as_its_reader(cluster: Cluster) -> None:
     own = Settings(home=cluster.home, database_url=None)
     assert database.reading_url(own).username == READER
     assert database.url(own).username != READER
@@ -634,7 +674,9 @@ def test_the_embedded_cluster_is_read_as_its_reader(cluster):
     assert database.reading_url(named).host == "replica"
 
 
-def test_a_box_has_what_intersects_it_and_no_other(client, engine):
+def test_a_box_has_what_intersects_it_and_no_other(
+    client: served.Client, engine: sa.Engine
+) -> None:
     """Whether a parcel lies well within, on the edge, or is met by a corner alone."""
     exact = sa.text(
         "SELECT parcel_id::text FROM parcel_versions WHERE valid_to IS NULL"
@@ -681,13 +723,15 @@ def test_a_box_has_what_intersects_it_and_no_other(client, engine):
         ("filter=area > 1", False),
     ],
 )
-def test_what_may_be_long_keeps_out_of_the_way(client, asked, quick):
+def test_what_may_be_long_keeps_out_of_the_way(
+    client: served.Client, asked: str, quick: bool
+) -> None:
     made = served.statements(client)
     assert client.get(f"{ITEMS}?{asked}").status_code == 200
     assert made[0].has_generic_plan is quick
 
 
-def test_a_database_that_is_gone_is_503(settings, engine):
+def test_a_database_that_is_gone_is_503(settings: Settings, engine: sa.Engine) -> None:
     gone = engine.url.set(database="gone")
     with served.client(settings.model_copy(update={"read_url": str(gone)}), engine) as client:
         made = client.get(ITEMS)
@@ -696,7 +740,7 @@ def test_a_database_that_is_gone_is_503(settings, engine):
     assert "gone" not in made.text
 
 
-def test_a_database_started_anew_is_found_again(client, engine):
+def test_a_database_started_anew_is_found_again(client: served.Client, engine: sa.Engine) -> None:
     assert client.get(ITEMS).status_code == 200
     with engine.connect() as connection:
         connection.execute(
@@ -729,15 +773,15 @@ values = st.one_of(
 )  # fmt: skip
 
 
-def test_no_query_whatever_is_our_fault(still):
+def test_no_query_whatever_is_our_fault(still: served.Client) -> None:
     @tuned(
-        max_examples=4 * tuned.default.max_examples,
+        max_examples=examples(4),
         suppress_health_check=[HealthCheck.too_slow],
         derandomize=True,
         database=None,
     )
     @given(st.lists(st.tuples(names, values), max_size=4), st.sampled_from(["parcels", "communes"]))
-    def ask(query, collection):
+    def ask(query: list[tuple[str, str]], collection: str) -> None:
         made = still.get(f"/ogc/collections/{collection}/items", query_string=query)
         assert made.status_code in (200, 400), (query, made.text)
         if made.mimetype != "text/html":
@@ -746,7 +790,9 @@ def test_no_query_whatever_is_our_fault(still):
     ask()
 
 
-def test_an_estimate_is_told_as_one_and_an_exact_number_where_it_is_free(client):
+def test_an_estimate_is_told_as_one_and_an_exact_number_where_it_is_free(
+    client: served.Client,
+) -> None:
     told = client.get(f"{ITEMS}?count=estimate&limit=3").json
     assert (told["numberMatched"], told.get("numberEstimated")) == (16, None)
     told = client.get(f"{ITEMS}?count=estimate&limit=3&area=400").json

@@ -5,10 +5,14 @@ from __future__ import annotations
 import datetime as dt
 import random
 import uuid
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import sqlalchemy as sa
 from support import served, stored
+
+from landdata.settings import Settings
 
 ITEMS = "/ogc/collections/parcels/items"
 BEGIN = dt.datetime(2025, 1, 1, tzinfo=dt.UTC)
@@ -16,7 +20,7 @@ VIETNAM = dt.timezone(dt.timedelta(hours=7))
 SORTED = ("scale", "area", "legal_area", "label", "surveyed_on", "sheet", "valid_to", "version")
 
 
-def states(random_of):
+def states(random_of: random.Random) -> list[Any]:
     """Parcels of one to four states each, some of them ended, with nulls in most columns."""
     made = []
     for number in range(80):
@@ -44,7 +48,7 @@ def states(random_of):
 
 
 @pytest.fixture
-def known(engine):
+def known(engine: sa.Engine) -> list[dict[str, Any]]:
     made = states(random.Random(11))  # the same ones each time
     batch = stored.batch(engine, "a")
     insert = (
@@ -60,7 +64,7 @@ def known(engine):
     return made
 
 
-def asked(random_of, times):
+def asked(random_of: random.Random, times: list[dt.datetime]) -> tuple[Any, ...]:
     """A `datetime`, and since and until when it means."""
     first, last = sorted(random_of.choice(times) + dt.timedelta(hours=random_of.choice([-9, 0, 9]))
                          for _ in range(2))  # fmt: skip
@@ -78,17 +82,17 @@ def asked(random_of, times):
     ])  # fmt: skip
 
 
-def holds(state, since, until):
+def holds(state: dict[str, Any], since: dt.datetime | None, until: dt.datetime | None) -> bool:
     begun = until is None or state["valid_from"] <= until
     return begun and (since is None or state["valid_to"] is None or state["valid_to"] > since)
 
 
-def rank(value):
+def rank(value: Any) -> tuple[Any, ...]:
     """Null is the greatest; text goes by its bytes."""
     return value is None, value.encode() if isinstance(value, str) else value or 0
 
 
-def pages(client, url, rel):
+def pages(client: served.Client, url: str | None, rel: str) -> tuple[Any, ...]:
     """The pages from `url` on, and the link to before the last one."""
     found, before = [], None
     while url:
@@ -101,7 +105,9 @@ def pages(client, url, rel):
     return found, before
 
 
-def test_every_time_and_order_is_as_plain_python_has_it(settings, engine, known):
+def test_every_time_and_order_is_as_plain_python_has_it(
+    settings: Settings, engine: sa.Engine, known: list[dict[str, Any]]
+) -> None:
     random_of = random.Random(5)
     times = [each["valid_from"] for each in known]
     with served.client(settings, engine) as client:
@@ -115,7 +121,7 @@ def test_every_time_and_order_is_as_plain_python_has_it(settings, engine, known)
             turned = bool(steps) and steps[-1][1]
             wanted.sort(key=lambda each: (each["parcel_id"], each["version"]), reverse=turned)
             for name, descending in reversed(steps):
-                wanted.sort(key=lambda each, by=name: rank(each[by]), reverse=descending)
+                wanted.sort(key=lambda each: rank(each[name]), reverse=descending)
             expected = [(each["parcel_id"], each["version"]) for each in wanted]
             parameters = {"datetime": when, "limit": str(random_of.choice([7, 25, 1000]))}
             if sheet:
@@ -130,7 +136,9 @@ def test_every_time_and_order_is_as_plain_python_has_it(settings, engine, known)
             assert [each for page in reversed(back) for each in page] == expected[:left], url
 
 
-def test_properties_come_in_their_own_order_and_no_others(settings, engine, known):
+def test_properties_come_in_their_own_order_and_no_others(
+    settings: Settings, engine: sa.Engine, known: list[dict[str, Any]]
+) -> None:
     with served.client(settings, engine) as client:
         every = list(client.get(f"{ITEMS}?limit=1").json["features"][0]["properties"])
         random_of = random.Random(3)

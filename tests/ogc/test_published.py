@@ -6,8 +6,11 @@ import datetime as dt
 import itertools
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -15,6 +18,7 @@ from support import served, stored
 from support.surveys import parcel, plot, write
 
 from landdata.batches import acceptance, checking
+from landdata.settings import Settings
 from landdata.store import database, publications
 
 ITEMS = "/ogc/collections/parcels/items"
@@ -22,16 +26,16 @@ TILE = "/ogc/collections/parcels/tiles/VN2000Quad-9212/{}/{}/{}"
 
 
 @pytest.fixture
-def client(settings, engine):
+def client(settings: Settings, engine: sa.Engine) -> Iterator[served.Client]:
     with served.client(settings, engine) as opened:
         yield opened
 
 
-def matched(client, asked=""):
+def matched(client: served.Client, asked: str = "") -> Any:
     return client.get(f"{ITEMS}?limit=1{asked}").json.get("numberMatched")
 
 
-def tile(east, level=13):
+def tile(east: int, level: int = 13) -> str:
     """The tile of 256 m in which there is this easting, on the lattice's first row."""
     side = 2_097_152 / 2**level
     return TILE.format(
@@ -43,8 +47,8 @@ def tile(east, level=13):
 
 
 def test_all_parcels_and_those_of_a_sheet_are_counted_without_being_read(
-    client, engine, settings, towns, tmp_path
-):
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     assert matched(client) == 0
     rows = [parcel(n, plot(n, 0)) for n in range(1, 6)]
     stored.official(engine, settings, write(tmp_path / "a.zip", rows))
@@ -71,9 +75,10 @@ def test_all_parcels_and_those_of_a_sheet_are_counted_without_being_read(
     assert matched(client, "&bbox=106,11,107,12&count=exact") == 9
 
 
-def test_the_number_stands_on_every_page(client, engine):
+def test_the_number_stands_on_every_page(client: served.Client, engine: sa.Engine) -> None:
     stored.lattice(engine)
-    url, seen = f"{ITEMS}?limit=5", []
+    url: str | None = f"{ITEMS}?limit=5"
+    seen = []
     while url:
         told = client.get(url).json
         seen.append(told["numberMatched"])
@@ -81,7 +86,9 @@ def test_the_number_stands_on_every_page(client, engine):
     assert seen == [16] * 4
 
 
-def test_communes_and_sheets_are_counted_each_time(client, engine):
+def test_communes_and_sheets_are_counted_each_time(
+    client: served.Client, engine: sa.Engine
+) -> None:
     stored.lattice(engine)
     stored.commune(engine, "99902", "Xã Suối Con")
     asked = "items?limit=1"
@@ -91,8 +98,8 @@ def test_communes_and_sheets_are_counted_each_time(client, engine):
 
 @pytest.mark.slow
 def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
-    client, engine, settings, towns, tmp_path
-):
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     numbers = []
     for n in range(1, 13):
         town = 1 + n % 3
@@ -109,12 +116,12 @@ def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
             numbers.append(made.id)
     told, over = [], threading.Event()
 
-    def accept(number):
+    def accept(number: int) -> None:
         with database.session(engine) as session:
             acceptance.accept(session, settings, number, by="officer", reviewed=False)
             time.sleep(0.02 * (number % 3))
 
-    def read():
+    def read() -> None:
         while not over.is_set():
             page = client.get(f"{ITEMS}?limit=10000").json
             told.append((page.get("numberMatched", 0), len(page["features"])))
@@ -151,7 +158,9 @@ def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
     assert matched(client) == wanted[max(wanted)]
 
 
-def test_what_holds_from_earlier_on_but_is_published_later_is_counted_at_its_time(client, engine):
+def test_what_holds_from_earlier_on_but_is_published_later_is_counted_at_its_time(
+    client: served.Client, engine: sa.Engine
+) -> None:
     batch = stored.batch(engine, "a")
     for place, time_of in enumerate((stored.FIRST, stored.SECOND, stored.FIRST)):
         with database.session(engine) as session:
@@ -165,7 +174,9 @@ def test_what_holds_from_earlier_on_but_is_published_later_is_counted_at_its_tim
     assert matched(client) == 3
 
 
-def test_what_was_published_before_is_counted_by_the_migration(engine, settings):
+def test_what_was_published_before_is_counted_by_the_migration(
+    engine: sa.Engine, settings: Settings
+) -> None:
     stored.lattice(engine)
     counts = sa.text("SELECT number, valid_from, parcels FROM publications ORDER BY number")
     with database.session(engine) as session:
@@ -180,12 +191,12 @@ def test_what_was_published_before_is_counted_by_the_migration(engine, settings)
 # -- when
 
 
-def stamps(engine):
+def stamps(engine: sa.Engine) -> list[int]:
     with database.session(engine) as session:
-        return session.scalars(sa.text("SELECT stamp FROM publications ORDER BY number")).all()
+        return list(session.scalars(sa.text("SELECT stamp FROM publications ORDER BY number")))
 
 
-def dated(client, url):
+def dated(client: served.Client, url: str) -> Any:
     """The answer's date, once the clock has come to it."""
     for _ in range(100):
         found = client.get(url).headers.get("Last-Modified")
@@ -195,7 +206,9 @@ def dated(client, url):
     raise AssertionError(url)
 
 
-def test_an_answer_tells_when_it_was_published_and_is_not_sent_again(client, engine, settings):
+def test_an_answer_tells_when_it_was_published_and_is_not_sent_again(
+    client: served.Client, engine: sa.Engine, settings: Settings
+) -> None:
     key = stored.lattice(engine)["1"]
     urls = [
         ITEMS, f"{ITEMS}/{key}", f"{ITEMS}?datetime=2025-08-01", f"{ITEMS}?sheet=1&limit=3",
@@ -218,8 +231,8 @@ def test_an_answer_tells_when_it_was_published_and_is_not_sent_again(client, eng
 
 
 def test_two_publications_within_a_second_never_bear_one_date(
-    client, engine, settings, towns, tmp_path
-):
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     seen = {}
     for n in range(1, 5):
         stored.official(engine, settings, write(tmp_path / f"{n}.zip", [parcel(n, plot(n, 0))]))
@@ -237,7 +250,9 @@ def test_two_publications_within_a_second_never_bear_one_date(
         assert status == (304 if old == date else 200)
 
 
-def test_a_tile_keeps_its_date_while_others_change(client, engine, settings, towns, tmp_path):
+def test_a_tile_keeps_its_date_while_others_change(
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     rows = [parcel(1, plot(0, 0)), parcel(2, plot(300, 0))]
     stored.official(engine, settings, write(tmp_path / "a.zip", rows))
     here, far = tile(stored.EAST), tile(stored.EAST + 6000)
@@ -251,7 +266,9 @@ def test_a_tile_keeps_its_date_while_others_change(client, engine, settings, tow
     assert client.get(here, headers={"If-Modified-Since": before}).status_code == 200
 
 
-def test_a_past_answer_is_new_when_a_state_of_it_ends(client, engine, settings, towns, tmp_path):
+def test_a_past_answer_is_new_when_a_state_of_it_ends(
+    client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     stored.official(engine, settings, write(tmp_path / "a.zip", [parcel(1, plot(0, 0))]))
     then = dt.datetime.now(dt.UTC).isoformat().replace("+00:00", "Z")
     url = f"{ITEMS}?datetime={then}"

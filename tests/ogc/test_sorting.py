@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -12,18 +14,19 @@ from support import served, stored
 
 from landdata.features import collections
 from landdata.reference import land_use
+from landdata.settings import Settings
 from landdata.store import database
 
 ITEMS = "/ogc/collections/parcels/items"
 
 
 @pytest.fixture(scope="module")
-def settings(make_store):
+def settings(make_store: Callable[..., Settings]) -> Settings:
     return make_store()
 
 
 @pytest.fixture(scope="module")
-def client(settings):
+def client(settings: Settings) -> Iterator[served.Client]:
     engine = database.engine(settings)
     stored.lattice(engine)
     with engine.begin() as connection:
@@ -41,14 +44,14 @@ def client(settings):
     engine.dispose()
 
 
-def pages(client, url, rel="next"):
+def pages(client: served.Client, url: str | None, rel: str = "next") -> Iterator[list[Any]]:
     while url:
         told = client.get(url).json
         yield told["features"]
         url = next((link["href"] for link in told["links"] if link["rel"] == rel), None)
 
 
-def states(features):
+def states(features: list[Any]) -> list[tuple[str, int]]:
     return [(each["id"], each["properties"]["version"]) for each in features]
 
 
@@ -70,7 +73,7 @@ ORDERS = [
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("when", ["", "&datetime=2026-01-01T00:00:00Z", "&datetime=../.."])
-def test_pages_keep_an_order_there_and_back(client, order, when):
+def test_pages_keep_an_order_there_and_back(client: served.Client, order: str, when: str) -> None:
     query = f"{ITEMS}?sortby={order}{when}"
     every = client.get(f"{query}&limit=100").json["features"]
     assert len(every) == (17 if ".." in when else 16)
@@ -94,8 +97,8 @@ def test_pages_keep_an_order_there_and_back(client, order, when):
         )
 
 
-def client_pages_back(client, url):
-    told = None
+def client_pages_back(client: served.Client, url: str | None) -> Iterator[Any]:
+    told: Any = None
     while url:
         told = client.get(url).json
         url = next((link["href"] for link in told["links"] if link["rel"] == "next"), None)
@@ -103,13 +106,13 @@ def client_pages_back(client, url):
     return pages(client, prev, "prev")
 
 
-def test_several_steps_are_taken_one_after_the_other(client):
+def test_several_steps_are_taken_one_after_the_other(client: served.Client) -> None:
     told = client.get(f"{ITEMS}?sortby=-scale,number&limit=100").json["features"]
     got = [(each["properties"]["scale"], each["properties"]["number"]) for each in told]
     assert got == sorted(got, key=lambda pair: (-pair[0], pair[1]))
 
 
-def test_a_cursor_is_for_its_own_order_alone(client):
+def test_a_cursor_is_for_its_own_order_alone(client: served.Client) -> None:
     told = client.get(f"{ITEMS}?sortby=-number&limit=3").json
     url = next(link["href"] for link in told["links"] if link["rel"] == "next")
     assert client.get(url).status_code == 200
@@ -136,13 +139,13 @@ def test_a_cursor_is_for_its_own_order_alone(client):
         ("skipGeometry=yes", "skipGeometry"),
     ],
 )
-def test_what_makes_no_sense_is_named(client, query, named):
+def test_what_makes_no_sense_is_named(client: served.Client, query: str, named: str) -> None:
     answer = client.get(f"{ITEMS}?{query}")
     assert answer.status_code == 400
     assert named in answer.json["description"]
 
 
-def test_properties_and_geometry_are_left_out_if_asked(client):
+def test_properties_and_geometry_are_left_out_if_asked(client: served.Client) -> None:
     told = client.get(f"{ITEMS}?properties=area,number&skipGeometry=true&limit=100").json
     assert len(told["features"]) == 16
     for each in told["features"]:
@@ -161,7 +164,7 @@ def test_properties_and_geometry_are_left_out_if_asked(client):
 # -- schemas
 
 
-def told(client, name, kind):
+def told(client: served.Client, name: str, kind: str) -> Any:
     answer = client.get(f"/ogc/collections/{name}/{kind}?lang=en")
     assert (answer.status_code, answer.mimetype) == (200, "application/schema+json")
     made = json.loads(answer.data)
@@ -171,7 +174,7 @@ def told(client, name, kind):
     return made
 
 
-def test_schemas_tell_types_units_roles_and_codes(client):
+def test_schemas_tell_types_units_roles_and_codes(client: served.Client) -> None:
     schema = told(client, "parcels", "schema")["properties"]
     assert schema["area"] | {"x-ogc-propertySeq": 0} == {
         "title": "Surveyed area (m²)",
@@ -194,7 +197,7 @@ def test_schemas_tell_types_units_roles_and_codes(client):
     )
 
 
-def test_every_feature_is_as_its_schema_says(client):
+def test_every_feature_is_as_its_schema_says(client: served.Client) -> None:
     for name in ("parcels", "communes"):
         schema = told(client, name, "schema")
         features = client.get(f"/ogc/collections/{name}/items?limit=100").json["features"]
@@ -204,7 +207,7 @@ def test_every_feature_is_as_its_schema_says(client):
             )
 
 
-def test_sortables_are_found_from_the_collection(client, settings):
+def test_sortables_are_found_from_the_collection(client: served.Client, settings: Settings) -> None:
     for name, of in collections.collections(settings).items():
         links = client.get(f"/ogc/collections/{name}").json["links"]
         hrefs = [link["href"] for link in links if link["rel"].endswith("/sortables")]

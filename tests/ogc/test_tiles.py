@@ -5,6 +5,9 @@ from __future__ import annotations
 import gzip
 import math
 import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ from support import mvt, served, stored
 from support.surveys import parcel, plot, write
 
 from landdata.reference.vn2000 import transformer
+from landdata.settings import Settings
 
 OGC = "/ogc"
 WEB = f"{OGC}/collections/parcels/tiles/WebMercatorQuad"
@@ -21,26 +25,26 @@ OWN = f"{OGC}/collections/parcels/tiles/VN2000Quad-9212"
 HALF = 20037508.342789244
 
 
-def web(z, east=stored.EAST + 10.0, north=stored.NORTH + 10.0):
+def web(z: int, east: float = stored.EAST + 10.0, north: float = stored.NORTH + 10.0) -> str:
     """The path of the web's tile at a place of the storage CRS."""
     x, y = transformer(9212, 3857).transform(east, north)
     side = 2 * HALF / 2**z
     return f"{z}/{math.floor((HALF - y) / side)}/{math.floor((x + HALF) / side)}"
 
 
-def own(z, east=stored.EAST + 10.0, north=stored.NORTH + 10.0):
+def own(z: int, east: float = stored.EAST + 10.0, north: float = stored.NORTH + 10.0) -> str:
     side = 2_097_152 / 2**z
     return f"{z}/{math.floor((2_700_000 - north) / side)}/{math.floor((east + 548_576) / side)}"
 
 
 @pytest.fixture(scope="module")
-def still(make_store):
+def still(make_store: Callable[..., Settings]) -> Iterator[served.Client]:
     """A client of a store that no test changes."""
     with served.lattice(make_store()) as opened:
         yield opened
 
 
-def layers(client, path, **headers):
+def layers(client: served.Client, path: str, **headers: Any) -> dict[str, Any]:
     answer = client.get(path, headers=headers)
     if answer.status_code == 204:
         assert answer.data == b""
@@ -51,7 +55,7 @@ def layers(client, path, **headers):
     return mvt.read(gzip.decompress(answer.data) if packed else answer.data)
 
 
-def test_a_tile_of_the_web_shows_parcels_where_they_are(still):
+def test_a_tile_of_the_web_shows_parcels_where_they_are(still: served.Client) -> None:
     path = web(17)
     shown = layers(still, f"{WEB}/{path}")
     assert set(shown) == {"parcels"}
@@ -73,7 +77,7 @@ def test_a_tile_of_the_web_shows_parcels_where_they_are(still):
     np.testing.assert_allclose(told, wanted, atol=0.15)
 
 
-def test_a_tile_in_the_storage_crs_is_exact_to_its_grid(still):
+def test_a_tile_in_the_storage_crs_is_exact_to_its_grid(still: served.Client) -> None:
     path = own(13)  # 256 m; a unit is 6.25 cm, and the lattice stands on whole units
     z, row, column = map(int, path.split("/"))
     shown = {each["number"]: each for each in layers(still, f"{OWN}/{path}")["parcels"]}
@@ -86,7 +90,7 @@ def test_a_tile_in_the_storage_crs_is_exact_to_its_grid(still):
     }
 
 
-def test_parcels_are_never_simplified(engine, settings):
+def test_parcels_are_never_simplified(engine: sa.Engine, settings: Settings) -> None:
     batch = stored.batch(engine, "a")
     ring = [(20 * math.cos(a), 20 * math.sin(a)) for a in np.linspace(0, 2 * math.pi, 90)[:-1]]
     ring = [(stored.EAST + 50 + x, stored.NORTH + 50 + y) for x, y in [*ring, ring[0]]]
@@ -121,17 +125,19 @@ def test_parcels_are_never_simplified(engine, settings):
     (f"{WEB}/14/0/0", set()),
     (f"{WEB}/1/1/0", set()),
 ])  # fmt: skip
-def test_what_a_tile_shows_goes_by_its_width(still, path, expected):
+def test_what_a_tile_shows_goes_by_its_width(
+    still: served.Client, path: str, expected: set[str]
+) -> None:
     assert set(layers(still, path)) == expected
 
 
-def test_a_tile_names_no_person_and_no_address(still):
+def test_a_tile_names_no_person_and_no_address(still: served.Client) -> None:
     body = still.get(f"{WEB}/{web(16)}").data
     assert "Chủ".encode() not in body
     assert "Thôn".encode() not in body
 
 
-def test_a_tile_has_an_etag_and_comes_compressed(still):
+def test_a_tile_has_an_etag_and_comes_compressed(still: served.Client) -> None:
     path = f"{WEB}/{web(16)}"
     plain = still.get(path)
     packed = still.get(path, headers={"Accept-Encoding": "gzip"})
@@ -158,13 +164,13 @@ def test_a_tile_has_an_etag_and_comes_compressed(still):
     (f"{WEB}/0/0/0?simplify=1", 400),
     (f"{OWN}?f=tilejson", 400),
 ])  # fmt: skip
-def test_what_there_is_not_is_told(still, path, status):
+def test_what_there_is_not_is_told(still: served.Client, path: str, status: int) -> None:
     answer = still.get(path)
     assert answer.status_code == status
     assert answer.json["description"]
 
 
-def test_tilejson_and_the_tileset_lead_to_the_tiles(still):
+def test_tilejson_and_the_tileset_lead_to_the_tiles(still: served.Client) -> None:
     told = still.get(f"{WEB}?f=tilejson").json
     assert (told["minzoom"], told["tilejson"]) == (0, "3.0.0")
     shown = {each["id"]: (each["minzoom"], each["maxzoom"]) for each in told["vector_layers"]}
@@ -190,7 +196,9 @@ def test_tilejson_and_the_tileset_lead_to_the_tiles(still):
 
 
 @pytest.mark.parametrize(("path", "cut", "width"), [(WEB, web, 2 * HALF), (OWN, own, 2_097_152)])
-def test_a_tileset_is_limited_to_where_there_is_something(still, path, cut, width):
+def test_a_tileset_is_limited_to_where_there_is_something(
+    still: served.Client, path: str, cut: Callable[..., Any], width: float
+) -> None:
     described = still.get(path).json
     listed = [each for each in still.get(f"{OGC}/collections/parcels/tiles").json["tilesets"]
               if each["tileMatrixSetId"] == described["tileMatrixSetId"]]  # fmt: skip
@@ -211,7 +219,7 @@ def test_a_tileset_is_limited_to_where_there_is_something(still, path, cut, widt
         assert each["maxTileCol"] - each["minTileCol"] < most
 
 
-def test_a_matrix_set_is_as_its_crs_has_it(still):
+def test_a_matrix_set_is_as_its_crs_has_it(still: served.Client) -> None:
     told = still.get(f"{OGC}/tileMatrixSets/VN2000Quad-9212").json
     first = told["tileMatrices"][0]
     assert told["crs"].endswith("/EPSG/0/9212")
@@ -223,7 +231,7 @@ def test_a_matrix_set_is_as_its_crs_has_it(still):
     assert known["tileMatrices"][14]["matrixWidth"] == 2**14
 
 
-def test_landing_page_and_collections_link_to_tiles(still):
+def test_landing_page_and_collections_link_to_tiles(still: served.Client) -> None:
     for path in (OGC, f"{OGC}/collections/parcels"):
         relations = {
             each["rel"]: each["href"] for each in still.get(f"{path}?f=json").json["links"]
@@ -235,11 +243,13 @@ def test_landing_page_and_collections_link_to_tiles(still):
 # -- never old
 
 
-def numbers(client, path):
+def numbers(client: served.Client, path: str) -> list[str]:
     return sorted(each["number"] for each in layers(client, path).get("parcels", ()))
 
 
-def test_a_kept_tile_is_never_old_and_others_stay(engine, settings, towns, tmp_path):
+def test_a_kept_tile_is_never_old_and_others_stay(
+    engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     here, far = f"{WEB}/{web(16)}", f"{WEB}/{web(16, stored.EAST + 6000)}"
     rows = [parcel(1, plot(0, 0)), parcel(2, plot(300, 0))]
     stored.official(engine, settings, write(tmp_path / "a.zip", rows))
@@ -258,7 +268,9 @@ def test_a_kept_tile_is_never_old_and_others_stay(engine, settings, towns, tmp_p
         assert len([each for each in sent if "ST_AsMVT" in each.sql]) == again  # far away: kept
 
 
-def test_sheets_and_communes_on_a_tile_are_never_old(engine, settings, towns, tmp_path):
+def test_sheets_and_communes_on_a_tile_are_never_old(
+    engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
+) -> None:
     wide = f"{WEB}/{web(12)}"
     with served.client(settings, engine) as client:
         assert layers(client, wide) == {}

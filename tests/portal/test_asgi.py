@@ -1,3 +1,4 @@
+# mypy: strict-optional=False
 """`landdata serve` on a real port: what the application says, and what no honest client sends."""
 
 from __future__ import annotations
@@ -8,13 +9,16 @@ import json
 import re
 import socket
 import time
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import brotli
 import pytest
 from support import served, stored
 
+from landdata.settings import Settings
 from landdata.store import database
 from ogc.app import SECURITY_HEADERS
 
@@ -31,7 +35,9 @@ VARYING = {"date", "server", "content-length", "transfer-encoding", "connection"
 
 
 @pytest.fixture(scope="module")
-def both(make_store, tmp_path_factory):
+def both(
+    make_store: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[int, served.Client, list[str]]]:
     """A port on which it is served, a client in this process, and the keys of some parcels."""
     file = tmp_path_factory.mktemp("served") / "collections.toml"
     file.write_text(COLLECTION)
@@ -43,7 +49,7 @@ def both(make_store, tmp_path_factory):
         keys = connection.exec_driver_sql("SELECT parcel_id::text FROM parcel_versions").scalars()
         some = [*keys][:2]
     with served.server(settings, "support.trial") as url, served.whole(settings, engine) as client:
-        port = urlsplit(url).port
+        port = urlsplit(url).port or 0
         # what was published in this second has no date yet
         while "last-modified" not in {name.lower() for name, _ in ask(port, ITEMS)[1]}:
             time.sleep(0.1)
@@ -51,22 +57,33 @@ def both(make_store, tmp_path_factory):
     engine.dispose()
 
 
-def ask(port, path, method="GET", headers=None, body=None):
+def ask(
+    port: int,
+    path: str,
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes | Iterator[Any] | None = None,
+) -> tuple[int, list[tuple[str, str]], bytes]:
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as asking:
         asking.request(method, path, body, headers or {})
         with asking.getresponse() as answer:
             return answer.status, answer.getheaders(), answer.read()
 
 
-def told(status, headers, body):
+def told(status: int, headers: list[tuple[str, str]], body: bytes) -> dict[str, Any]:
     """An answer without what differs from one second to the next."""
     kept = {name.lower(): {*value.split(", ")} for name, value in headers}
     coding = kept.get("content-encoding")
     if coding and body:
         body = brotli.decompress(body) if coding == {"br"} else gzip.decompress(body)
+    content: Any = body
     if body.startswith(b"{"):
-        body = {**json.loads(body), "timeStamp": None}
-    return {"status": status, "body": body, **{n: v for n, v in kept.items() if n not in VARYING}}
+        content = {**json.loads(body), "timeStamp": None}
+    return {
+        "status": status,
+        "body": content,
+        **{n: v for n, v in kept.items() if n not in VARYING},
+    }
 
 
 PATHS = (
@@ -82,7 +99,7 @@ PATHS = (
     "/ogc", "/ogc/", "/ogc/collections", "/ogc/t%C3%A9?x=%C3%A9", "/", "/healthz",
     "/nothing?lang=vi",
 )  # fmt: skip
-HEADERS = (
+HEADERS: tuple[dict[str, str], ...] = (
     {},
     {"Accept-Encoding": "br, gzip"},
     {"Accept": "text/html", "Accept-Language": "en"},
@@ -92,7 +109,9 @@ HEADERS = (
 
 
 @pytest.mark.parametrize("headers", HEADERS, ids=str)
-def test_the_server_changes_no_response(both, headers):
+def test_the_server_changes_no_response(
+    both: tuple[int, served.Client, list[str]], headers: dict[str, str]
+) -> None:
     port, client, keys = both
     host = headers.get("Host", f"127.0.0.1:{port}")
     for path in (*PATHS, *(f"{ITEMS}/{key}" for key in (*keys, keys[0][:-1] + "x"))):
@@ -102,7 +121,7 @@ def test_the_server_changes_no_response(both, headers):
             assert told(*ask(port, path, method, headers)) == here, (method, path)
 
 
-def test_what_is_held_is_not_sent_again(both):
+def test_what_is_held_is_not_sent_again(both: tuple[int, served.Client, list[str]]) -> None:
     port, _, keys = both
     for path in (f"{ITEMS}?limit=3", f"{ITEMS}/{keys[0]}"):
         _, headers, _ = ask(port, path)
@@ -112,7 +131,7 @@ def test_what_is_held_is_not_sent_again(both):
         assert [value for name, value in headers if name.lower() == "etag"] == [tag]
 
 
-def test_every_answer_carries_what_all_do(both):
+def test_every_answer_carries_what_all_do(both: tuple[int, served.Client, list[str]]) -> None:
     port, *_ = both
     for path in (f"{ITEMS}?limit=1", f"{ITEMS}?limit=x", "/", "/nothing", "/healthz"):
         headers = {name.lower(): value for name, value in ask(port, path)[1]}
@@ -121,7 +140,9 @@ def test_every_answer_carries_what_all_do(both):
         }.items() <= headers.items()
 
 
-def test_a_stream_that_breaks_off_is_no_whole_file(both):
+def test_a_stream_that_breaks_off_is_no_whole_file(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     with pytest.raises(http.client.IncompleteRead):
         ask(port, "/ogc/collections/breaking/export?f=geojsonl")
@@ -130,7 +151,7 @@ def test_a_stream_that_breaks_off_is_no_whole_file(both):
 # -- bytes on the wire, as no client of ours would send them
 
 
-def sent(port, *requests, host=b"Host: x\r\n", version=b"1.1"):
+def sent(port: int, *requests: Any, host: bytes = b"Host: x\r\n", version: bytes = b"1.1") -> bytes:
     """All that comes back for requests in one go, each a line and what follows its headers."""
     with socket.create_connection(("127.0.0.1", port), timeout=30) as made:
         for place, (line, *rest) in enumerate(requests):
@@ -140,15 +161,17 @@ def sent(port, *requests, host=b"Host: x\r\n", version=b"1.1"):
         return b"".join(iter(lambda: made.recv(1 << 16), b""))
 
 
-def statuses(answer):
+def statuses(answer: bytes) -> list[int]:
     return [int(each) for each in re.findall(rb"HTTP/1\.[01] (\d{3})", answer)]
 
 
-def description(answer):
-    return json.loads(answer.partition(b"\r\n\r\n")[2])["description"]
+def description(answer: bytes) -> str:
+    return str(json.loads(answer.partition(b"\r\n\r\n")[2])["description"])
 
 
-def test_requests_in_one_go_are_answered_in_order(both):
+def test_requests_in_one_go_are_answered_in_order(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, _, keys = both
     paths = [f"{ITEMS}/{keys[0]}", "/healthz", f"{ITEMS}?limit=1", f"{ITEMS}/{keys[1]}", "/ogc/"]
     answer = sent(port, *([f"GET {path}".encode()] for path in paths))
@@ -157,7 +180,7 @@ def test_requests_in_one_go_are_answered_in_order(both):
     assert places == sorted(places)
 
 
-def test_a_body_reaches_a_view(both):
+def test_a_body_reaches_a_view(both: tuple[int, served.Client, list[str]]) -> None:
     port, *_ = both
     body = bytes(range(256)) * 8000  # 2 MB
     assert ask(port, "/echo", "POST", body=body)[::2] == (200, body)
@@ -177,14 +200,18 @@ INNER = b"GET /ogc/nothing HTTP/1.1\r\nHost: x\r\n\r\n"
     ],
     ids=["long", "chunked"],
 )
-def test_a_body_is_neither_read_nor_taken_for_the_next_request(both, line, more):
+def test_a_body_is_neither_read_nor_taken_for_the_next_request(
+    both: tuple[int, served.Client, list[str]], line: str, more: tuple[bytes, bytes]
+) -> None:
     port, *_ = both
     answer = sent(port, [line.encode(), *more], [b"GET /healthz"])
     assert statuses(answer) == [405 if line.startswith("POST") else 200, 200]
     assert answer.endswith(b'{"status":"ok"}\n')
 
 
-def test_a_body_that_is_long_or_never_comes_holds_nobody_up(both):
+def test_a_body_that_is_long_or_never_comes_holds_nobody_up(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     for line in (f"GET {ITEMS}?limit=1", "GET /ogc", "POST /ogc"):
         for body in (INNER * 60_000, b"x"):
@@ -212,14 +239,16 @@ def test_a_body_that_is_long_or_never_comes_holds_nobody_up(both):
         (f"GET {ITEMS}?label=ế".encode(), 200),
     ],
 )
-def test_bytes_that_are_no_text_are_told_so(both, line, status):
+def test_bytes_that_are_no_text_are_told_so(
+    both: tuple[int, served.Client, list[str]], line: bytes, status: int
+) -> None:
     port, *_ = both
     answer = sent(port, [line])
     assert statuses(answer) == [status]
     answer.partition(b"\r\n\r\n")[2].decode()
 
 
-def test_a_link_to_what_was_asked_leads_to_it(both):
+def test_a_link_to_what_was_asked_leads_to_it(both: tuple[int, served.Client, list[str]]) -> None:
     """Also where letters were sent as they are, and not escaped."""
     port, *_ = both
     for query in ("label=ế&limit=1", "filter=label='Ế'&limit=1", "limit=1&label=%C3%A9&number=ô"):
@@ -230,7 +259,9 @@ def test_a_link_to_what_was_asked_leads_to_it(both):
         assert parse_qsl(urlsplit(here).query) == parse_qsl(query)
 
 
-def test_an_absolute_address_is_as_good_as_a_path(both):
+def test_an_absolute_address_is_as_good_as_a_path(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     for path in (f"{ITEMS}?limit=2", "/ogc/conformance", "/ogc/nothing"):
         plain = sent(port, [f"GET {path}".encode()])
@@ -241,7 +272,9 @@ def test_an_absolute_address_is_as_good_as_a_path(both):
         assert body[0] == body[1]
 
 
-def test_links_begin_with_a_host_or_there_are_none(both):
+def test_links_begin_with_a_host_or_there_are_none(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     here = f'"http://127.0.0.1:{port}{ITEMS}?limit=1"'.encode()
     line = [f"GET {ITEMS}?limit=1".encode()]
@@ -256,7 +289,7 @@ def test_links_begin_with_a_host_or_there_are_none(both):
             assert "Host" in description(answer)
 
 
-def test_an_address_may_be_as_long_as_is_told(both):
+def test_an_address_may_be_as_long_as_is_told(both: tuple[int, served.Client, list[str]]) -> None:
     port, *_ = both
     told = json.loads(ask(port, "/ogc/openapi?lang=en")[2])["components"]["responses"]["TooLong"]
     most = int(re.search(r"[0-9,]+(?= bytes)", told["description"])[0].replace(",", ""))
@@ -265,7 +298,7 @@ def test_an_address_may_be_as_long_as_is_told(both):
         assert statuses(sent(port, [f"GET {path}{longer}".encode()])) == [status]
 
 
-def test_the_head_of_a_request_has_bounds(both):
+def test_the_head_of_a_request_has_bounds(both: tuple[int, served.Client, list[str]]) -> None:
     port, *_ = both
     line = [f"GET {ITEMS}?limit=1".encode()]
     for size, status in ((200_000, 200), (600_000, 431)):
@@ -276,7 +309,9 @@ def test_the_head_of_a_request_has_bounds(both):
 
 
 @pytest.mark.parametrize("trailer", [b"X: y\r\n" * 10_000, b"x" * 60_000], ids=["many", "long"])
-def test_what_stands_behind_a_body_is_not_kept(both, trailer):
+def test_what_stands_behind_a_body_is_not_kept(
+    both: tuple[int, served.Client, list[str]], trailer: bytes
+) -> None:
     """Headers may stand there, which else would be collected without an end."""
     port, *_ = both
     head = b"GET /healthz HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: "
@@ -287,7 +322,9 @@ def test_what_stands_behind_a_body_is_not_kept(both, trailer):
             made.sendall(trailer * 1000)  # 60 MB
 
 
-def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(both):
+def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     export = "/ogc/collections/{}/export?f=geojsonl"
     whole = ask(port, export.format("parcels"))[2]
@@ -298,7 +335,9 @@ def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(both):
     assert statuses(broken) == [400]
 
 
-def test_headers_that_make_no_sense_are_passed_over_or_told(both):
+def test_headers_that_make_no_sense_are_passed_over_or_told(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     for header, status in (
         (b"Accept: \xff\xfe", 406),
@@ -314,7 +353,9 @@ def test_headers_that_make_no_sense_are_passed_over_or_told(both):
         assert statuses(answer) == [status], header
 
 
-def test_the_head_of_a_file_does_not_say_that_it_is_empty(both):
+def test_the_head_of_a_file_does_not_say_that_it_is_empty(
+    both: tuple[int, served.Client, list[str]],
+) -> None:
     port, *_ = both
     status, headers, _ = ask(port, "/ogc/collections/communes/export?f=gpkg", "HEAD")
     assert status == 200
@@ -323,7 +364,7 @@ def test_the_head_of_a_file_does_not_say_that_it_is_empty(both):
     assert named["content-type"] == "application/geopackage+sqlite3"
 
 
-def test_links_begin_with_the_address_of_the_settings(make_store):
+def test_links_begin_with_the_address_of_the_settings(make_store: Callable[..., Settings]) -> None:
     """Whatever a proxy, or a client that names another one, says."""
     url = "https://land.example/data"
     settings = make_store(url=f"{url}/")

@@ -6,14 +6,16 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser, Page, Response, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support import served, stored
 
+from landdata.settings import Settings
 from landdata.store import database
 
 
@@ -29,7 +31,9 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def store(make_store, tmp_path_factory) -> Iterator[tuple[str, dict[str, uuid.UUID], sa.Engine]]:
+def store(
+    make_store: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[str, dict[str, uuid.UUID], sa.Engine]]:
     """The address of a server over sixteen parcels and a well, their ids, and the engine."""
     path = tmp_path_factory.mktemp("more") / "collections.toml"
     path.write_text('[wells]\ntable = "wells"\nkey = "id"\ngeometry = "geom"\n', "utf-8")
@@ -47,7 +51,7 @@ def store(make_store, tmp_path_factory) -> Iterator[tuple[str, dict[str, uuid.UU
 
 
 @pytest.fixture
-def page(browser: Browser, store) -> Iterator[Page]:
+def page(browser: Browser, store: tuple[str, dict[str, uuid.UUID], sa.Engine]) -> Iterator[Page]:
     """A page that must write no error and ask no other host."""
     context = browser.new_context(
         viewport={"width": 1100, "height": 760},
@@ -68,23 +72,25 @@ def page(browser: Browser, store) -> Iterator[Page]:
     assert len(errors) == opened.expected_errors, errors  # type: ignore[attr-defined]
 
 
-def drawn(page: Page, count: int = 16) -> None:
+def drawn(page: Any, count: int = 16) -> None:
     """Wait until the map holds so many parcels and waits for no more."""
     # attributes: the page's policy forbids what evaluates text, `wait_for_function` among it
     expect(page.locator("body")).to_have_attribute("data-features", str(count))
     expect(page.locator("body")).to_have_attribute("data-state", "ready")
 
 
-def chosen(page: Page, id: uuid.UUID) -> None:  # noqa: A002
+def chosen(page: Any, id: uuid.UUID) -> None:  # noqa: A002
     expect(page.locator("body")).to_have_attribute("data-selected", str(id))
 
 
-def search(page: Page, text: str) -> None:
+def search(page: Any, text: str) -> None:
     page.get_by_label("Commune").fill(text)
     page.get_by_role("button", name="Find").click()
 
 
-def test_the_map_draws_every_parcel_in_the_storage_crs(page, store):
+def test_the_map_draws_every_parcel_in_the_storage_crs(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(store[0])
     drawn(page)
     # the colour of rice, in the picture itself: parcel 2 lies beside the south-west corner
@@ -107,7 +113,9 @@ def test_the_map_draws_every_parcel_in_the_storage_crs(page, store):
     assert max(areas) < 1.1 * min(areas)  # four parcels of 400 m² each
 
 
-def test_a_parcel_is_found_by_its_number_and_shown_with_its_history(page, store):
+def test_a_parcel_is_found_by_its_number_and_shown_with_its_history(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     base, made, _ = store
     page.goto(base)
     drawn(page)
@@ -129,7 +137,9 @@ def test_a_parcel_is_found_by_its_number_and_shown_with_its_history(page, store)
     expect(page.get_by_role("columnheader", name="X (N), m")).to_be_visible()
 
 
-def test_three_fields_find_as_one_does_and_what_is_not_there_is_said(page, store):
+def test_three_fields_find_as_one_does_and_what_is_not_there_is_said(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(store[0])
     drawn(page)
     page.get_by_label("Sheet").fill("1")
@@ -141,7 +151,9 @@ def test_three_fields_find_as_one_does_and_what_is_not_there_is_said(page, store
     expect(page.locator("#notice")).to_have_text("There is no parcel 99901/1/77 now.")
 
 
-def test_a_click_and_the_keyboard_choose_a_parcel(page, store):
+def test_a_click_and_the_keyboard_choose_a_parcel(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     base, made, _ = store
     page.goto(base)
     drawn(page)
@@ -159,7 +171,9 @@ def test_a_click_and_the_keyboard_choose_a_parcel(page, store):
     expect(page.get_by_role("heading", name="Parcel 1, sheet 1")).to_be_visible()
 
 
-def test_the_pointer_tells_x_north_and_y_east(page, store):
+def test_the_pointer_tells_x_north_and_y_east(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(f"{store[0]}/#view={stored.EAST + 40},{stored.NORTH + 40},0.5")
     drawn(page)
     box = page.locator("#map").bounding_box()
@@ -173,7 +187,9 @@ def test_the_pointer_tells_x_north_and_y_east(page, store):
     assert 106.6 < lon < 106.8
 
 
-def test_the_address_can_be_shared(page, browser, store):
+def test_the_address_can_be_shared(
+    page: Any, browser: Browser, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     base, made, _ = store
     page.goto(base)
     drawn(page)
@@ -188,10 +204,12 @@ def test_the_address_can_be_shared(page, browser, store):
     other.close()
 
 
-def test_as_of_a_day_draws_and_finds_what_was_then(page, store):
+def test_as_of_a_day_draws_and_finds_what_was_then(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(store[0])
     drawn(page)
-    answers: list[Response] = []
+    answers: list[Any] = []
     page.on("response", lambda r: answers.append(r) if "datetime=2025-08-01" in r.url else None)
     page.get_by_label("As of").fill("2025-08-01")
     drawn(page)
@@ -200,7 +218,7 @@ def test_as_of_a_day_draws_and_finds_what_was_then(page, store):
         1
     }
     search(page, "99901/1/12")
-    expect(page.locator("#panel")).to_contain_text("A past state, until 01 Mar 2026")
+    expect(page.locator("#panel")).to_contain_text("A past version, until 01 Mar 2026")
     assert "as_of=2025-08-01" in page.url
     page.get_by_label("As of").fill("2020-01-01")
     drawn(page, 0)
@@ -208,7 +226,9 @@ def test_as_of_a_day_draws_and_finds_what_was_then(page, store):
     page.expected_errors = 1
 
 
-def test_the_language_is_switched_in_place(page, store):
+def test_the_language_is_switched_in_place(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(store[0])
     drawn(page)
     page.get_by_role("link", name="Tiếng Việt").click()
@@ -218,13 +238,17 @@ def test_the_language_is_switched_in_place(page, store):
     expect(page.get_by_role("button", name="Tìm")).to_be_visible()  # and stays
 
 
-def test_from_afar_communes_stand_for_parcels(page, store):
+def test_from_afar_communes_stand_for_parcels(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(f"{store[0]}/#view={stored.EAST},{stored.NORTH},9")
     expect(page.locator("#notice")).to_have_text("Zoom in to see parcels.")
     drawn(page, 0)
 
 
-def test_from_afar_sheets_stand_for_parcels_of_a_commune_without_boundary(page, store):
+def test_from_afar_sheets_stand_for_parcels_of_a_commune_without_boundary(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     with store[2].connect() as connection:
         sheets = connection.scalar(sa.text("SELECT count(*) FROM sheets"))
     assert sheets > 0
@@ -232,7 +256,9 @@ def test_from_afar_sheets_stand_for_parcels_of_a_commune_without_boundary(page, 
     expect(page.locator("body")).to_have_attribute("data-sheets", str(sheets))
 
 
-def test_an_answer_of_several_pages_is_drawn_whole(page, store):
+def test_an_answer_of_several_pages_is_drawn_whole(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     base, _, _ = store
     page.route(
         "**/ogc/collections/parcels/items?*limit=1000*",
@@ -242,7 +268,9 @@ def test_an_answer_of_several_pages_is_drawn_whole(page, store):
     drawn(page)
 
 
-def test_a_server_that_fails_is_said_and_asked_again(page, store):
+def test_a_server_that_fails_is_said_and_asked_again(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     base, _, _ = store
     page.expected_errors = 0
     failing = re.compile(r"/ogc/collections/parcels/items\?")
@@ -258,7 +286,9 @@ def test_a_server_that_fails_is_said_and_asked_again(page, store):
     )
 
 
-def test_a_small_screen_has_room_for_the_map_and_the_panel(browser, store):
+def test_a_small_screen_has_room_for_the_map_and_the_panel(
+    browser: Browser, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     base, _, _ = store
     page = browser.new_page(viewport={"width": 390, "height": 780}, locale="en-GB")
     page.goto(base)
@@ -267,6 +297,8 @@ def test_a_small_screen_has_room_for_the_map_and_the_panel(browser, store):
     expect(page.locator("#panel")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") == 390
     panel, shown = page.locator("#panel").bounding_box(), page.locator("#map").bounding_box()
+    assert panel
+    assert shown
     assert panel["height"] < 0.6 * shown["height"]
     page.close()
 
@@ -278,7 +310,13 @@ def test_a_small_screen_has_room_for_the_map_and_the_panel(browser, store):
         ("en", "Parcel 12, sheet 1, commune 99901", ""),
     ],
 )
-def test_the_pages_of_the_ogc_api_show_features_on_a_map(page, store, language, heading, next_page):
+def test_the_pages_of_the_ogc_api_show_features_on_a_map(
+    page: Any,
+    store: tuple[str, dict[str, uuid.UUID], sa.Engine],
+    language: str,
+    heading: str,
+    next_page: str,
+) -> None:
     base, made, _ = store
     page.goto(f"{base}/ogc/collections/parcels/items?f=html&lang={language}&limit=13&sortby=number")
     expect(page.locator(".map canvas").first).to_be_visible()
@@ -295,7 +333,9 @@ def test_the_pages_of_the_ogc_api_show_features_on_a_map(page, store, language, 
         expect(page.locator("tbody tr")).to_have_count(3)
 
 
-def test_a_page_of_the_ogc_api_draws_a_point(page, store):
+def test_a_page_of_the_ogc_api_draws_a_point(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
+) -> None:
     page.goto(f"{store[0]}/ogc/collections/wells/items/1?f=html")
     canvas = page.locator(".map canvas").first
     expect(canvas).to_be_visible()
@@ -309,7 +349,9 @@ def test_a_page_of_the_ogc_api_draws_a_point(page, store):
 @pytest.mark.parametrize(
     "path", ["", "/collections/parcels", "/collections/parcels/tiles/WebMercatorQuad", "/openapi"]
 )
-def test_the_other_pages_of_the_ogc_api_load_in_a_small_window(page, store, path):
+def test_the_other_pages_of_the_ogc_api_load_in_a_small_window(
+    page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine], path: str
+) -> None:
     page.set_viewport_size({"width": 390, "height": 780})
     page.goto(f"{store[0]}/ogc{path}?f=html")
     expect(page.get_by_role("heading", level=1)).to_be_visible()

@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from support import served, stored
 
+from landdata.settings import Settings
 from landdata.store import database
 
 CONFIGURATION = Path(__file__).parents[2] / "docs" / "nginx.conf"
@@ -42,7 +43,9 @@ def shortened(text: str, port: int, upstream: int, folder: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def port(make_store, tmp_path_factory) -> Iterator[int]:
+def port(
+    make_store: Callable[..., Settings], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
     """The port of nginx; behind it the service with the lattice, and short limits of its own."""
     settings = make_store()
     engine = database.engine(settings)
@@ -55,7 +58,7 @@ def port(make_store, tmp_path_factory) -> Iterator[int]:
     folder.chmod(0o755)
     port = served.free_port()
     with served.server(settings, "support.trial") as url:
-        text = shortened(CONFIGURATION.read_text(), port, urlsplit(url).port, folder)
+        text = shortened(CONFIGURATION.read_text(), port, urlsplit(url).port or 0, folder)
         (folder / "nginx.conf").write_text(text)
         nginx = subprocess.Popen(["nginx", "-p", folder, "-c", folder / "nginx.conf"])
         try:

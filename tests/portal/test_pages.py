@@ -1,10 +1,12 @@
+# mypy: strict-optional=False
 from __future__ import annotations
 
 import json
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 import shapely
@@ -13,7 +15,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from support import served, stored
 
+from landdata.embedded.cluster import Cluster
 from landdata.reference import land_use
+from landdata.settings import Settings
 from landdata.store import database
 from portal import parcels as pages
 from portal.app import create_app
@@ -28,17 +32,19 @@ def made(engine: sa.Engine) -> dict[str, uuid.UUID]:
 
 
 @pytest.fixture
-def app(settings, engine) -> Flask:
+def app(settings: Settings, engine: sa.Engine) -> Flask:
     return create_app(settings, engine)
 
 
 @pytest.fixture
-def client(app) -> FlaskClient:
+def client(app: Flask) -> FlaskClient:
     return app.test_client()
 
 
 @pytest.fixture
-def whole(settings, engine, made) -> Iterator[served.Client]:
+def whole(
+    settings: Settings, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> Iterator[served.Client]:
     """A client of the portal and the OGC API."""
     with served.whole(settings, engine) as client:
         yield client
@@ -49,14 +55,16 @@ class Config(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.told: dict = {}
+        self.told: dict[str, Any] = {}
         self.feed(text)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[Any]) -> None:
         self.told |= json.loads(dict(attrs).get("data-config") or "{}")
 
 
-def test_the_map_page_names_the_extent_the_crs_and_what_colours_mean(client, whole, made):
+def test_the_map_page_names_the_extent_the_crs_and_what_colours_mean(
+    client: FlaskClient, whole: served.Client, made: dict[str, uuid.UUID]
+) -> None:
     answer = client.get("/", headers=PAGE)
     assert answer.status_code == 200
     told = Config(answer.text).told
@@ -70,13 +78,15 @@ def test_the_map_page_names_the_extent_the_crs_and_what_colours_mean(client, who
     assert "Xã Suối Mẫu" in answer.text
 
 
-def test_an_empty_store_says_so(client):
+def test_an_empty_store_says_so(client: FlaskClient) -> None:
     answer = client.get("/?lang=en", headers=PAGE)
     assert "There are no parcels in the store yet." in answer.text
     assert Config(answer.text).told["extent"] is None
 
 
-def test_the_page_of_a_parcel_has_its_areas_history_and_corners(client, made):
+def test_the_page_of_a_parcel_has_its_areas_history_and_corners(
+    client: FlaskClient, made: dict[str, uuid.UUID]
+) -> None:
     answer = client.get(f"/parcels/{made['12']}?lang=en", headers=PAGE)
     assert answer.status_code == 200
     text = answer.text
@@ -92,16 +102,20 @@ def test_the_page_of_a_parcel_has_its_areas_history_and_corners(client, made):
     assert '<path class="parcel"' in text
 
 
-def test_as_of_shows_the_state_of_then_and_says_that_it_is_past(client, made):
+def test_as_of_shows_the_state_of_then_and_says_that_it_is_past(
+    client: FlaskClient, made: dict[str, uuid.UUID]
+) -> None:
     text = client.get(f"/parcels/{made['12']}?lang=en&as_of=2025-08-01", headers=PAGE).text
-    assert "A past state, valid until" in text
+    assert "A past version, valid until" in text
     told = client.get(f"/parcels/{made['12']}?as_of=2025-08-01", headers=PROGRAM).json
     assert told["parcel"]["version"] == 1
     assert told["parcel"]["area"] == 440.0
     assert shapely.geometry.shape(told["geometry"]).area == 440.0
 
 
-def test_the_json_of_a_parcel_has_its_public_properties_and_every_state(whole, made):
+def test_the_json_of_a_parcel_has_its_public_properties_and_every_state(
+    whole: served.Client, made: dict[str, uuid.UUID]
+) -> None:
     told = whole.get(f"/parcels/{made['12']}", headers=PROGRAM).json
     assert told["commune_name"] == "Xã Suối Mẫu"
     assert told["crs"].endswith("/9212")
@@ -110,7 +124,9 @@ def test_the_json_of_a_parcel_has_its_public_properties_and_every_state(whole, m
     assert told["parcel"] == item["properties"]
 
 
-def test_a_parcel_that_is_no_more_is_still_shown_as_it_was_last(client, engine, made):
+def test_a_parcel_that_is_no_more_is_still_shown_as_it_was_last(
+    client: FlaskClient, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -120,7 +136,7 @@ def test_a_parcel_that_is_no_more_is_still_shown_as_it_was_last(client, engine, 
             {"id": made["3"]},
         )
     text = client.get(f"/parcels/{made['3']}?lang=en", headers=PAGE).text
-    assert "A past state, valid until 1 May 2026" in text
+    assert "A past version, valid until 1 May 2026" in text
 
 
 @pytest.mark.parametrize(
@@ -132,13 +148,17 @@ def test_a_parcel_that_is_no_more_is_still_shown_as_it_was_last(client, engine, 
         "/parcels?commune=99901/1/12&sheet=&number=",
     ],
 )
-def test_a_number_and_a_national_id_lead_to_the_page(client, made, address):
+def test_a_number_and_a_national_id_lead_to_the_page(
+    client: FlaskClient, made: dict[str, uuid.UUID], address: str
+) -> None:
     answer = client.get(address, headers=PAGE)
     assert answer.status_code == 302
     assert answer.location == f"/parcels/{made['12']}"
 
 
-def test_the_way_on_keeps_the_time_asked_for(client, made):
+def test_the_way_on_keeps_the_time_asked_for(
+    client: FlaskClient, made: dict[str, uuid.UUID]
+) -> None:
     answer = client.get("/parcels/99901/1/12?as_of=2025-08-01&f=json")
     assert answer.location == f"/parcels/{made['12']}?as_of=2025-08-01&f=json"
 
@@ -156,8 +176,8 @@ def test_the_way_on_keeps_the_time_asked_for(client, made):
     ],
 )
 def test_what_cannot_be_answered_is_a_sentence_for_people_and_json_for_programs(
-    client, made, address, status, code
-):
+    client: FlaskClient, made: dict[str, uuid.UUID], address: str, status: int, code: str
+) -> None:
     told = client.get(address, headers=PROGRAM)
     assert told.status_code == status
     assert told.json["error"]["code"] == code
@@ -168,7 +188,9 @@ def test_what_cannot_be_answered_is_a_sentence_for_people_and_json_for_programs(
     assert "Traceback" not in page.text
 
 
-def test_a_national_id_borne_twice_is_ambiguous(client, engine, made):
+def test_a_national_id_borne_twice_is_ambiguous(
+    client: FlaskClient, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.text("UPDATE parcel_versions SET national_id = 'w6bqz3k8n1p0' WHERE number = '3'")
@@ -178,7 +200,7 @@ def test_a_national_id_borne_twice_is_ambiguous(client, engine, made):
     assert answer.json["error"]["code"] == "ambiguous-parcel"
 
 
-def test_a_wrong_method_is_405_and_says_which_are_right(client):
+def test_a_wrong_method_is_405_and_says_which_are_right(client: FlaskClient) -> None:
     answer = client.post("/", headers=PROGRAM)
     assert answer.status_code == 405
     assert "GET" in answer.headers["Allow"]
@@ -186,15 +208,15 @@ def test_a_wrong_method_is_405_and_says_which_are_right(client):
 
 @pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "X"])
 @pytest.mark.parametrize("path", ["", "/", "/collections", "/collections/parcels/items/x", "/no"])
-def test_a_method_of_nothing_is_405_of_ogc(whole, path, method):
+def test_a_method_of_nothing_is_405_of_ogc(whole: served.Client, path: str, method: str) -> None:
     answer = whole.open(f"/ogc{path}", method=method)
     assert (answer.status_code, answer.mimetype) == (405, "application/json")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert answer.json["code"] == "MethodNotAllowed"
-    assert answer.json["description"] == f"{method} is not for this address: it is read."
+    assert answer.json["description"] == f"This address does not allow {method}: it is read."
 
 
-def test_nothing_anywhere_names_a_holder(whole, made):
+def test_nothing_anywhere_names_a_holder(whole: served.Client, made: dict[str, uuid.UUID]) -> None:
     for address in ("/", f"/parcels/{made['12']}", "/ogc/collections/parcels/items?limit=100"):
         for headers in (PAGE, PROGRAM):
             answer = whole.get(address, headers=headers)
@@ -203,14 +225,16 @@ def test_nothing_anywhere_names_a_holder(whole, made):
             assert "Thôn 1" not in answer.text  # an address, not public unless told
 
 
-def test_an_address_is_shown_where_the_deployment_says_so(settings, engine, made):
+def test_an_address_is_shown_where_the_deployment_says_so(
+    settings: Settings, engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     app = create_app(settings.model_copy(update={"publish_address": True}), engine)
     client = app.test_client()
     assert "Thôn 1" in client.get(f"/parcels/{made['12']}", headers=PAGE).text
     assert client.get(f"/parcels/{made['12']}?f=json").json["parcel"]["address"] == "Thôn 1"
 
 
-def test_a_code_has_one_theme_at_most():
+def test_a_code_has_one_theme_at_most() -> None:
     listed = [code for _, _, _, codes in pages.THEMES for code in codes.split()]
     assert len(listed) == len(set(listed))
 
@@ -218,7 +242,7 @@ def test_a_code_has_one_theme_at_most():
 # -- language
 
 
-def test_the_language_is_the_deployments_unless_asked_otherwise(client):
+def test_the_language_is_the_deployments_unless_asked_otherwise(client: FlaskClient) -> None:
     def language(address: str, **headers: str) -> str:
         return re.search(r'<html lang="(\w+)"', client.get(address, headers=headers).text)[1]
 
@@ -230,15 +254,17 @@ def test_the_language_is_the_deployments_unless_asked_otherwise(client):
     assert language("/?lang=xx") == "en"
 
 
-def test_errors_are_told_in_vietnamese(client, made):
+def test_errors_are_told_in_vietnamese(client: FlaskClient, made: dict[str, uuid.UUID]) -> None:
     text = client.get("/parcels/99901/1/99?lang=vi", headers=PAGE).text
-    assert "Không có thửa đất này" in text
+    assert "Không có thửa 99901/1/99 hiện nay." in text
 
 
 # -- what every answer carries
 
 
-def test_a_page_runs_no_script_of_its_own_and_loads_from_nowhere_else(client, made):
+def test_a_page_runs_no_script_of_its_own_and_loads_from_nowhere_else(
+    client: FlaskClient, made: dict[str, uuid.UUID]
+) -> None:
     for address in ("/", f"/parcels/{made['12']}", "/nowhere"):
         answer = client.get(address, headers=PAGE)
         policy = answer.headers["Content-Security-Policy"]
@@ -254,7 +280,9 @@ def test_a_page_runs_no_script_of_its_own_and_loads_from_nowhere_else(client, ma
             assert found.startswith(("/", "#", "?")), found
 
 
-def test_other_systems_may_read_the_ogc_api_but_not_frame_or_read_the_pages(whole):
+def test_other_systems_may_read_the_ogc_api_but_not_frame_or_read_the_pages(
+    whole: served.Client,
+) -> None:
     answer = whole.get("/ogc/collections/parcels/items", headers={"Origin": "http://other.test"})
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert "Access-Control-Allow-Origin" not in whole.get("/").headers
@@ -263,14 +291,14 @@ def test_other_systems_may_read_the_ogc_api_but_not_frame_or_read_the_pages(whol
 # -- health
 
 
-def test_health_and_readiness(client):
+def test_health_and_readiness(client: FlaskClient) -> None:
     assert client.get("/healthz").json == {"status": "ok"}
     answer = client.get("/readyz")
     assert answer.status_code == 200
     assert answer.json["database"] is True
 
 
-def test_an_old_schema_is_not_ready(client, engine):
+def test_an_old_schema_is_not_ready(client: FlaskClient, engine: sa.Engine) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0000'"))
     answer = client.get("/readyz")
@@ -279,8 +307,13 @@ def test_an_old_schema_is_not_ready(client, engine):
 
 
 def test_without_its_database_the_portal_lives_says_so_and_comes_back(
-    app, client, settings, engine, cluster, made
-):
+    app: Flask,
+    client: FlaskClient,
+    settings: Settings,
+    engine: sa.Engine,
+    cluster: Cluster,
+    made: dict[str, uuid.UUID],
+) -> None:
     name = engine.url.database
     admin = sa.create_engine(cluster.url("postgres"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
@@ -304,8 +337,8 @@ def test_without_its_database_the_portal_lives_says_so_and_comes_back(
 
 
 def test_an_error_of_ours_is_500_without_a_trace_and_logged_without_what_was_asked(
-    app, client, caplog
-):
+    app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken() -> str:
         raise RuntimeError("the secret of a person")
 
@@ -319,14 +352,16 @@ def test_an_error_of_ours_is_500_without_a_trace_and_logged_without_what_was_ask
     assert "somebody" not in caplog.text
 
 
-def test_the_app_opens_the_store_itself_where_it_is_given_none(settings, monkeypatch):
+def test_the_app_opens_the_store_itself_where_it_is_given_none(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LANDDATA_DATABASE_URL", settings.database_url)
     app = create_app()
     assert app.test_client().get("/readyz").status_code == 200
     app.extensions["landdata"].engine.dispose()
 
 
-def test_a_store_of_another_country_has_a_map_too(make_store):
+def test_a_store_of_another_country_has_a_map_too(make_store: Callable[..., Settings]) -> None:
     settings = make_store(3740)
     engine = database.engine(settings)
     app = create_app(settings, engine)

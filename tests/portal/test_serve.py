@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -107,7 +108,7 @@ class Serving:
         made.sendall(f"GET {path} HTTP/{version}\r\nHost: x\r\n".encode() + end)
         return made
 
-    def connections(self, name: str, state: str | None = None) -> int:
+    def connections(self, name: str, state: str | None = None) -> Any:
         with self.engine.connect() as connection:
             return connection.scalar(
                 sa.text(

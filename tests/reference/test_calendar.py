@@ -8,7 +8,7 @@ from landdata.errors import BadRequest
 from landdata.reference import calendar
 
 
-def test_a_date_means_its_end_in_vietnam():
+def test_a_date_means_its_end_in_vietnam() -> None:
     assert calendar.instant("2026-03-01") == dt.datetime(
         2026, 3, 1, 16, 59, 59, 999999, tzinfo=dt.UTC
     )
@@ -22,6 +22,6 @@ def test_the_day_begins_when_it_does_in_vietnam() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "2026-03-01T01:00:00", "1"])
-def test_what_is_no_time_is_refused(text):
+def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(BadRequest):
         calendar.instant(text)

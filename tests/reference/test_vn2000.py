@@ -1,3 +1,7 @@
+from __future__ import annotations
+
+from typing import Any
+
 import pyproj
 import pytest
 
@@ -5,23 +9,23 @@ from landdata.errors import BadRequest
 from landdata.reference import datums, vn2000
 
 
-def test_zones_are_those_of_epsg():
+def test_zones_are_those_of_epsg() -> None:
     for epsg, (meridian, scale) in vn2000.ZONES.items():
         crs = pyproj.CRS.from_epsg(epsg)
-        values = {p.name: p.value for p in crs.coordinate_operation.params}
+        values: dict[str, Any] = {p.name: p.value for p in crs.coordinate_operation.params}
         assert values["Longitude of natural origin"] == pytest.approx(meridian, abs=1e-9)
         assert values["Scale factor at natural origin"] == scale
         assert values["False easting"] == 500_000
         assert [a.direction for a in crs.axis_info] == ["east", "north"]
 
 
-def vietnam():
+def vietnam() -> list[tuple[float, float]]:
     """Biên Hòa (in the box of operation 5194, but for its north) and Đồng Xoài, lon and lat."""
     return [(106.82, 10.95), (106.90, 11.53), (106.9, 10.99), (107.0, 11.05)]
 
 
 @pytest.mark.parametrize("epsg", [*vn2000.ZONES, 4756])
-def test_one_datum_operation_everywhere(epsg):
+def test_one_datum_operation_everywhere(epsg: int) -> None:
     pinned = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::6960")
     assert vn2000.HELMERT in vn2000.pipeline(epsg, 4326)
     assert vn2000.HELMERT in vn2000.pipeline(4326, epsg)
@@ -35,7 +39,7 @@ def test_one_datum_operation_everywhere(epsg):
         )
 
 
-def test_the_other_operation_is_eight_tenths_of_a_metre_away():
+def test_the_other_operation_is_eight_tenths_of_a_metre_away() -> None:
     other = pyproj.Transformer.from_pipeline("urn:ogc:def:coordinateOperation:EPSG::5194")
     lat, lon = other.transform(10.95, 106.82)
     ours = vn2000.transformer(4756, 4326).transform(106.82, 10.95)
@@ -43,7 +47,7 @@ def test_the_other_operation_is_eight_tenths_of_a_metre_away():
     assert 0.7 < distance < 0.9
 
 
-def test_zones_of_one_datum_need_no_datum_operation():
+def test_zones_of_one_datum_need_no_datum_operation() -> None:
     for target in (5899, 5897, 3405, 4756):
         assert "helmert" not in vn2000.pipeline(9212, target)
     x, y = vn2000.transformer(9212, 5899).transform(573_000.0, 1_275_000.0)

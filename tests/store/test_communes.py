@@ -56,7 +56,7 @@ def test_a_merged_commune_leads_to_its_successor(
         with pytest.raises(BadRequest) as told:
             communes.find(session, "99902")
     assert told.value.hint is not None
-    assert "part of 99901 Phường Mới on 2025-07-01" in told.value.hint
+    assert "part of 99901 Phường Mới (2025-07-01)" in told.value.hint
 
 
 def test_a_file_without_communes_is_refused(
@@ -167,3 +167,21 @@ def test_a_province_of_real_communes(engine: sa.Engine, settings: Settings, shar
         assert communes.find(session, "25198", BEFORE).name == "Phường Tân Đồng"
     assert (n, recoded) == (221, 111)
     assert where == "Phường Bình Phước"
+
+
+def test_a_commune_is_found_by_a_short_code_and_by_its_name(engine: sa.Engine) -> None:
+    with database.session(engine) as session:
+        for code, name in (
+            ("09922", "Xã Phú Cát"),
+            ("09923", "Phường Lộc Ninh"),
+            ("09924", "Xã Lộc Ninh"),
+        ):
+            communes.add(session, code, name, valid_from=MERGER)
+        for text in ("9922", "09922", "Phú Cát", "xã phú cát", "PHU CAT"):
+            assert communes.find(session, text, MERGER).code == "09922"
+        with pytest.raises(BadRequest, match="09923 Phường Lộc Ninh, 09924 Xã Lộc Ninh"):
+            communes.find(session, "Lộc Ninh", MERGER)
+        assert communes.find(session, "xã Lộc Ninh", MERGER).code == "09924"
+        for text in ("Phú", "0", "099220", "x"):
+            with pytest.raises(BadRequest, match="no commune"):
+                communes.find(session, text, MERGER)

@@ -21,7 +21,9 @@ def made(engine: sa.Engine) -> dict[str, uuid.UUID]:
     return stored.lattice(engine)
 
 
-def test_a_parcel_is_found_by_number_uuid_and_national_id(engine, made):
+def test_a_parcel_is_found_by_number_uuid_and_national_id(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         by_number = parcels.find(session, "99901", "1", "12")
         assert by_number.id == made["12"]
@@ -36,7 +38,9 @@ def test_a_parcel_is_found_by_number_uuid_and_national_id(engine, made):
             assert parcels.resolve(session, key) == by_number
 
 
-def test_a_version_is_read_to_the_millimetre_with_its_areas_and_codes(engine, made):
+def test_a_version_is_read_to_the_millimetre_with_its_areas_and_codes(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         parcel = parcels.get(session, made["12"])
     assert parcel.key == "99901/1/12"
@@ -47,7 +51,9 @@ def test_a_version_is_read_to_the_millimetre_with_its_areas_and_codes(engine, ma
     assert shapely.equals(parcel.geometry, shapely.box(x, y, x + 20, y + 20))
 
 
-def test_as_of_returns_the_version_of_that_time(engine, made):
+def test_as_of_returns_the_version_of_that_time(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         assert parcels.get(session, made["12"], BETWEEN).area == 440.0
         assert parcels.find(session, "99901", "1", "12", BETWEEN).version == 1
@@ -58,7 +64,9 @@ def test_as_of_returns_the_version_of_that_time(engine, made):
             parcels.get(session, made["12"], BEFORE)
 
 
-def test_history_is_all_versions_newest_first(engine, made):
+def test_history_is_all_versions_newest_first(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         versions = parcels.history(session, made["12"])
         assert [(s.version, s.valid_from, s.valid_to) for s in versions] == [
@@ -70,7 +78,9 @@ def test_history_is_all_versions_newest_first(engine, made):
             parcels.history(session, uuid.uuid4())
 
 
-def test_a_missing_parcel_is_not_found_with_a_hint(engine, made):
+def test_a_missing_parcel_is_not_found_with_a_hint(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         with pytest.raises(NotFound, match="99901/1/99 now") as caught:
             parcels.resolve(session, "99901/1/99")
@@ -84,7 +94,9 @@ def test_a_missing_parcel_is_not_found_with_a_hint(engine, made):
             parcels.resolve(session, "zzzzzzzzzzzz")
 
 
-def test_a_national_id_of_two_parcels_is_ambiguous(engine, made):
+def test_a_national_id_of_two_parcels_is_ambiguous(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.text(
@@ -99,12 +111,14 @@ def test_a_national_id_of_two_parcels_is_ambiguous(engine, made):
 
 
 @pytest.mark.parametrize("key", ["", "99901/1", "99901//12", "a/b/c/d", "12; DROP TABLE", "%"])
-def test_a_key_of_no_known_form_is_refused(engine, key):
+def test_a_key_of_no_known_form_is_refused(engine: sa.Engine, key: str) -> None:
     with database.session(engine) as session, pytest.raises(BadRequest):
         parcels.resolve(session, key)
 
 
-def test_public_properties_are_those_documented_and_name_no_person(engine, made):
+def test_public_properties_are_those_documented_and_name_no_person(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         parcel = parcels.get(session, made["12"])
     assert list(parcel.as_dict()) == [
@@ -130,12 +144,14 @@ def test_public_properties_are_those_documented_and_name_no_person(engine, made)
     assert "Chủ sử dụng" not in text
 
 
-def test_the_extent_is_that_of_current_parcels(engine, made):
+def test_the_extent_is_that_of_current_parcels(
+    engine: sa.Engine, made: dict[str, uuid.UUID]
+) -> None:
     with database.session(engine) as session:
         x, y = stored.EAST, stored.NORTH
         assert parcels.extent(session) == (x, y, x + 80, y + 80)
 
 
-def test_an_empty_store_has_no_extent(engine):
+def test_an_empty_store_has_no_extent(engine: sa.Engine) -> None:
     with database.session(engine) as session:
         assert parcels.extent(session) is None

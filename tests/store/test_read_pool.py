@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
+from collections.abc import Callable
+from typing import Any
 
 import psycopg
 import pytest
@@ -16,11 +18,11 @@ from landdata.store.read_pool import ReadPool
 
 
 @pytest.fixture
-def with_pool(engine):
+def with_pool(engine: sa.Engine) -> Callable[..., Any]:
     """Runs what uses a pool, on an event loop of its own."""
 
-    def run(use, **options):
-        async def used():
+    def run(use: Callable[..., Any], **options: Any) -> Any:
+        async def used() -> Any:
             pool = ReadPool(engine.url, **options)
             try:
                 return await use(pool)
@@ -32,7 +34,7 @@ def with_pool(engine):
     return run
 
 
-async def fetch(pool, sql, quick=True, **parameters):
+async def fetch(pool: ReadPool, sql: str, quick: bool = True, **parameters: Any) -> Any:
     result = await pool.fetch(Statement(sql, parameters, quick))
     return [
         tuple(result.get_value(row, n) for n in range(result.nfields))
@@ -40,8 +42,8 @@ async def fetch(pool, sql, quick=True, **parameters):
     ]
 
 
-def test_many_are_asked_at_once_and_each_gets_its_own_answer(with_pool):
-    async def use(pool):
+def test_many_are_asked_at_once_and_each_gets_its_own_answer(with_pool: Callable[..., Any]) -> None:
+    async def use(pool: ReadPool) -> Any:
         questions = [fetch(pool, "SELECT %(n)s::int + 1, '%%'", n=n) for n in range(300)]
         apart = [fetch(pool, "SELECT %(n)s::int", quick=False, n=n) for n in range(20)]
         return await asyncio.gather(*questions), await asyncio.gather(*apart)
@@ -51,8 +53,8 @@ def test_many_are_asked_at_once_and_each_gets_its_own_answer(with_pool):
     assert apart == [[(str(n).encode(),)] for n in range(20)]
 
 
-def test_what_fails_is_told_to_who_asked_it_alone(with_pool):
-    async def use(pool):
+def test_what_fails_is_told_to_who_asked_it_alone(with_pool: Callable[..., Any]) -> None:
+    async def use(pool: ReadPool) -> Any:
         statement = "SELECT 1 / %(n)s::int"
         for _ in range(5):  # before it is prepared, and after
             asked = [fetch(pool, statement, n=n) for n in (1, 0, 1)]
@@ -73,8 +75,8 @@ def test_what_fails_is_told_to_who_asked_it_alone(with_pool):
     assert len(with_pool(use)) == 2
 
 
-def test_what_is_asked_often_is_planned_once(with_pool):
-    async def go(pool):
+def test_what_is_asked_often_is_planned_once(with_pool: Callable[..., Any]) -> None:
+    async def go(pool: ReadPool) -> Any:
         for n in range(12):
             await fetch(pool, "SELECT %(n)s::int", n=n)
         plans = "SELECT sum(generic_plans), sum(custom_plans) FROM pg_prepared_statements"
@@ -85,8 +87,8 @@ def test_what_is_asked_often_is_planned_once(with_pool):
     assert int(custom) == 0
 
 
-def test_old_statements_are_forgotten(with_pool):
-    async def use(pool):
+def test_old_statements_are_forgotten(with_pool: Callable[..., Any]) -> None:
+    async def use(pool: ReadPool) -> Any:
         for n in (*range(110), 1, 2):
             for _ in range(4):
                 assert await fetch(pool, f"SELECT {n:d}") == [(str(n).encode(),)]
@@ -95,11 +97,13 @@ def test_old_statements_are_forgotten(with_pool):
     assert 90 < len(with_pool(use)) <= 100
 
 
-def test_a_statement_that_its_table_outgrew_is_asked_anew(with_pool, engine):
+def test_a_statement_that_its_table_outgrew_is_asked_anew(
+    with_pool: Callable[..., Any], engine: sa.Engine
+) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE growing AS SELECT 1 AS a")
 
-    async def use(pool):
+    async def use(pool: ReadPool) -> Any:
         for _ in range(5):
             assert await fetch(pool, "SELECT * FROM growing") == [(b"1",)]
         with engine.begin() as connection:
@@ -110,8 +114,10 @@ def test_a_statement_that_its_table_outgrew_is_asked_anew(with_pool, engine):
     assert with_pool(use) == [[(b"1", b"x")]] * 5
 
 
-def test_what_takes_too_long_is_given_up_and_holds_no_other_up(with_pool):
-    async def use(pool):
+def test_what_takes_too_long_is_given_up_and_holds_no_other_up(
+    with_pool: Callable[..., Any],
+) -> None:
+    async def use(pool: ReadPool) -> Any:
         began = time.monotonic()
         slow = [
             asyncio.ensure_future(fetch(pool, "SELECT pg_sleep(60)", quick=False)) for _ in range(4)
@@ -131,13 +137,15 @@ def test_what_takes_too_long_is_given_up_and_holds_no_other_up(with_pool):
     assert with_pool(use, statement_seconds=2) == ([(b"3",)], [(b"4",)])
 
 
-def test_a_statement_is_cancelled_with_its_task(with_pool, engine):
+def test_a_statement_is_cancelled_with_its_task(
+    with_pool: Callable[..., Any], engine: sa.Engine
+) -> None:
     busy = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         " AND application_name = 'landdata-ogc' AND state = 'active'"
     )
 
-    async def use(pool):
+    async def use(pool: ReadPool) -> Any:
         sleeping = asyncio.ensure_future(fetch(pool, "SELECT pg_sleep(60)", quick=False))
         with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             while not connection.scalar(busy):
@@ -152,24 +160,24 @@ def test_a_statement_is_cancelled_with_its_task(with_pool, engine):
     assert with_pool(use) == [(b"1",)]
 
 
-def test_rows_are_python_values(with_pool):
+def test_rows_are_python_values(with_pool: Callable[..., Any]) -> None:
     sql = "SELECT %(n)s::int, 'ế'::varchar, NULL, '2026-01-01 07:00+07'::timestamptz"
     [row] = with_pool(lambda pool: pool.rows(sql, {"n": 7}))
     assert row == (7, "ế", None, dt.datetime(2026, 1, 1, tzinfo=dt.UTC))
 
 
-def test_a_statement_is_the_work_of_one_process(with_pool):
+def test_a_statement_is_the_work_of_one_process(with_pool: Callable[..., Any]) -> None:
     """Many run at once; a plan that takes more processes would take them from the others."""
 
-    async def use(pool):
+    async def use(pool: ReadPool) -> Any:
         show = "SHOW max_parallel_workers_per_gather"
         return await fetch(pool, show), await fetch(pool, show, quick=False)
 
     assert with_pool(use) == ([(b"0",)], [(b"0",)])
 
 
-def test_lost_connections_are_replaced(with_pool, engine):
-    async def use(pool):
+def test_lost_connections_are_replaced(with_pool: Callable[..., Any], engine: sa.Engine) -> None:
+    async def use(pool: ReadPool) -> Any:
         for quick in (True, False):
             assert await fetch(pool, "SELECT 1", quick=quick) == [(b"1",)]
         with engine.connect() as connection:
@@ -183,8 +191,8 @@ def test_lost_connections_are_replaced(with_pool, engine):
     assert with_pool(use) == [[(b"2",)]] * 3
 
 
-def test_no_database_is_told_at_once(engine):
-    async def use():
+def test_no_database_is_told_at_once(engine: sa.Engine) -> None:
+    async def use() -> Any:
         pool = ReadPool(engine.url.set(database="gone"))
         asked = [fetch(pool, "SELECT 1", quick=quick) for quick in (True, False, True)]
         told = await asyncio.gather(*asked, return_exceptions=True)

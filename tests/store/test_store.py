@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,7 +112,7 @@ def test_two_communes_never_have_one_code_at_a_time(engine: sa.Engine) -> None:
 
 def test_a_parcel_has_one_current_version_and_each_past_version_once(engine: sa.Engine) -> None:
     batch = stored.batch(engine, "a")
-    past = {"valid_to": stored.SECOND}
+    past: dict[str, Any] = {"valid_to": stored.SECOND}
     key = stored.parcel(engine, batch, stored.square(0, 0), **past)
     stored.parcel(engine, batch, stored.square(0, 0), parcel_id=key, version=2)
     with pytest.raises(IntegrityError, match="uq_parcel_versions_past"):

@@ -42,7 +42,7 @@ WHERE (rings).path[1] > 0
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Comparison:
     """The counts of PostGIS, and each disagreement in words."""
 
     pairs: int
@@ -60,7 +60,7 @@ class Compared:
 
 def compare(
     connection: psycopg.Connection, polygons: np.ndarray, sheets: np.ndarray | None = None
-) -> Compared:
+) -> Comparison:
     """Compare on valid polygons on the 1 mm grid; `sheets` (n,) tell which union each is of.
 
     What is thinner than the rounding limit was made by rounding, and is no overlap and no gap.
@@ -83,7 +83,7 @@ def compare(
     disagreements += _gaps(narrow := _narrow(narrow), defects, polygons)
     wide = _wide(pairs)
     kept = [row for row, width in zip(pairs, wide, strict=True) if width > Limits().rounding]
-    return Compared(
+    return Comparison(
         len(kept),
         sum(row[3] for row in kept),
         sum((row[4] or row[5]) and not row[6] for row in kept),

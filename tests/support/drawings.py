@@ -6,13 +6,14 @@ import json
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import shapely
 from shapely.geometry.base import BaseGeometry
 from support.surveys import plot
 
 #: Layer or level, shape and, of a label, its text.
-Element = tuple[int | str, BaseGeometry, str | None]
+Element = tuple[Any, BaseGeometry, str | None]
 
 
 def write_dxf(path: Path, elements: Iterable[Element]) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyproj
@@ -58,7 +58,7 @@ def _head(size: int, shape: int) -> bytes:
 
 def parts(
     records: Sequence[bytes],
-    columns: dict[str, Sequence[str | bytes]],
+    columns: Mapping[str, Sequence[str | bytes]],
     *,
     shape: int = 5,
     prj: str | None = None,

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import hashlib
 import io
 import re
@@ -5,6 +7,7 @@ import stat
 import struct
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.shapefiles import (
@@ -29,7 +32,7 @@ SETTINGS = Settings(srid=9212)
 NUMBERS = {"SHBANDO": ["25"], "SHTHUA": ["1"]}
 
 
-def refused(path: Path, settings: Settings = SETTINGS, **options: str) -> BadSurvey:
+def refused(path: Path, settings: Settings = SETTINGS, **options: Any) -> BadSurvey:
     with pytest.raises(BadSurvey) as caught:
         survey.read(path, settings, **options)
     error = caught.value
@@ -48,7 +51,7 @@ def changed(suffix: str, data: bytes | None, count: int = 3) -> dict[str, bytes]
     return made
 
 
-def test_zip_and_plain_give_the_same(tmp_path):
+def test_zip_and_plain_give_the_same(tmp_path: Path) -> None:
     one = survey.read(zipped(tmp_path / "a.zip", sound()), SETTINGS)
     two = survey.read(plain(tmp_path, sound()), SETTINGS)
     assert one.attributes.equals(two.attributes)
@@ -57,26 +60,26 @@ def test_zip_and_plain_give_the_same(tmp_path):
     assert (two.source, two.layer) == ("thua.shp", "thua")
 
 
-def test_names_in_vietnamese_and_suffixes_in_capitals(tmp_path):
+def test_names_in_vietnamese_and_suffixes_in_capitals(tmp_path: Path) -> None:
     made = {suffix.upper(): data for suffix, data in sound().items()}
     assert survey.read(plain(tmp_path, made, "Tờ 25 Lộc Ninh"), SETTINGS).layer == "Tờ 25 Lộc Ninh"
     path = zipped(tmp_path / "a.zip", made, "Bản đồ/Tờ 25")
     assert survey.read(path, SETTINGS).layer == "Tờ 25"
 
 
-def test_utf8_name_without_its_flag(tmp_path):
+def test_utf8_name_without_its_flag(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(), "Thua dat")
     data = path.read_bytes().replace(b"Thua dat", "Thửa 12".encode()[:8].ljust(8, b"_"))
     path.write_bytes(data)
     assert survey.read(path, SETTINGS).layer.startswith("Thử")
 
 
-def test_no_such_file(tmp_path):
+def test_no_such_file(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         survey.read(tmp_path / "no.zip", SETTINGS)
 
 
-def test_corrupt_zip(tmp_path):
+def test_corrupt_zip(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(50))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
@@ -87,7 +90,7 @@ def test_corrupt_zip(tmp_path):
     assert refused(path).code == "corrupt-zip"
 
 
-def test_unknown_format(tmp_path):
+def test_unknown_format(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     path.write_bytes(b"%PDF-1.4")
     assert refused(path).code == "unknown-format"
@@ -95,12 +98,12 @@ def test_unknown_format(tmp_path):
     assert refused(path).code == "unknown-format"
 
 
-def test_zip_bomb(tmp_path):
+def test_zip_bomb(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound() | {".dbf": bytes(20 << 20)})
     assert refused(path).code == "zip-bomb"
 
 
-def test_sizes_are_counted_not_believed(tmp_path):
+def test_sizes_are_counted_not_believed(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound() | {".dbf": bytes(8 << 20)})
     data = bytearray(path.read_bytes())
     # The directory and the member's own head both say 10 bytes.
@@ -114,13 +117,13 @@ def test_sizes_are_counted_not_believed(tmp_path):
     assert refused(path).code == "corrupt-zip"
 
 
-def test_too_large(tmp_path):
+def test_too_large(tmp_path: Path) -> None:
     small = Settings(srid=9212, max_file_mb=1, max_ratio=100_000)
     path = zipped(tmp_path / "a.zip", sound() | {".dbf": bytes(3 << 20)})
     assert refused(path, small).code == "too-large"
 
 
-def test_too_many_members(tmp_path):
+def test_too_many_members(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound())
     assert refused(path, Settings(srid=9212, max_members=2)).code == "too-many-members"
 
@@ -128,14 +131,14 @@ def test_too_many_members(tmp_path):
 @pytest.mark.parametrize(
     "name", ["../thua.shp", "/etc/thua.shp", "a/../../thua.shp", "C:/thua.shp", "..\\thua.shp"]
 )
-def test_path_traversal(tmp_path, name):
+def test_path_traversal(tmp_path: Path, name: str) -> None:
     path = zipped(tmp_path / "a.zip", sound())
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr(name, b"x")
     assert refused(path).code == "unsafe-member"
 
 
-def test_link(tmp_path):
+def test_link(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound())
     with zipfile.ZipFile(path, "a") as opened:
         link = zipfile.ZipInfo("thua.cpg")
@@ -144,7 +147,7 @@ def test_link(tmp_path):
     assert refused(path).code == "unsafe-member"
 
 
-def test_encrypted(tmp_path):
+def test_encrypted(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound())
     data = bytearray(path.read_bytes())
     for magic, place in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
@@ -154,7 +157,7 @@ def test_encrypted(tmp_path):
     assert refused(path).code == "encrypted-zip"
 
 
-def test_nested(tmp_path):
+def test_nested(tmp_path: Path) -> None:
     inner = zipped(tmp_path / "inner.zip", sound())
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as opened:
         opened.write(inner, "inner.zip")
@@ -163,14 +166,14 @@ def test_nested(tmp_path):
     assert "archive" in error.message
 
 
-def test_duplicate_member(tmp_path):
+def test_duplicate_member(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound())
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr("THUA.DBF", sound()[".dbf"])
     assert refused(path).code == "duplicate-member"
 
 
-def test_other_members_stay_packed(tmp_path):
+def test_other_members_stay_packed(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound())
     with zipfile.ZipFile(path, "a") as opened:
         opened.writestr("thua.sbn", b"x")
@@ -184,7 +187,7 @@ def test_other_members_stay_packed(tmp_path):
     assert dataset.rows == 3
 
 
-def test_several_layers(tmp_path):
+def test_several_layers(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(2), "thua")
     with zipfile.ZipFile(path, "a") as opened:
         for suffix, data in sound(3).items():
@@ -198,7 +201,7 @@ def test_several_layers(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".shx", ".dbf"])
-def test_missing_part(tmp_path, suffix):
+def test_missing_part(tmp_path: Path, suffix: str) -> None:
     error = refused(zipped(tmp_path / "a.zip", changed(suffix, None)))
     assert error.code == f"missing-{suffix[1:]}"
     assert suffix in error.message
@@ -206,23 +209,23 @@ def test_missing_part(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".shp", ".shx", ".dbf"])
-def test_cut_off_part(tmp_path, suffix):
+def test_cut_off_part(tmp_path: Path, suffix: str) -> None:
     error = refused(zipped(tmp_path / "a.zip", changed(suffix, sound(9)[suffix][:-30], 9)))
     assert error.code == f"short-{suffix[1:]}"
 
 
-def test_dbf_that_claims_two_thousand_million_rows(tmp_path):
+def test_dbf_that_claims_two_thousand_million_rows(tmp_path: Path) -> None:
     data = bytearray(sound()[".dbf"])
     struct.pack_into("<I", data, 4, 2**31 - 1)
     assert refused(zipped(tmp_path / "a.zip", changed(".dbf", bytes(data)))).code == "short-dbf"
 
 
-def test_shx_and_dbf_of_different_surveys(tmp_path):
+def test_shx_and_dbf_of_different_surveys(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", changed(".dbf", sound(2)[".dbf"]))
     assert refused(path).code == "rows-differ"
 
 
-def test_vrt_that_names_a_file_of_the_server(tmp_path):
+def test_vrt_that_names_a_file_of_the_server(tmp_path: Path) -> None:
     other = plain(tmp_path, sound(), "secret")
     vrt = f'<OGRVRTDataSource><OGRVRTLayer name="secret"><SrcDataSource>{other}</SrcDataSource>'
     vrt += "</OGRVRTLayer></OGRVRTDataSource>"
@@ -233,34 +236,34 @@ def test_vrt_that_names_a_file_of_the_server(tmp_path):
         assert refused(tmp_path / "x.shp").code in {"bad-shp", "missing-shx"}
 
 
-def test_huge_prj(tmp_path):
+def test_huge_prj(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", changed(".prj", b"P" * 100_000))
     assert refused(path).code == "bad-prj"
 
 
-def test_empty_layer(tmp_path):
+def test_empty_layer(tmp_path: Path) -> None:
     made = parts([], {"SHBANDO": [], "SHTHUA": []}, prj=wkt(9212))
     assert refused(zipped(tmp_path / "a.zip", made)).code == "empty-layer"
 
 
-def test_points_are_no_parcels(tmp_path):
+def test_points_are_no_parcels(tmp_path: Path) -> None:
     made = parts([point(*ORIGIN)], NUMBERS, shape=1, prj=wkt(9212))
     error = refused(zipped(tmp_path / "a.zip", made))
     assert error.code == "not-polygons"
     assert "points" in error.message
 
 
-def test_too_many_rows(tmp_path):
+def test_too_many_rows(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(3))
     assert refused(path, Settings(srid=9212, max_rows=2)).code == "too-many-rows"
 
 
-def test_only_null_shapes(tmp_path):
+def test_only_null_shapes(tmp_path: Path) -> None:
     made = parts([NULL], NUMBERS, prj=wkt(9212))
     assert refused(zipped(tmp_path / "a.zip", made)).code == "no-shapes"
 
 
-def test_deleted_rows_are_told(tmp_path):
+def test_deleted_rows_are_told(tmp_path: Path) -> None:
     records = [polygon([square(i)]) for i in range(3)]
     columns = {"SHBANDO": ["1"] * 3, "SHTHUA": ["1", "2", "3"]}
     made = parts(records, columns, prj=wkt(9212), deleted=[1])
@@ -270,7 +273,7 @@ def test_deleted_rows_are_told(tmp_path):
     assert [f.rule for f in read.findings] == ["deleted-rows"]
 
 
-def test_bundle_is_the_same_to_the_byte(tmp_path):
+def test_bundle_is_the_same_to_the_byte(tmp_path: Path) -> None:
     digests = set()
     for number in range(2):
         folder = tmp_path / str(number)
@@ -287,7 +290,7 @@ def test_bundle_is_the_same_to_the_byte(tmp_path):
     assert archive.bundle(path, tmp_path) == path
 
 
-def test_docs_hold_every_code():
+def test_docs_hold_every_code() -> None:
     here = Path(archive.__file__).parent
     page = (Path(__file__).parents[2] / "docs" / "survey-files.md").read_text(encoding="utf-8")
     told = set(re.findall(r"`([a-z0-9-]+)`", page))

@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import re
 
 import numpy as np
@@ -15,11 +17,13 @@ UTM = Bounds(700_000, 1_280_000, 705_000, 1_285_000)  # there in EPSG:5897 and 3
 DEGREES = Bounds(106.7, 11.5, 106.8, 11.6)
 
 
-def wkt(epsg, version="WKT1_ESRI"):
+def wkt(epsg: int, version: str = "WKT1_ESRI") -> str:
     return pyproj.CRS.from_epsg(epsg).to_wkt(version)
 
 
-def code(text, bounds, srid=9212, option=None):
+def code(
+    text: str | None, bounds: Bounds, srid: int = 9212, option: int | None = None
+) -> int | str | None:
     choice, refusal = crs_detection.choose(text, bounds, srid, option)
     if refusal is not None:
         assert refusal.hint
@@ -32,11 +36,11 @@ def code(text, bounds, srid=9212, option=None):
 
 @pytest.mark.parametrize("epsg", [*ZONES, 4756, 4326, 32648, 3740])
 @pytest.mark.parametrize("version", ["WKT1_ESRI", "WKT1_GDAL", "WKT2_2019"])
-def test_every_zone_in_every_wkt(epsg, version):
+def test_every_zone_in_every_wkt(epsg: int, version: str) -> None:
     assert declared_crs.identify(wkt(epsg, version)) == epsg
 
 
-def test_names_of_esri_and_mapinfo_and_a_bound_crs():
+def test_names_of_esri_and_mapinfo_and_a_bound_crs() -> None:
     esri = wkt(9212).replace(wkt(9212).split('"')[1], "VN_2000_TM-3_zone_106_15")
     assert declared_crs.identify(esri) == 9212
     mapinfo = (
@@ -57,17 +61,17 @@ def test_names_of_esri_and_mapinfo_and_a_bound_crs():
     assert code(utm, UTM, option=3405) == 3405
 
 
-def test_datum_shift_that_is_missing():
+def test_datum_shift_that_is_missing() -> None:
     assert code(wkt(9212).replace("D_Vietnam_2000", "D_WGS_1984"), HOME) == "crs-datum"
 
 
-def test_wgs84_utm_is_asked_for():
+def test_wgs84_utm_is_asked_for() -> None:
     assert code(wkt(32648), UTM) == "crs-ambiguous-datum"
     assert code(wkt(32648), UTM, option=32648) == 32648
     assert code(wkt(32648), UTM, option=3405) == 3405
 
 
-def test_nonsense():
+def test_nonsense() -> None:
     assert code("nonsense", HOME) == "unknown-crs"
     assert code("nonsense", HOME, option=9212) == 9212
     with pytest.raises(BadRequest):
@@ -122,7 +126,7 @@ def test_a_code_without_a_place_on_a_map_is_refused(epsg: int) -> None:
 # -- what the coordinates say
 
 
-def test_no_prj_is_asked_for_with_the_likeliest_first():
+def test_no_prj_is_asked_for_with_the_likeliest_first() -> None:
     for bounds, first in ((HOME, 9212), (MERGED, 5899), (UTM, 5897)):
         choice, refusal = crs_detection.choose(None, bounds, 9212)
         assert refusal is not None
@@ -138,12 +142,12 @@ def test_no_prj_is_asked_for_with_the_likeliest_first():
 
 
 @pytest.mark.parametrize("declared", [5897, 5899])
-def test_a_prj_that_lies(declared):
+def test_a_prj_that_lies(declared: int) -> None:
     assert code(wkt(declared), HOME) == "crs-contradicted"
     assert code(wkt(declared), HOME, option=9212) == 9212
 
 
-def test_true_zones_are_taken():
+def test_true_zones_are_taken() -> None:
     assert code(wkt(9212), HOME) == 9212
     assert code(wkt(5899), MERGED) == 5899
     assert code(wkt(5897), UTM) == 5897
@@ -154,7 +158,7 @@ def test_true_zones_are_taken():
     assert code(wkt(5897), hanoi) == 5897
 
 
-def test_swapped_axes_degrees_and_metres():
+def test_swapped_axes_degrees_and_metres() -> None:
     turned = Bounds(1_280_000, 550_000, 1_285_000, 556_000)
     for text in (None, wkt(9212)):
         assert code(text, turned) == "crs-swapped-axes"
@@ -164,12 +168,12 @@ def test_swapped_axes_degrees_and_metres():
     assert code(wkt(4326), HOME) == "crs-metres"
 
 
-def test_places_where_the_crs_is_not_used():
+def test_places_where_the_crs_is_not_used() -> None:
     assert code(wkt(9212), Bounds(0, 0, 100, 100)) == "crs-contradicted"
     assert code(wkt(9212), Bounds(5e6, 5e6, 6e6, 6e6)) == "crs-contradicted"
 
 
-def test_outside_the_deployment():
+def test_outside_the_deployment() -> None:
     there = Bounds(583_000, 4_195_000, 584_000, 4_196_000)
     assert code(wkt(3740), there) == "crs-outside-deployment"
     assert code(wkt(3740), there, option=3740) == "crs-outside-deployment"
@@ -178,12 +182,12 @@ def test_outside_the_deployment():
 
 
 @pytest.mark.parametrize("stray", [1.1e8, -1.1e8, np.inf, np.nan])
-def test_a_coordinate_is_on_the_globe_by_both_of_its_numbers(stray):
+def test_a_coordinate_is_on_the_globe_by_both_of_its_numbers(stray: float) -> None:
     near = extent.on_globe(np.array([(1e8, -1e8), (stray, 0.0), (0.0, stray), (stray, stray)]))
     assert near.tolist() == [True, False, False, False]
 
 
-def test_stray_vertices_do_not_count():
+def test_stray_vertices_do_not_count() -> None:
     points = np.vstack([np.full((1000, 2), (553_000.0, 1_282_000.0)), [[0.0, 0.0]]])
     sample = extent.Sample()
     sample.add(points)
@@ -193,11 +197,11 @@ def test_stray_vertices_do_not_count():
 # -- the commune
 
 
-def commune(bounds=HOME):
+def commune(bounds: Bounds = HOME) -> tuple[float, float, float, float]:
     return (bounds.xmin - 3000, bounds.ymin - 3000, bounds.xmax + 3000, bounds.ymax + 3000)
 
 
-def test_the_zone_of_a_neighbour():
+def test_the_zone_of_a_neighbour() -> None:
     x, y = transformer(9212, 9211).transform(*HOME.centre)
     beside = Bounds(x - 2000, y - 2000, x + 2000, y + 2000)  # EPSG:9211 numbers of HOME
     assert code(wkt(9212), beside) == 9212  # without the commune nothing tells
@@ -217,7 +221,7 @@ def test_the_zone_of_a_neighbour():
 
 
 @pytest.mark.parametrize("epsg", ZONES)
-def test_every_zone_is_told_by_the_commune(epsg):
+def test_every_zone_is_told_by_the_commune(epsg: int) -> None:
     lon, lat = 106.7, 11.55
     x, y = transformer(4756, epsg).transform(lon, lat)
     survey = Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
@@ -270,13 +274,13 @@ def test_every_zone_is_tried_for_degrees_too(drawn: int, converted: int) -> None
     assert difference == pytest.approx(ZONES[drawn][0] - ZONES[converted][0])
 
 
-def test_another_commune():
+def test_another_commune() -> None:
     far = (700_000.0, 1_400_000.0, 705_000.0, 1_405_000.0)
     refusal = crs_detection.choose(wkt(9212), HOME, 9212, None, far)[1]
     assert (refusal.code, "km" in refusal.message) == ("outside-commune", True)
 
 
-def test_two_answers_that_fit_are_asked_for():
+def test_two_answers_that_fit_are_asked_for() -> None:
     x, y = transformer(9212, 5897).transform(*HOME.centre)
     survey = Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
     choice, refusal = crs_detection.choose(None, survey, 9212, None, commune())
@@ -289,7 +293,7 @@ def test_two_answers_that_fit_are_asked_for():
 # -- what is likeliest
 
 
-def test_a_shift_of_nought():
+def test_a_shift_of_nought() -> None:
     text = wkt(9212, "WKT1_GDAL")
     at = text.index(',AUTHORITY["EPSG","6756"]')
     for shift, expected in (("0,0,0,0,0,0,0", "crs-datum"), ("-191.9,-39.3,-111.4,0,0,0,0", 9212)):
@@ -298,7 +302,7 @@ def test_a_shift_of_nought():
     assert "--crs 9212" in refusal.hint
 
 
-def test_each_refusal_names_the_likeliest_answer():
+def test_each_refusal_names_the_likeliest_answer() -> None:
     turned = Bounds(HOME.ymin, HOME.xmin, HOME.ymax, HOME.xmax)
     assert "they fit 9212" in crs_detection.choose(None, turned, 9212)[1].hint
     degrees = crs_detection.choose(wkt(9212), DEGREES, 9212)[1].hint

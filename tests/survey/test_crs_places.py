@@ -6,11 +6,11 @@ import numpy as np
 import pyproj
 import pytest
 import shapely
+from support import surveys
 
 from landdata import survey
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from tests.support import surveys
 
 SETTINGS = Settings(srid=9212)
 #: EPSG's operation of each datum to WGS 84, by the code of the datum in degrees.

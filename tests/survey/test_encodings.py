@@ -1,6 +1,9 @@
+from __future__ import annotations
+
 import json
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,24 +26,24 @@ _TCVN3 = {letter: raw for raw, letter in (enc.TCVN3_CAPITALS | enc.TCVN3).items(
 _VNI = {letter: sequence for sequence, letter in enc.VNI.items() if len(sequence) < 3}
 
 
-def tcvn3(text):
+def tcvn3(text: str) -> str:
     """As the fonts of the time wrote it: a capital with an accent has the small one's byte."""
     own = {letter: raw for raw, letter in enc.TCVN3.items()}
     return "".join(own.get(c) or own.get(c.lower(), c) for c in text)
 
 
-def vni(text):
-    low = {}
+def vni(text: str) -> str:
+    low: dict[str, str] = {}
     for sequence, letter in enc.VNI.items():
         low.setdefault(letter, sequence)
     return "".join(low.get(c, c) for c in text)
 
 
-def utf8(text):
+def utf8(text: str) -> str:
     return text.encode().decode("latin-1")
 
 
-def cp1258(text):
+def cp1258(text: str) -> str:
     """As Windows writes it: the base letter whole, the tone after it."""
     result = ""
     for letter in text:
@@ -58,7 +61,7 @@ WRITERS = {"UTF-8": utf8, "TCVN3": tcvn3, "VNI": vni, "CP1258": cp1258}
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_detected_and_decoded(name):
+def test_detected_and_decoded(name: str) -> None:
     raw = [WRITERS[name](text) for text in NAMES]
     choice = enc.detect(enc.EncodingEvidence(raw))
     assert (choice.name, choice.by) == (name, "detected")
@@ -72,18 +75,18 @@ def test_detected_and_decoded(name):
     "letter", sorted(enc.VIETNAMESE - set("abcdefghijklmnopqrstuvwxyABCDEFGHIJKLMNOPQRSTUVWXY"))
 )
 @pytest.mark.parametrize("name", ["UTF-8", "VNI", "CP1258"])
-def test_every_letter_there_and_back(name, letter):
+def test_every_letter_there_and_back(name: str, letter: str) -> None:
     assert enc.decode([WRITERS[name](letter)], name) == [letter]
 
 
-def test_every_letter_of_tcvn3():
+def test_every_letter_of_tcvn3() -> None:
     assert len(enc.TCVN3) == 74
     for raw, letter in (enc.TCVN3 | enc.TCVN3_CAPITALS).items():
         assert enc.decode([f"{raw}x" if letter.islower() else f"{raw}X"], "TCVN3")[0][0] == letter
 
 
 @pytest.mark.skipif(not FACTS.is_file(), reason="the tables are not beside this folder")
-def test_tables_are_those_of_the_source():
+def test_tables_are_those_of_the_source() -> None:
     facts = json.loads(FACTS.read_text(encoding="utf-8"))
     pairs = facts["tcvn3_byte_to_unicode"].items()
     assert {chr(int(k, 16)): v for k, v in pairs} == enc.TCVN3
@@ -92,7 +95,7 @@ def test_tables_are_those_of_the_source():
     assert facts["vni_windows_to_unicode"].items() <= enc.VNI.items()
 
 
-def test_case_comes_back_by_word():
+def test_case_comes_back_by_word() -> None:
     for text in ("TRƯƠNG THỊ HỒNG", "Trương Thị Hồng", "UBND xã Lộc Ninh", "HỘ ÔNG LÊ VĂN Á",
                  "UBND Xã Phú Cát", "Hộ ông Tô Hà", "THÔN ĐỒI ĐÁ"):  # fmt: skip
         assert enc.decode([tcvn3(text)], "TCVN3") == [text]
@@ -100,7 +103,7 @@ def test_case_comes_back_by_word():
     assert enc.decode(["Tr\xad\xacng"], "TCVN3") == ["Trương"]
 
 
-def test_cpg_is_a_hint_only():
+def test_cpg_is_a_hint_only() -> None:
     raw = [tcvn3(text) for text in NAMES]
     assert enc.detect(enc.EncodingEvidence(raw), cpg="UTF-8").name == "TCVN3"
     assert enc.detect(enc.EncodingEvidence(raw), cpg="1252").name == "TCVN3"
@@ -111,26 +114,26 @@ def test_cpg_is_a_hint_only():
     assert (choice.name, choice.by) == ("CP1252", "cpg")
 
 
-def test_option_decides():
+def test_option_decides() -> None:
     choice = enc.detect(enc.EncodingEvidence([utf8(text) for text in NAMES]), option="abc")
     assert (choice.name, choice.by) == ("TCVN3", "option")
     with pytest.raises(BadRequest, match="not known"):
         enc.detect(enc.EncodingEvidence(), option="EBCDIC")
 
 
-def test_plain_letters_are_ascii():
+def test_plain_letters_are_ascii() -> None:
     assert enc.detect(enc.EncodingEvidence(["ONT", "CLN"])).name == "ASCII"
     assert enc.detect(enc.EncodingEvidence()).name == "ASCII"
     assert enc.decode(["ONT"], "ASCII") == ["ONT"]
 
 
-def test_letter_cut_in_two_by_the_width_of_the_field():
+def test_letter_cut_in_two_by_the_width_of_the_field() -> None:
     raw = [utf8(text) for text in NAMES] + [utf8("thôn Phú Riề")[:-1]]
     assert enc.detect(enc.EncodingEvidence(raw)).name == "UTF-8"
     assert enc.decode(raw, "UTF-8")[-1] == "thôn Phú Ri"
 
 
-def test_half_conversion_is_finished():
+def test_half_conversion_is_finished() -> None:
     texts = ["Lª Thị Duyªn", "Ngô Văn ¢n", "xã Đồng T\xadm", "UBND x·", "Lê Yên"]
     assert enc.decode([utf8(text) for text in texts], "UTF-8") == texts
     assert enc.EncodingEvidence([utf8(text) for text in texts]).unfinished
@@ -139,7 +142,7 @@ def test_half_conversion_is_finished():
     ]  # fmt: skip
 
 
-def test_signs_are_no_half_conversion():
+def test_signs_are_no_half_conversion() -> None:
     texts = ["Công ty Sony®", "25 °C", "Tổ 5 · Phố Huế", "Mục § 5", "1ª planta"]
     assert not enc.EncodingEvidence([utf8(text) for text in texts]).unfinished
 
@@ -148,7 +151,7 @@ def test_signs_are_no_half_conversion():
     "text",
     ["Đđi 1", "Trưêng", "Thôn Hềa", "Nguyễn Quíc", "VănTrưêng", "Chýnh", "Cæ phần", "Lôa"],
 )
-def test_mangled_text_is_found(text):
+def test_mangled_text_is_found(text: str) -> None:
     assert enc.are_mangled([text]) == [True]
 
 
@@ -158,18 +161,18 @@ def test_mangled_text_is_found(text):
      "Quỳnh Quyết Quý Quốc", "giếng gìn", "Bình Phước", "Đồng Xoài", "thuở khuỷu xoong", "Ê đê",
      "café", "HTX Sản xuất", "Hoà Hòa Thuý Thúy", "NGUYỄN THỊ ĐÀO", "Y Blăng Êban"],
 )  # fmt: skip
-def test_sound_text_is_no_finding(text):
+def test_sound_text_is_no_finding(text: str) -> None:
     assert enc.are_mangled([text]) == [False]
 
 
 @given(st.lists(st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF)), max_size=20))
-def test_no_bytes_are_too_strange(raw):
+def test_no_bytes_are_too_strange(raw: list[str]) -> None:
     choice = enc.detect(enc.EncodingEvidence(raw))
     decoded = enc.decode(raw, choice.name)
     assert len(decoded) == len(enc.are_mangled(decoded)) == len(raw)
 
 
-def test_file_in_each_encoding(tmp_path):
+def test_file_in_each_encoding(tmp_path: Path) -> None:
     for name, codec in WRITERS.items():
         owners = [codec(text).encode("latin-1") for text in NAMES[:4]]
         path = zipped(tmp_path / "a.zip", sound(4, TENCHU=owners))
@@ -180,7 +183,7 @@ def test_file_in_each_encoding(tmp_path):
         assert [row["TENCHU"] for row in rows] == NAMES[:4]
 
 
-def test_half_converted_text_is_a_finding_without_the_text(tmp_path):
+def test_half_converted_text_is_a_finding_without_the_text(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(3, TENCHU=["Lê An", "Trưêng Đđi", ""]))
     read = survey.read(path, Settings(srid=9212))
     assert [(f.rule, f.row) for f in read.findings] == [("half-converted-text", 1)]
@@ -195,14 +198,14 @@ def test_names_in_another_script_are_not_half_converted(tmp_path: Path) -> None:
     assert read.attributes["owner"].to_pylist() == owners
 
 
-HALF = {
+HALF: dict[str, Any] = {
     "TENCHU": ["Lª Thị Duyªn", "Trần An", "Ngô Văn ¢n", "Trưêng Vâ"],
     "DIACHI": ["xã Phú C¸t", "Thôn Một", "", "Tổ 2"],
     "SHTOCU": ["7a", "Trªn", "7b", "7c"],
 }
 
 
-def test_a_conversion_that_was_not_finished_is_a_finding_and_stays(tmp_path):
+def test_a_conversion_that_was_not_finished_is_a_finding_and_stays(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(4, **HALF))
     read = survey.read(path, Settings(srid=9212))
     told = [f for f in read.findings if f.rule == "unfinished-text"]
@@ -219,7 +222,7 @@ def test_a_conversion_that_was_not_finished_is_a_finding_and_stays(tmp_path):
     assert [f.row for f in read.findings if f.rule == "half-converted-text"] == [3]
 
 
-def test_a_conversion_is_finished_where_it_is_asked_for(tmp_path):
+def test_a_conversion_is_finished_where_it_is_asked_for(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(4, **HALF))
     profile = profiles.parse({"name": "dang-do", "version": 1, "mend_text": True})
     for options in ({"mend_text": True}, {"profile": profile}):

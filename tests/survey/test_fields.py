@@ -1,3 +1,5 @@
+from __future__ import annotations
+
 import datetime
 import json
 from pathlib import Path
@@ -15,12 +17,14 @@ from landdata.survey import attributes, fields
 SETTINGS = Settings(srid=9212)
 
 
-def matched(names, options=None, empty=()):
+def matched(
+    names: list[str], options: dict[str, str] | None = None, empty: list[str] | tuple[()] = ()
+) -> dict[str, str] | None:
     found = fields.match({name: 0 if name in empty else 5 for name in names}, options)
     return {m.source: m.attribute for m in found if m.attribute}
 
 
-def how(names):
+def how(names: list[str]) -> dict[str, str]:
     return {m.attribute: m.how for m in fields.match(dict.fromkeys(names, 5)) if m.attribute}
 
 
@@ -41,12 +45,12 @@ def how(names):
         ("old_number", "SoThuTuThuaCu SoThuTuT_1"),
     ],
 )
-def test_names(attribute, names):
+def test_names(attribute: str, names: str) -> None:
     for name in names.split():
         assert matched([name]) == {name: attribute}
 
 
-def test_names_cut_by_the_dbf_are_told_apart_by_order():
+def test_names_cut_by_the_dbf_are_told_apart_by_order() -> None:
     names = ["SoHieuToBa", "SoThuTuThu", "SoHieuTo_1", "SoThuTuT_1", "DienTich", "DienTichPh"]
     assert matched(names) == {
         "SoHieuToBa": "sheet",
@@ -61,7 +65,7 @@ def test_names_cut_by_the_dbf_are_told_apart_by_order():
     assert how(names)["area"] == "name"
 
 
-def test_of_several_fields_the_first_that_holds_values():
+def test_of_several_fields_the_first_that_holds_values() -> None:
     assert matched(["MALOAIDAT", "KHLOAIDAT"]) == {"KHLOAIDAT": "land_use"}
     assert matched(["MALOAIDAT", "KHLOAIDAT"], empty=["KHLOAIDAT"]) == {"MALOAIDAT": "land_use"}
     assert matched(["DIADANH", "DIACHI"]) == {"DIACHI": "address"}
@@ -69,7 +73,7 @@ def test_of_several_fields_the_first_that_holds_values():
     assert matched(["parcel_id", "shape_area", "city"]) == {"parcel_id": "number"}
 
 
-def test_options_overrule():
+def test_options_overrule() -> None:
     names = ["SHBANDO", "SHTHUA", "A", "B"]
     assert matched(names, {"sheet": "A"}) == {"SHTHUA": "number", "A": "sheet"}
     found = fields.match(dict.fromkeys(names, 5), {"sheet": "=12"})
@@ -86,7 +90,7 @@ def test_options_overrule():
      ("12A", "12a"), ("012-A1", "12-a1"), ("Đ5", "Đ5"), ("1\u202e2", "1<U+202E>2"),
      ("12/1", "12/1"), ("a  b", "a b"), (1.5, "1.5"), ("-1", "-1"), ("1000,", "1000")],
 )  # fmt: skip
-def test_numbers(value, expected):
+def test_numbers(value: float | str, expected: str) -> None:
     assert attributes.number(value) == expected
 
 
@@ -96,14 +100,14 @@ def test_numbers(value, expected):
      ("1.234.567", 1234567.0), ("1.234.567,8", 1234567.8), ("100 m2", 100.0), ("1 234,5", 1234.5),
      ("1e3", 1000.0)],
 )  # fmt: skip
-def test_areas(value, expected):
+def test_areas(value: int | str, expected: float) -> None:
     assert attributes.area(value) == expected
 
 
 @pytest.mark.parametrize(
     "value", ["x", "12x", "", "1-2", "-5", -0.5, float("nan"), float("inf"), ",", "5m"]
 )
-def test_areas_that_are_none(value):
+def test_areas_that_are_none(value: float | str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011
         attributes.area(value)
 
@@ -111,13 +115,13 @@ def test_areas_that_are_none(value):
 @pytest.mark.parametrize(
     "value", ["31/12/2024", "2024-12-31", "20241231", "31-12-2024", 20241231.0]
 )
-def test_dates(value):
+def test_dates(value: float | str) -> None:
     assert attributes.date(value) == datetime.date(2024, 12, 31)
     with pytest.raises(ValueError):  # noqa: PT011
         attributes.date("31/02/2024")
 
 
-def test_scales_and_communes():
+def test_scales_and_communes() -> None:
     assert [attributes.scale(v) for v in ("1:500", "1/1000", "2000", 5000.0)] == [
         500,
         1000,
@@ -132,7 +136,7 @@ def test_scales_and_communes():
             attributes.commune(value)
 
 
-def test_a_value_that_is_not_understood_is_a_finding():
+def test_a_value_that_is_not_understood_is_a_finding() -> None:
     columns = {
         "THUA": pa.array(["1", "2", "3", None]),
         "TO": pa.array(["4", "4", " ", "4"]),
@@ -147,7 +151,7 @@ def test_a_value_that_is_not_understood_is_a_finding():
     assert "'abc' of field DT" in findings[0].message["en"]
 
 
-def test_no_field_for_the_sheet_is_told(tmp_path):
+def test_no_field_for_the_sheet_is_told(tmp_path: Path) -> None:
     made = parts([polygon([square()])], {"SHTHUA": ["1"]}, prj=wkt(9212))
     read = survey.read(zipped(tmp_path / "a.zip", made), SETTINGS)
     assert read.attributes["sheet"].to_pylist() == ["0"]
@@ -156,7 +160,7 @@ def test_no_field_for_the_sheet_is_told(tmp_path):
     ]
 
 
-def test_no_field_for_the_number_is_refused(tmp_path):
+def test_no_field_for_the_number_is_refused(tmp_path: Path) -> None:
     made = parts([polygon([square()])], {"SHBANDO": ["1"], "GHICHU": ["x"]}, prj=wkt(9212))
     path = zipped(tmp_path / "a.zip", made)
     with pytest.raises(BadSurvey) as caught:
@@ -169,7 +173,7 @@ def test_no_field_for_the_number_is_refused(tmp_path):
     )
 
 
-def test_a_whole_row(tmp_path):
+def test_a_whole_row(tmp_path: Path) -> None:
     made = sound(
         1,
         DIENTICH=["400,5"],
@@ -197,7 +201,7 @@ def test_a_whole_row(tmp_path):
     }  # fmt: skip
 
 
-def test_stars_and_nul_bytes_of_a_dbf(tmp_path):
+def test_stars_and_nul_bytes_of_a_dbf(tmp_path: Path) -> None:
     made = parts(
         [polygon([square(i)]) for i in range(2)],
         {"SHBANDO": ["25", "25"], "SHTHUA": [b"1\0\0", "2"], "DIENTICH": ["*" * 10, "400"]},
@@ -210,7 +214,7 @@ def test_stars_and_nul_bytes_of_a_dbf(tmp_path):
     assert read.attributes["number"].to_pylist() == ["1", "2"]
 
 
-def test_docs_hold_the_table_of_fields():
+def test_docs_hold_the_table_of_fields() -> None:
     page = (Path(__file__).parents[2] / "docs" / "survey-files.md").read_text(encoding="utf-8")
     for attribute, names in fields.NAMES.items():
         assert f"| `{attribute}` | {', '.join(names)} |" in page

@@ -1,10 +1,14 @@
 """GeoPackage, GeoJSON, FlatGeobuf and GML: the same survey in each, by both engines."""
 
+from __future__ import annotations
+
 import json
 import re
 import sqlite3
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyproj
@@ -15,18 +19,18 @@ from support.surveys import parcel, plot, write_layer
 from landdata import survey
 from landdata.errors import BadRequest, BadSurvey
 from landdata.settings import Settings
-from landdata.survey import encodings, gdal_runner
+from landdata.survey import Survey, encodings, gdal_runner
 
 SETTINGS = Settings(srid=9212)
 NEW = sorted({".gpkg", ".geojson", ".fgb", ".gml"})
 ROWS = [parcel(i, plot(i, 0), DIACHI="Ấp Suối Mẫu", XAID=25195) for i in range(1, 6)]
 
 
-def write(path, rows=ROWS, **options):
+def write(path: Path, rows: Sequence[dict[str, Any]] = ROWS, **options: Any) -> Path:
     return write_layer(path, rows, **options)
 
 
-def refused(path, **options):
+def refused(path: Path, **options: Any) -> BadSurvey:
     with pytest.raises(BadSurvey) as caught:
         survey.read(path, SETTINGS, **options)
     assert caught.value.hint
@@ -34,20 +38,22 @@ def refused(path, **options):
     return caught.value
 
 
-def same(one, two):
+def same(one: Survey, two: Survey) -> None:
     assert one.attributes.equals(two.attributes)
     assert all(a.equals_exact(b, 0) for a, b in zip(one.geometry, two.geometry, strict=True))
     assert np.array_equal(one.measured_area, two.measured_area)
 
 
 @pytest.fixture(scope="module")
-def reference(tmp_path_factory):
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Survey:
     return survey.read(write(tmp_path_factory.mktemp("shp") / "thua.shp"), SETTINGS)
 
 
 @pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 @pytest.mark.parametrize("suffix", NEW)
-def test_each_format_gives_the_same_survey(tmp_path, reference, suffix, engine):
+def test_each_format_gives_the_same_survey(
+    tmp_path: Path, reference: Survey, suffix: str, engine: str
+) -> None:
     read = survey.read(write(tmp_path / f"thua{suffix}"), SETTINGS, engine=engine)
     shapes = [shapely.normalize(g) for g in read.geometry]
     assert all(
@@ -62,7 +68,7 @@ def test_each_format_gives_the_same_survey(tmp_path, reference, suffix, engine):
 
 
 @pytest.mark.parametrize("suffix", NEW)
-def test_a_zip_and_any_name(tmp_path, suffix):
+def test_a_zip_and_any_name(tmp_path: Path, suffix: str) -> None:
     path = write(tmp_path / f"thua{suffix}")
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(path, f"Bản đồ/thua{suffix}")
@@ -74,7 +80,7 @@ def test_a_zip_and_any_name(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("epsg", [2227, 3857, 26910])
-def test_areas_are_square_metres_whatever_the_crs(tmp_path, epsg):
+def test_areas_are_square_metres_whatever_the_crs(tmp_path: Path, epsg: int) -> None:
     to_file = pyproj.Transformer.from_crs(26910, epsg, always_xy=True)
     plots = [shapely.box(582400 + 20 * n, 4196000, 582420 + 20 * n, 4196020) for n in range(3)]
     moved = [
@@ -87,13 +93,13 @@ def test_areas_are_square_metres_whatever_the_crs(tmp_path, epsg):
 
 
 @pytest.mark.parametrize("srid", [2227, 3857, 4326])
-def test_a_storage_crs_that_is_not_in_metres_is_refused(tmp_path, srid):
+def test_a_storage_crs_that_is_not_in_metres_is_refused(tmp_path: Path, srid: int) -> None:
     with pytest.raises(BadRequest, match=f"LANDDATA_SRID={srid} ") as caught:
         survey.read(write(tmp_path / "a.gpkg"), Settings(srid=srid))
     assert caught.value.code == "bad-storage-crs"
 
 
-def test_text_ends_at_a_nul(tmp_path):
+def test_text_ends_at_a_nul(tmp_path: Path) -> None:
     rows = [{**row, "DIACHI": "Ấp Suối|Mẫu", "TENCHU": "Lê|Văn"} for row in ROWS]
     path = write(tmp_path / "thua.fgb", rows)
     path.write_bytes(path.read_bytes().replace(b"|", b"\0"))
@@ -103,7 +109,7 @@ def test_text_ends_at_a_nul(tmp_path):
     assert made[0].attributes["owner"].to_pylist() == ["Lê"] * 5
 
 
-def test_several_layers_of_one_file(tmp_path):
+def test_several_layers_of_one_file(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", layer="to 1")
     write(path, [parcel(9, plot(9, 9))], layer="to 2", append=True)
     beacons = {"ten": "A1", "geometry": shapely.Point(548_000, 1_281_000)}
@@ -117,7 +123,7 @@ def test_several_layers_of_one_file(tmp_path):
     assert (told.layer, told.layers) == ("to 2", ("to 1", "to 2", "moc"))
 
 
-def test_several_files_in_one_zip(tmp_path):
+def test_several_files_in_one_zip(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.write(write(tmp_path / "mot.gpkg"))
         archive.write(tmp_path / "mot.gpkg", "mot.gpkg")
@@ -127,7 +133,7 @@ def test_several_files_in_one_zip(tmp_path):
     assert survey.read(tmp_path / "a.zip", SETTINGS, layer="hai").layer == "hai"
 
 
-def test_the_only_layer_of_polygons_is_taken(tmp_path):
+def test_the_only_layer_of_polygons_is_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg", layer="thua")
     beacons = {"ten": "A1", "geometry": shapely.Point(548_000, 1_281_000)}
     write(path, [beacons], layer="moc", append=True, kind="Point")
@@ -137,7 +143,7 @@ def test_the_only_layer_of_polygons_is_taken(tmp_path):
 
 
 @pytest.mark.parametrize("engine", gdal_runner.ENGINES)
-def test_a_stale_count_is_told_and_not_believed(tmp_path, engine):
+def test_a_stale_count_is_told_and_not_believed(tmp_path: Path, engine: str) -> None:
     path = write(tmp_path / "a.gpkg")
     with sqlite3.connect(path) as store:
         store.execute("UPDATE gpkg_ogr_contents SET feature_count = 264")
@@ -149,7 +155,7 @@ def test_a_stale_count_is_told_and_not_believed(tmp_path, engine):
     ]
 
 
-def test_heights_measures_and_parts(tmp_path):
+def test_heights_measures_and_parts(tmp_path: Path) -> None:
     high = shapely.force_3d(plot(0, 0), 12.5)
     both = shapely.MultiPolygon([plot(2, 0), plot(4, 0)])
     rows = [parcel(1, high), parcel(2, shapely.force_3d(both, 3.0))]
@@ -160,16 +166,16 @@ def test_heights_measures_and_parts(tmp_path):
         assert read.measured_area.tolist() == [400.0, 800.0]
 
 
-def feature(number, geometry, **more):
+def feature(number: object, geometry: Any, **more: Any) -> dict[str, Any]:
     properties = {"SHBANDO": "1", "SHTHUA": str(number), **more}
     return {"type": "Feature", "properties": properties, "geometry": geometry}
 
 
-def ring(x=0, y=0):
+def ring(x: int = 0, y: int = 0) -> dict[str, list[list[list]] | str]:
     return {"type": "Polygon", "coordinates": [list(map(list, plot(x, y).exterior.coords))]}
 
 
-def geojson(path, features, **more):
+def geojson(path: Path, features: list[Any], **more: Any) -> Path:
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::9212"}}
     made = {"type": "FeatureCollection", "crs": crs, "features": features, **more}
     path.write_text(json.dumps(made, ensure_ascii=False), "utf-8")
@@ -177,7 +183,7 @@ def geojson(path, features, **more):
 
 
 @pytest.mark.parametrize("engine", gdal_runner.ENGINES)
-def test_rows_of_a_geojson_that_are_no_polygons(tmp_path, engine):
+def test_rows_of_a_geojson_that_are_no_polygons(tmp_path: Path, engine: str) -> None:
     line = {"type": "LineString", "coordinates": [[548_000, 1_281_000], [548_001, 1_281_000]]}
     path = geojson(tmp_path / "a.json", [feature(1, ring()), feature(2, line), feature(3, None)])
     read = survey.read(path, SETTINGS, engine=engine)
@@ -188,7 +194,7 @@ def test_rows_of_a_geojson_that_are_no_polygons(tmp_path, engine):
     }
 
 
-def test_geojson_without_crs_is_degrees(tmp_path):
+def test_geojson_without_crs_is_degrees(tmp_path: Path) -> None:
     box = shapely.box(106.90, 11.50, 106.901, 11.501)
     shape = {"type": "Polygon", "coordinates": [list(map(list, box.exterior.coords))]}
     read = survey.read(geojson(tmp_path / "a.json", [feature(1, shape)], crs=None), SETTINGS)
@@ -199,14 +205,14 @@ def test_geojson_without_crs_is_degrees(tmp_path):
     assert len(survey.read(tmp_path / "b.json", SETTINGS, crs=9212)) == 1
 
 
-def test_ids_that_are_told_twice(tmp_path):
+def test_ids_that_are_told_twice(tmp_path: Path) -> None:
     twice = [{**feature(i, ring(i)), "id": 7} for i in range(3)]
     for engine in gdal_runner.ENGINES:
         read = survey.read(geojson(tmp_path / "a.json", twice), SETTINGS, engine=engine)
         assert len(set(read.rows.tolist())) == 3
 
 
-def test_tcvn3_that_was_written_as_unicode(tmp_path):
+def test_tcvn3_that_was_written_as_unicode(tmp_path: Path) -> None:
     old = {letter: byte for byte, letter in encodings.TCVN3.items()}
     names = ["Ấp Suối Mẫu", "đường bờ kênh", "thôn một", "ruộng lúa nước", "đất ở đô thị"]
     wrong = ["".join(old.get(letter, letter) for letter in name.lower()) for name in names]
@@ -230,7 +236,7 @@ def test_tcvn3_that_was_written_as_unicode(tmp_path):
     "share",
     [0.5, 0.999, *(pytest.param(share, marks=pytest.mark.slow) for share in (0.02, 0.9))],
 )
-def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix, share):
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path, suffix: str, share: float) -> None:
     many = [parcel(i, plot(i, 0), DIACHI="Ấp Suối Mẫu") for i in range(1, 200)]
     data = write(tmp_path / f"thua{suffix}", many).read_bytes()
     cut = tmp_path / f"cut{suffix}"
@@ -238,7 +244,7 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path, suffix, share):
     assert refused(cut).code in {"unreadable", "rows-lost", "unknown-format", "no-layer"}
 
 
-def test_a_vrt_under_any_name(tmp_path):
+def test_a_vrt_under_any_name(tmp_path: Path) -> None:
     other = write(tmp_path / "secret.gpkg")
     vrt = (
         f"<OGRVRTDataSource><OGRVRTLayer name='secret'><SrcDataSource>{other}</SrcDataSource>"
@@ -249,7 +255,7 @@ def test_a_vrt_under_any_name(tmp_path):
         assert refused(tmp_path / f"x{suffix}").code == "unknown-format"
 
 
-def test_gml_reads_nothing_but_itself(tmp_path):
+def test_gml_reads_nothing_but_itself(tmp_path: Path) -> None:
     text = write(tmp_path / "a.gml").read_text("utf-8")
     head, _, rest = text.partition("?>")
     bomb = f'{head}?><!DOCTYPE x [<!ENTITY e SYSTEM "file:///etc/passwd">]>{rest}'
@@ -266,7 +272,7 @@ def test_gml_reads_nothing_but_itself(tmp_path):
     assert b"schemaLocation" in (tmp_path / "d.gml").read_bytes()  # the sender's is as it was
 
 
-def test_a_geopackage_whose_layer_is_a_view(tmp_path):
+def test_a_geopackage_whose_layer_is_a_view(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg")
     with sqlite3.connect(path) as store:
         store.execute("ALTER TABLE a RENAME TO b")
@@ -275,7 +281,7 @@ def test_a_geopackage_whose_layer_is_a_view(tmp_path):
     assert refused(path).code == "not-a-table"
 
 
-def test_a_geopackage_is_not_written_to(tmp_path):
+def test_a_geopackage_is_not_written_to(tmp_path: Path) -> None:
     path = write(tmp_path / "a.gpkg")
     with sqlite3.connect(path) as store:
         store.execute("PRAGMA journal_mode = WAL")
@@ -295,7 +301,7 @@ def test_a_geopackage_is_not_written_to(tmp_path):
         (b"<html><body>404</body></html>", "unknown-format"),
     ],
 )
-def test_what_is_not_read_is_named(tmp_path, data, code):
+def test_what_is_not_read_is_named(tmp_path: Path, data: bytes, code: str) -> None:
     (tmp_path / "x.dat").write_bytes(data)
     assert refused(tmp_path / "x.dat").code == code
 
@@ -312,7 +318,9 @@ def test_what_is_not_read_is_named(tmp_path, data, code):
         ("x.xlsx", ["[Content_Types].xml", "xl/workbook.xml"], "Office"),
     ],
 )
-def test_what_offices_hold_besides_is_called_by_its_name(tmp_path, name, data, called):
+def test_what_offices_hold_besides_is_called_by_its_name(
+    tmp_path: Path, name: str, data: bytes | list[str], called: str
+) -> None:
     path = tmp_path / name
     if isinstance(data, bytes):
         path.write_bytes(data)
@@ -328,7 +336,7 @@ def test_what_offices_hold_besides_is_called_by_its_name(tmp_path, name, data, c
 # -- the second engine
 
 
-def damaged(tmp_path, offset, data):
+def damaged(tmp_path: Path, offset: int, data: bytes) -> Path:
     """A GeoPackage of 399 rows, damaged beside one of its shapes."""
     many = [parcel(i, plot(i, 0), DIACHI="Ấp Suối Mẫu") for i in range(1, 400)]
     path = write(tmp_path / "a.gpkg", many)
@@ -339,7 +347,7 @@ def damaged(tmp_path, offset, data):
     return path
 
 
-def test_a_damaged_row_is_found_and_the_others_are_read(tmp_path):
+def test_a_damaged_row_is_found_and_the_others_are_read(tmp_path: Path) -> None:
     path = damaged(tmp_path, -12, b"\xff" * 12)  # the head of the record
     with pytest.raises(BadSurvey) as caught:
         survey.read(path, SETTINGS, engine="pyogrio")
@@ -353,7 +361,7 @@ def test_a_damaged_row_is_found_and_the_others_are_read(tmp_path):
     assert read.attributes["number"].null_count == 1
 
 
-def test_a_damaged_shape_is_one_row(tmp_path):
+def test_a_damaged_shape_is_one_row(tmp_path: Path) -> None:
     path = damaged(tmp_path, 0, b"XX")
     for engine in (None, *gdal_runner.ENGINES):
         read = survey.read(path, SETTINGS, engine=engine)
@@ -361,7 +369,7 @@ def test_a_damaged_shape_is_one_row(tmp_path):
         assert sum(g is None for g in read.geometry) == 1
 
 
-def test_rows_behind_a_damaged_page_are_not_left_out(tmp_path):
+def test_rows_behind_a_damaged_page_are_not_left_out(tmp_path: Path) -> None:
     path = damaged(tmp_path, 0, b"")
     whole = bytearray(path.read_bytes())
     page = whole.index(shapely.to_wkb(plot(200, 0))) // 4096 * 4096
@@ -372,7 +380,9 @@ def test_rows_behind_a_damaged_page_are_not_left_out(tmp_path):
     assert re.search(r"can be read up to row [1-9]\d+ only", error.message)
 
 
-def test_the_second_engine_is_asked_where_the_first_breaks_down(tmp_path, monkeypatch):
+def test_the_second_engine_is_asked_where_the_first_breaks_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = write(tmp_path / "a.shp")
     child = tmp_path / "child.py"
     child.write_text(
@@ -387,7 +397,9 @@ def test_the_second_engine_is_asked_where_the_first_breaks_down(tmp_path, monkey
         survey.read(path, SETTINGS, engine="pyogrio")
 
 
-def test_the_row_at_which_both_engines_break_down_is_named(tmp_path, monkeypatch):
+def test_the_row_at_which_both_engines_break_down_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     child = tmp_path / "child.py"
     child.write_text(
         "import json, os, struct, sys\n"
@@ -411,7 +423,9 @@ def test_the_row_at_which_both_engines_break_down_is_named(tmp_path, monkeypatch
         ("tenerife_es.gpkg", 32628, 186, "gml_id"),
     ],
 )
-def test_real_geopackages(shared, name, srid, count, number, engine):
+def test_real_geopackages(
+    shared: Path, name: str, srid: int, count: int, number: str, engine: str
+) -> None:
     settings = Settings(srid=srid)
     read = survey.read(shared / name, settings, fields={"number": number}, engine=engine)
     assert len(read) == count
@@ -420,13 +434,13 @@ def test_real_geopackages(shared, name, srid, count, number, engine):
     assert not any(g is None for g in read.geometry)
 
 
-def test_unknown_engine(tmp_path):
+def test_unknown_engine(tmp_path: Path) -> None:
     with pytest.raises(BadRequest):
         survey.read(write(tmp_path / "a.gpkg"), SETTINGS, engine="ogr2ogr")
 
 
 @pytest.mark.slow
-def test_samples_are_the_same_by_both_engines():
+def test_samples_are_the_same_by_both_engines() -> None:
     for path in sorted((Path(__file__).parents[2] / "sample_parcels").glob("0*/*.zip")):
         one = survey.read(path, SETTINGS, engine="pyogrio")
         two = survey.read(path, SETTINGS, engine="fiona")

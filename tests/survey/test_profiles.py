@@ -1,7 +1,10 @@
 """Mapping profiles."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -17,14 +20,14 @@ SETTINGS = Settings(srid=9212)
 ROOT = Path(__file__).parents[2]
 
 
-def written(tmp_path, **more):
+def written(tmp_path: Path, **more: Any) -> Path:
     path = tmp_path / "p.yaml"
     path.write_text(yaml.safe_dump({"name": "to-1", "version": 3, **more}), "utf-8")
     return path
 
 
 @pytest.mark.parametrize("name", profiles.names())
-def test_every_profile_that_ships_is_sound(name):
+def test_every_profile_that_ships_is_sound(name: str) -> None:
     profile = profiles.load(name)
     assert profile.name == name
     # it says nothing that the table of names would not
@@ -34,7 +37,7 @@ def test_every_profile_that_ships_is_sound(name):
             assert attribute in meanings or source.endswith("_1")
 
 
-def test_a_profile_leads_and_an_option_overrules(tmp_path):
+def test_a_profile_leads_and_an_option_overrules(tmp_path: Path) -> None:
     made = sound(2, TO_CU=["7", "8"], XA=["1", "1"])
     path = zipped(tmp_path / "a.zip", made)
     profile = profiles.load(str(written(tmp_path, fields={
@@ -55,7 +58,7 @@ def test_a_profile_leads_and_an_option_overrules(tmp_path):
     ]
 
 
-def test_crs_encoding_and_columns(tmp_path):
+def test_crs_encoding_and_columns(tmp_path: Path) -> None:
     profile = profiles.load(str(written(
         tmp_path, crs=9212, columns=["sheet", "number", "a", "x", "y"], encoding="TCVN3"
     )))  # fmt: skip
@@ -67,7 +70,7 @@ def test_crs_encoding_and_columns(tmp_path):
     assert read.measured_area.tolist() == [400.0]
 
 
-def test_a_batch_keeps_the_profile_as_it_was(tmp_path):
+def test_a_batch_keeps_the_profile_as_it_was(tmp_path: Path) -> None:
     profile = profiles.load(str(written(tmp_path, fields={"scale": "=500"}))).as_dict()
     options = ReadOptions(profile=profile)
     again = ReadOptions(**options.as_dict())
@@ -90,7 +93,7 @@ def test_a_batch_keeps_the_profile_as_it_was(tmp_path):
         ("!!python/object/apply:os.system ['true']", "no YAML"),
     ],
 )
-def test_a_bad_profile_is_one_sentence(tmp_path, text, told):
+def test_a_bad_profile_is_one_sentence(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "p.yaml").write_text(text)
     with pytest.raises(BadRequest) as caught:
         profiles.load(str(tmp_path / "p.yaml"))
@@ -98,20 +101,20 @@ def test_a_bad_profile_is_one_sentence(tmp_path, text, told):
     assert "\n" not in caught.value.message
 
 
-def test_no_such_profile():
+def test_no_such_profile() -> None:
     with pytest.raises(NotFound) as caught:
         profiles.load("../../etc/passwd.yaml")
     assert "famis" in (caught.value.hint or "")
 
 
-def test_the_profile_in_the_docs_is_one():
+def test_the_profile_in_the_docs_is_one() -> None:
     page = (ROOT / "docs" / "survey-files.md").read_text("utf-8")
     (text,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
     assert profiles.parse(yaml.safe_load(text)).version == 2
     assert all(f"`{name}`" in page for name in profiles.names())
 
 
-def test_a_profile_is_remembered_for_its_surveyor(tmp_path):
+def test_a_profile_is_remembered_for_its_surveyor(tmp_path: Path) -> None:
     one = profiles.parse({"name": "to", "version": 1, "fields": {"sheet": "=25"}})
     two = profiles.parse({"name": "to", "version": 2, "fields": {"sheet": "=26"}})
     assert profiles.recall(tmp_path, "an") is None

@@ -1,9 +1,13 @@
+from __future__ import annotations
+
 import math
 import os
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,22 +19,23 @@ from landdata import survey
 from landdata.errors import BadSurvey, LandDataError, Unavailable
 from landdata.operations import health
 from landdata.settings import Settings
-from landdata.survey import archive, formats, gdal_runner, reader
+from landdata.survey import Survey, archive, formats, gdal_runner, reader
+from landdata.survey.dataset import Dataset
 
 SETTINGS = Settings(srid=9212)
 
 
-def written(tmp_path, records, **options):
+def written(tmp_path: Path, records: Sequence[bytes], **options: Any) -> Path:
     count = len(records)
     columns = {"SHBANDO": ["25"] * count, "SHTHUA": [str(i + 1) for i in range(count)]}
     return zipped(tmp_path / "a.zip", parts(records, columns, prj=wkt(9212), **options))
 
 
-def why(read):
+def why(read: Survey) -> dict[int, str]:
     return {f.row: f.message["en"].partition(": ")[2] for f in read.findings}
 
 
-def test_arrays(tmp_path):
+def test_arrays(tmp_path: Path) -> None:
     read = survey.read(zipped(tmp_path / "a.zip", sound(4)), SETTINGS)
     assert len(read) == 4
     assert read.rows.dtype == np.int64
@@ -48,7 +53,7 @@ def test_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("engine", [None, *gdal_runner.ENGINES])
-def test_a_disk_that_is_full_is_no_fault_of_the_file(tmp_path, engine):
+def test_a_disk_that_is_full_is_no_fault_of_the_file(tmp_path: Path, engine: str | None) -> None:
     many = [polygon([square(i % 100, i // 100)]) for i in range(3000)]
     dataset = archive.unpack(written(tmp_path, many), tmp_path, SETTINGS)
     for name in gdal_runner.ENGINES:
@@ -57,7 +62,7 @@ def test_a_disk_that_is_full_is_no_fault_of_the_file(tmp_path, engine):
         reader.read(dataset, SETTINGS, engine=engine)
 
 
-def test_progress_tells_each_block(tmp_path, monkeypatch):
+def test_progress_tells_each_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = []
     path = zipped(tmp_path / "a.zip", sound(4))
     monkeypatch.setattr(reader, "BLOCK", 2)
@@ -66,7 +71,7 @@ def test_progress_tells_each_block(tmp_path, monkeypatch):
     assert [share for _, share in told] == [0.0, 0.525, 1.0, 1.0]
 
 
-def test_holes_and_parts_are_kept(tmp_path):
+def test_holes_and_parts_are_kept(tmp_path: Path) -> None:
     x, y = ORIGIN
     hole = [(x + 5, y + 5), (x + 10, y + 5), (x + 10, y + 10), (x + 5, y + 10), (x + 5, y + 5)]
     path = written(tmp_path, [polygon([square(), hole]), polygon([square(3), square(5)])])
@@ -76,7 +81,7 @@ def test_holes_and_parts_are_kept(tmp_path):
     assert read.measured_area.tolist() == [375.0, 800.0]
 
 
-def test_a_self_crossing_parcel_is_not_mended(tmp_path):
+def test_a_self_crossing_parcel_is_not_mended(tmp_path: Path) -> None:
     x, y = ORIGIN
     bow = [(x, y), (x + 10, y + 10), (x + 10, y), (x, y + 10), (x, y)]
     read = survey.read(written(tmp_path, [polygon([bow]), polygon([square(2)])]), SETTINGS)
@@ -85,7 +90,7 @@ def test_a_self_crossing_parcel_is_not_mended(tmp_path):
 
 
 @pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
-def test_coordinates_that_are_no_finite_number(tmp_path, number):
+def test_coordinates_that_are_no_finite_number(tmp_path: Path, number: float) -> None:
     x, y = ORIGIN
     ring = [(x, y), (x, y + 20), (x + 20, number), (x + 20, y), (x, y)]
     bad = polygon([ring])
@@ -100,7 +105,7 @@ def test_coordinates_that_are_no_finite_number(tmp_path, number):
     assert read.findings[0].rule == "missing-geometry"
 
 
-def test_null_shape_and_corrupt_counts(tmp_path):
+def test_null_shape_and_corrupt_counts(tmp_path: Path) -> None:
     records = [NULL, polygon([square()], points=2**30), polygon([square(2)], points=-5)]
     read = survey.read(written(tmp_path, [*records, polygon([square(3)])]), SETTINGS)
     assert [g is None for g in read.geometry] == [True, True, True, False]
@@ -109,7 +114,7 @@ def test_null_shape_and_corrupt_counts(tmp_path):
     assert why(read)[2].startswith("its record is damaged")
 
 
-def test_more_vertices_than_allowed(tmp_path):
+def test_more_vertices_than_allowed(tmp_path: Path) -> None:
     x, y = ORIGIN
     turn = [2 * math.pi * i / 50 for i in range(50)]
     ring = [(x + 20 * math.cos(a), y - 20 * math.sin(a)) for a in turn]
@@ -118,13 +123,13 @@ def test_more_vertices_than_allowed(tmp_path):
     assert why(read) == {0: "it has more vertices than are allowed."}
 
 
-def test_coordinates_are_put_on_the_grid(tmp_path):
+def test_coordinates_are_put_on_the_grid(tmp_path: Path) -> None:
     ring = [(px + 0.00049, py - 0.00049) for px, py in square()]
     read = survey.read(written(tmp_path, [polygon([ring])]), SETTINGS)
     assert read.geometry[0].equals_exact(shapely.Polygon(square()), 1e-9)
 
 
-def test_reprojection_keeps_the_surveyed_area(tmp_path):
+def test_reprojection_keeps_the_surveyed_area(tmp_path: Path) -> None:
     read = survey.read(zipped(tmp_path / "a.zip", sound()), Settings(srid=5899))
     assert read.measured_area.tolist() == [400.0] * 3
     assert shapely.area(read.geometry[0]) != pytest.approx(400.0, abs=0.05)
@@ -133,7 +138,7 @@ def test_reprojection_keeps_the_surveyed_area(tmp_path):
 
 
 @pytest.mark.parametrize("engine", gdal_runner.ENGINES)
-def test_a_numeric_field_that_holds_no_number(tmp_path, engine):
+def test_a_numeric_field_that_holds_no_number(tmp_path: Path, engine: str) -> None:
     values = ["400.5", "*****", "12,5", "abc", "", "1e3"]
     columns = {
         "SHBANDO": ["25"] * 6,
@@ -151,7 +156,7 @@ def test_a_numeric_field_that_holds_no_number(tmp_path, engine):
     assert bad == [(1, "'*****'"), (2, "'12,5'"), (3, "'abc'")]
 
 
-def test_options_overrule(tmp_path):
+def test_options_overrule(tmp_path: Path) -> None:
     made = sound(2, TO=["1:500", "1:500"])
     del made[".prj"]
     path = zipped(tmp_path / "a.zip", made)
@@ -164,7 +169,7 @@ def test_options_overrule(tmp_path):
     assert read.attributes["commune"].to_pylist() == ["25195"] * 2
 
 
-def test_inspect_tells_a_refusal_instead_of_raising(tmp_path):
+def test_inspect_tells_a_refusal_instead_of_raising(tmp_path: Path) -> None:
     made = sound()
     del made[".prj"]
     told = survey.inspect(zipped(tmp_path / "a.zip", made), SETTINGS).as_dict()
@@ -178,13 +183,13 @@ def test_inspect_tells_a_refusal_instead_of_raising(tmp_path):
 # -- the confinement
 
 
-def dataset(tmp_path):
+def dataset(tmp_path: Path) -> Dataset:
     into = tmp_path / "into"
     into.mkdir()
     return archive.unpack(zipped(tmp_path / "a.zip", sound()), into, SETTINGS)
 
 
-def test_the_child_has_one_driver_and_none_other():
+def test_the_child_has_one_driver_and_none_other() -> None:
     for engine in gdal_runner.ENGINES:
         for driver in formats.DRIVERS:
             skipped = gdal_runner._skipped(engine, driver).split(",")
@@ -193,14 +198,18 @@ def test_the_child_has_one_driver_and_none_other():
     assert "OGR_VRT" in gdal_runner._skipped("pyogrio", "GPKG").split(",")
 
 
-def test_a_driver_too_many_stops_everything(tmp_path, monkeypatch):
+def test_a_driver_too_many_stops_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(gdal_runner, "_skipped", lambda *_: "OGR_VRT")
     with pytest.raises(LandDataError) as caught:
         reader.read(dataset(tmp_path), SETTINGS)
     assert caught.value.code == "drivers"
 
 
-def test_the_child_is_killed_at_the_time_limit(tmp_path, monkeypatch):
+def test_the_child_is_killed_at_the_time_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     slow = tmp_path / "slow.py"
     slow.write_text("import time\ntime.sleep(60)\n")
     for engine in gdal_runner.ENGINES:
@@ -212,7 +221,7 @@ def test_the_child_is_killed_at_the_time_limit(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("end", ["os.kill(os.getpid(), 11)", "raise OSError('x')"])
-def test_a_crash_is_one_sentence(tmp_path, monkeypatch, end):
+def test_a_crash_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
     crash = tmp_path / "crash.py"
     crash.write_text(f"import os\n{end}\n")
     for engine in gdal_runner.ENGINES:
@@ -223,7 +232,7 @@ def test_a_crash_is_one_sentence(tmp_path, monkeypatch, end):
     assert caught.value.code == "unreadable"
 
 
-def test_the_child_has_no_network_no_new_rights_and_limits(tmp_path):
+def test_the_child_has_no_network_no_new_rights_and_limits(tmp_path: Path) -> None:
     probe = tmp_path / "probe.py"
     child = Path(gdal_runner.__file__).with_name("gdal_process.py")
     probe.write_text(
@@ -244,7 +253,7 @@ def test_the_child_has_no_network_no_new_rights_and_limits(tmp_path):
     assert answer.stdout.startswith(("none", "not cut off"))
 
 
-def test_the_doctor_tells_of_the_confinement(monkeypatch):
+def test_the_doctor_tells_of_the_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
     missing, network = gdal_runner.examine()
     assert missing == []
     assert network == "none" or network.startswith("not cut off")
@@ -259,7 +268,9 @@ def test_the_doctor_tells_of_the_confinement(monkeypatch):
     assert not health._reader(SETTINGS).ok
 
 
-def test_the_child_knows_nothing_of_our_settings(tmp_path, monkeypatch):
+def test_the_child_knows_nothing_of_our_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LANDDATA_DATABASE_URL", "secret")
     assert "secret" not in gdal_runner._environment(tmp_path, "").values()
     assert os.environ["LANDDATA_DATABASE_URL"] == "secret"
@@ -269,7 +280,7 @@ def test_the_child_knows_nothing_of_our_settings(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-def test_utf8_and_tcvn3_twins_are_one_survey(shared):
+def test_utf8_and_tcvn3_twins_are_one_survey(shared: Path) -> None:
     # The UTF-8 file holds letters of TCVN3 that its twin can only have as what they mean.
     one = survey.read(shared / "phu_cat_vn.zip", SETTINGS, mend_text=True)
     two = survey.read(shared / "phu_cat_vn_tcvn3.zip", SETTINGS)
@@ -296,7 +307,7 @@ def test_utf8_and_tcvn3_twins_are_one_survey(shared):
     )
 
 
-def test_a_survey_of_another_country_is_refused_or_taken(shared):
+def test_a_survey_of_another_country_is_refused_or_taken(shared: Path) -> None:
     path = shared / "walnut_creek_us.zip"
     with pytest.raises(BadSurvey) as caught:
         survey.read(path, SETTINGS)
@@ -308,7 +319,7 @@ def test_a_survey_of_another_country_is_refused_or_taken(shared):
     assert [f.rule for f in read.findings] == ["no-sheet-field"]
 
 
-def test_two_fields_of_one_name_are_two(tmp_path):
+def test_two_fields_of_one_name_are_two(tmp_path: Path) -> None:
     made = sound(3, LOAI=["CLN"] * 3, GHICHU=["x"] * 3)
     table = bytearray(made[".dbf"])
     table[128:139] = table[96:107]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import weakref
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio
@@ -16,7 +19,7 @@ from support.shapefiles import NULL, parts, polygon, sound, square, wkt, zipped
 from landdata import survey
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from landdata.survey import encodings, extent, gdal_runner, reader
+from landdata.survey import Survey, encodings, extent, gdal_runner, reader
 from landdata.survey import text as texts
 
 SETTINGS = Settings(srid=9212)
@@ -27,7 +30,7 @@ def tcvn3(text: str) -> bytes:
     return "".join(TCVN3.get(letter, letter) for letter in text).encode("latin-1")
 
 
-def same(one, two):
+def same(one: Survey, two: Survey) -> None:
     """Two surveys are the same to the bit, but for the time that they took."""
     for name in ("source", "layer", "srid", "crs", "encoding", "fields", "findings", "engine"):
         assert getattr(one, name) == getattr(two, name), name
@@ -37,7 +40,7 @@ def same(one, two):
     assert one.attributes.equals(two.attributes)
 
 
-def spoilt(path):
+def spoilt(path: Path) -> Path:
     """A shapefile with a case of all that a row can be."""
     x, y = square()[0]
     nan = polygon([[(x, y), (x, float("nan")), (x + 5, y + 5), (x, y)]])
@@ -54,7 +57,7 @@ def spoilt(path):
     return zipped(path / "a.zip", made)
 
 
-def geojson(path, ids):
+def geojson(path: Path, ids: list[int] | range) -> Path:
     features = [
         {
             "type": "Feature",
@@ -71,7 +74,7 @@ def geojson(path, ids):
     return path
 
 
-FILES = {
+FILES: dict[str, Callable[[Path], Path]] = {
     "spoilt": spoilt,
     "ids out of order": lambda path: geojson(path, [7, 3, 9, 1, 2, 8]),
     "ids that repeat": lambda path: geojson(path, [1, 2, 3, 4, 2, 6]),
@@ -89,7 +92,9 @@ FILES = {
         pytest.param("ids that are too large", "pyogrio", marks=pytest.mark.slow),
     ],
 )
-def test_it_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, file, engine):
+def test_it_is_the_same_in_blocks_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, engine: str
+) -> None:
     path = FILES[file](tmp_path)
     whole = survey.read(path, SETTINGS, engine=engine)
     told = survey.inspect(path, SETTINGS, engine=engine)
@@ -99,7 +104,9 @@ def test_it_is_the_same_in_blocks_of_any_size(tmp_path, monkeypatch, file, engin
     assert survey.inspect(path, SETTINGS, engine=engine) == told
 
 
-def starts(path, monkeypatch, size=2, **options):
+def starts(
+    path: Path, monkeypatch: pytest.MonkeyPatch, size: int = 2, **options: Any
+) -> tuple[Survey, list[int]]:
     """Read a file in blocks of a size; tell at which rows its parts start."""
     monkeypatch.setattr(reader, "BLOCK", size)
     found: list[int] = []
@@ -107,12 +114,16 @@ def starts(path, monkeypatch, size=2, **options):
     return survey.read(path, SETTINGS, on_part=each, **options), found
 
 
-def test_what_the_first_block_shows_is_mostly_right(tmp_path, monkeypatch):
+def test_what_the_first_block_shows_is_mostly_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     _, found = starts(spoilt(tmp_path), monkeypatch, 5)
     assert found == [0, 5, 10, 15]
 
 
-def test_text_that_begins_as_ascii_is_not_read_twice(tmp_path, monkeypatch):
+def test_text_that_begins_as_ascii_is_not_read_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     owners = [b"A", b"B", b"C", b"D", tcvn3("Nguyễn Thị Hồng"), tcvn3("Trần Văn Đường")]
     read, found = starts(zipped(tmp_path / "a.zip", sound(6, TENCHU=owners)), monkeypatch)
     assert read.encoding.name == "TCVN3"
@@ -120,7 +131,9 @@ def test_text_that_begins_as_ascii_is_not_read_twice(tmp_path, monkeypatch):
     assert found == [0, 2, 4]
 
 
-def test_a_first_block_that_misleads_on_the_encoding_is_read_again(tmp_path, monkeypatch):
+def test_a_first_block_that_misleads_on_the_encoding_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # Both are UTF-8 by chance: two bytes that are one letter there, and two letters in TCVN3.
     owners = ["Hé".encode(), "Lé".encode()]
     owners += [tcvn3(f"{name} Thị Hồng") for name in ("Nguyễn", "Trần", "Lê", "Đỗ")]
@@ -130,7 +143,9 @@ def test_a_first_block_that_misleads_on_the_encoding_is_read_again(tmp_path, mon
     assert found == [0, 2, 4, 0, 2, 4]
 
 
-def test_a_first_block_that_misleads_on_a_field_is_read_again(tmp_path, monkeypatch):
+def test_a_first_block_that_misleads_on_a_field_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     # The preferred field for the number begins empty, so another is taken at first.
     path = zipped(tmp_path / "a.zip", sound(4, SOTHUTUTHUA=["", "", "8", "9"]))
     read, found = starts(path, monkeypatch)
@@ -138,7 +153,9 @@ def test_a_first_block_that_misleads_on_a_field_is_read_again(tmp_path, monkeypa
     assert found == [0, 2, 0, 2]
 
 
-def test_a_first_block_that_lies_elsewhere_is_read_with_the_rest(tmp_path, monkeypatch):
+def test_a_first_block_that_lies_elsewhere_is_read_with_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stray = [(0.0, 0.0), (0.0, 20.0), (20.0, 20.0), (20.0, 0.0), (0.0, 0.0)]
     records = [polygon([stray]), *(polygon([square(i % 40, i // 40)]) for i in range(1, 400))]
     columns = {"SHBANDO": ["1"] * 400, "SHTHUA": [str(i) for i in range(400)]}
@@ -149,20 +166,24 @@ def test_a_first_block_that_lies_elsewhere_is_read_with_the_rest(tmp_path, monke
     assert read.crs.detected == 9212
 
 
-def test_a_first_block_that_fits_does_not_hide_that_the_rest_does_not(tmp_path, monkeypatch):
+def test_a_first_block_that_fits_does_not_hide_that_the_rest_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     degrees = [[(106 + x / 1e6, 11 + y / 1e6) for x, y in square(i)] for i in range(2, 6)]
     records = [polygon([square(0)]), polygon([square(1)]), *(polygon([d]) for d in degrees)]
     columns = {"SHBANDO": ["1"] * 6, "SHTHUA": [str(i) for i in range(6)]}
     path = zipped(tmp_path / "a.zip", parts(records, columns, prj=wkt(9212)))
     monkeypatch.setattr(reader, "BLOCK", 2)
-    seen = []
+    seen: list[Any] = []
     with pytest.raises(BadSurvey) as caught:
         survey.read(path, SETTINGS, on_part=seen.append)
     assert caught.value.code == "crs-contradicted"
     assert len(seen) == 3
 
 
-def test_another_engine_begins_from_the_first_row(tmp_path, monkeypatch):
+def test_another_engine_begins_from_the_first_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     child = tmp_path / "child.py"
     child.write_text(
         "import json, os, runpy, sys\n"
@@ -182,7 +203,7 @@ def test_another_engine_begins_from_the_first_row(tmp_path, monkeypatch):
     assert found == [0, 2, 0, 2, 4]
 
 
-def test_only_a_few_parts_are_in_memory(tmp_path, monkeypatch):
+def test_only_a_few_parts_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     count = 60
     path = zipped(tmp_path / "a.zip", sound(count, TENCHU=["Nguyễn Văn Ánh", "Lê"] * (count // 2)))
     monkeypatch.setattr(reader, "BLOCK", 2)
@@ -197,7 +218,9 @@ def test_only_a_few_parts_are_in_memory(tmp_path, monkeypatch):
 
 
 @given(st.lists(st.integers(0, 900), max_size=12), st.integers(0, 2**32))
-def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(cuts, seed):
+def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(
+    cuts: list[int], seed: int
+) -> None:
     points = np.random.default_rng(seed).uniform(0, 1e6, (900, 2))
     whole, apart = extent.Sample(), extent.Sample()
     with pytest.MonkeyPatch.context() as patched:
@@ -212,8 +235,10 @@ def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(cuts, seed):
     st.lists(st.lists(st.sampled_from(["Hồng", "Lª", "Duyªn", "A", "Trưêng", "25 °C"]))),
     st.booleans(),
 )
-def test_the_evidence_of_text_does_not_depend_on_the_blocks(blocks, unicode):
-    def chosen(given):
+def test_the_evidence_of_text_does_not_depend_on_the_blocks(
+    blocks: list[list[str]], unicode: bool
+) -> None:
+    def chosen(given: list[list[str]]) -> tuple[Any, Any]:
         evidence = texts.TextEvidence(["TENCHU"], unicode=unicode)
         for block in given:
             evidence.add({"TENCHU": block})
@@ -224,7 +249,7 @@ def test_the_evidence_of_text_does_not_depend_on_the_blocks(blocks, unicode):
     assert chosen(blocks) == chosen([[text for block in blocks for text in block]])
 
 
-def test_a_geopackage_comes_in_blocks_too(tmp_path, monkeypatch):
+def test_a_geopackage_comes_in_blocks_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.gpkg"
     shapes = np.array([shapely.Polygon(square(i)) for i in range(5)], dtype=object)
     pyogrio.raw.write(
@@ -241,10 +266,10 @@ def test_a_geopackage_comes_in_blocks_too(tmp_path, monkeypatch):
     assert found == [0, 2, 4]
 
 
-def test_rows_beyond_the_limit_go_nowhere(tmp_path, monkeypatch):
+def test_rows_beyond_the_limit_go_nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader, "BLOCK", 1)
     path = geojson(tmp_path, range(1, 9))
-    came = []
+    came: list[Any] = []
     with pytest.raises(BadSurvey) as caught:
         came.extend(survey.stream(path, Settings(srid=9212, max_rows=3)))
     assert caught.value.code == "too-many-rows"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from landdata.topology import (
     ACCEPTABLE,
     DUPLICATE,
     REJECTED,
+    Checked,
     Neighbours,
     coverage,
     parallel,
@@ -31,11 +34,11 @@ from landdata.topology import (
 from landdata.topology.coverage import edges, proximity
 
 
-def told(checked) -> list[tuple]:
+def told(checked: Checked) -> list[tuple]:
     return [(each.rule, each.row, each.other_row, each.other_parcel) for each in checked.findings]
 
 
-def test_clean_survey_is_acceptable():
+def test_clean_survey_is_acceptable() -> None:
     checked = topology.check(survey([cell(0), cell(20), cell(40)]), commune=COMMUNE)
     assert checked.findings == []
     assert checked.status.tolist() == [ACCEPTABLE] * 3
@@ -43,7 +46,7 @@ def test_clean_survey_is_acceptable():
     assert checked.unchanged.tolist() == checked.replaces.tolist() == [-1] * 3
 
 
-def test_what_may_not_have_been_seen_is_not_told():
+def test_what_may_not_have_been_seen_is_not_told() -> None:
     # Half of what encloses a court is official; beyond x = 60 nobody has looked.
     half = shapely.box(0, 0, 100, 30), shapely.box(0, 30, 10, 90)
     rest = official(p8=shapely.box(10, 60, 100, 90), p9=shapely.box(90, 30, 100, 60))
@@ -56,18 +59,18 @@ def test_what_may_not_have_been_seen_is_not_told():
     far = survey([*row, cell(500)])
     assert finding_rules(topology.check(far, official(), commune=COMMUNE)) == ["island"]
     none = np.empty(0, dtype=object)
-    for edge, found in ((700, []), (720, ["island"])):
+    for edge, rules_expected in ((700, []), (720, ["island"])):
         seen = Neighbours(none, none, shapely.box(-200, -200, edge, 220))
-        assert finding_rules(topology.check(far, seen, commune=COMMUNE)) == found
+        assert finding_rules(topology.check(far, seen, commune=COMMUNE)) == rules_expected
 
 
-def test_empty_survey():
+def test_empty_survey() -> None:
     checked = topology.check(survey([]), official(p1=cell(0)))
     assert checked.findings == []
     assert len(checked.status) == 0
 
 
-def test_rows_are_the_source_ids():
+def test_rows_are_the_source_ids() -> None:
     checked = topology.check(survey([cell(0), cell(19)], rows=[70, 35]))
     (found,) = checked.findings
     assert (found.row, found.other_row) == (35, 70)
@@ -88,7 +91,9 @@ def test_rows_are_the_source_ids():
         ),
     ],
 )
-def test_invalid_ring_is_told_with_its_place_and_leaves_the_coverage(shape, why):
+def test_invalid_ring_is_told_with_its_place_and_leaves_the_coverage(
+    shape: shapely.Polygon, why: str
+) -> None:
     checked = topology.check(survey([shape, cell(5, 5)]))
     (found,) = checked.findings
     assert (found.rule, found.row) == ("invalid-ring", 0)
@@ -97,7 +102,7 @@ def test_invalid_ring_is_told_with_its_place_and_leaves_the_coverage(shape, why)
     assert checked.status.tolist() == [REJECTED, ACCEPTABLE]
 
 
-def test_missing_geometry_is_told_once():
+def test_missing_geometry_is_told_once() -> None:
     said = Finding(rule="missing-geometry", row=0, detail={"why": "rỗng", "why_en": "null"})
     checked = topology.check(survey([None, None, shapely.Polygon()], findings=[said]))
     assert [(each.rule, each.row, each.parcel) for each in checked.findings] == [
@@ -106,14 +111,14 @@ def test_missing_geometry_is_told_once():
     assert checked.status.tolist() == [REJECTED] * 3
 
 
-def test_repeated_row_counts_as_duplicate():
+def test_repeated_row_counts_as_duplicate() -> None:
     turned = shapely.reverse(shapely.Polygon([(20, 0), (20, 20), (0, 20), (0, 0)]))
     checked = topology.check(survey([cell(0), turned], number=["7", "7"]))
     assert told(checked) == [("duplicate-row", 1, 0, f"{COMMUNE}/1/7")]
     assert checked.status.tolist() == [ACCEPTABLE, DUPLICATE]
 
 
-def test_duplicate_number_names_every_row():
+def test_duplicate_number_names_every_row() -> None:
     checked = topology.check(survey([cell(0), cell(20), cell(40), cell(60)], number=list("7872")))
     assert [(f.rule, f.row, f.other_row) for f in checked.findings] == [
         ("duplicate-number", 0, 2),
@@ -122,7 +127,7 @@ def test_duplicate_number_names_every_row():
     assert checked.status.tolist() == [REJECTED, ACCEPTABLE, REJECTED, ACCEPTABLE]
 
 
-def test_duplicate_shape_under_another_number():
+def test_duplicate_shape_under_another_number() -> None:
     checked = topology.check(survey([cell(0), cell(0), cell(0)]))
     assert [(f.rule, f.row, f.other_row) for f in checked.findings] == [
         ("duplicate-geometry", 0, 1),
@@ -132,14 +137,14 @@ def test_duplicate_shape_under_another_number():
 
 
 @pytest.mark.parametrize("number", [None, "", "0", "-1", "a/b"])
-def test_number_that_is_none(number):
+def test_number_that_is_none(number: str | None) -> None:
     checked = topology.check(survey([cell(0), cell(20)], number=[number, "2"]))
     assert finding_rules(checked) == ["missing-number"]
     assert checked.findings[0].row == 0
     assert checked.status.tolist() == [REJECTED, ACCEPTABLE]
 
 
-def test_commune_of_the_file_counts_where_none_is_given():
+def test_commune_of_the_file_counts_where_none_is_given() -> None:
     given_ = survey([cell(0), cell(20)], commune=["00001", None])
     checked = topology.check(given_)
     assert checked.parcels.tolist() == ["00001/1/1", None]
@@ -151,7 +156,7 @@ def test_commune_of_the_file_counts_where_none_is_given():
     ]
 
 
-def test_stated_area_is_held_to_the_measured_one():
+def test_stated_area_is_held_to_the_measured_one() -> None:
     # 400 m² at 1:1000: 0.35 + 260 · 0.008 + 100 · 0.005 = 2.93 m²
     checked = topology.check(
         survey(
@@ -166,8 +171,8 @@ def test_stated_area_is_held_to_the_measured_one():
     assert (checked.status == ACCEPTABLE).all()
 
 
-def test_land_use_codes():
-    def uses(*codes):
+def test_land_use_codes() -> None:
+    def uses(*codes: Any) -> str:
         return json.dumps([{"code": code, "area": None} for code in codes])
 
     checked = topology.check(
@@ -185,14 +190,14 @@ def test_land_use_codes():
     assert "HNK" in checked.findings[0].message["vi"]
 
 
-def test_row_of_containment_is_the_inner_one():
+def test_row_of_containment_is_the_inner_one() -> None:
     checked = topology.check(survey([cell(0), cell(5, 5, 3, 3)]))
     (found,) = checked.findings
     assert (found.rule, found.row, found.other_row) == ("containment", 1, 0)
     assert found.measured == pytest.approx(9)
 
 
-def test_every_finding_can_be_written_and_lies_where_it_says():
+def test_every_finding_can_be_written_and_lies_where_it_says() -> None:
     shapes = [cell(0), cell(19.8), cell(40.1), cell(0, 20, 30, 20), cell(0), cell(70, 0, 3, 3)]
     shapes.append(shapely.Polygon([(80, 0), (90, 9), (90, 0), (80, 9)]))
     checked = topology.check(
@@ -215,7 +220,7 @@ def test_every_finding_can_be_written_and_lies_where_it_says():
 # -- the seam and what is official
 
 
-def test_official_neighbours_take_part():
+def test_official_neighbours_take_part() -> None:
     checked = topology.check(
         survey([cell(0)]),
         official(p10=cell(19.8), p11=cell(-20.2), p12=cell(0, 20, 10, 9), p13=cell(10, 20, 10, 9)),
@@ -228,12 +233,12 @@ def test_official_neighbours_take_part():
     assert checked.status.tolist() == [REJECTED]
 
 
-def test_what_is_official_on_both_sides_is_not_told():
+def test_what_is_official_on_both_sides_is_not_told() -> None:
     checked = topology.check(survey([cell(100)]), official(p10=cell(0), p11=cell(10)))
     assert checked.findings == []
 
 
-def test_official_state_gives_way_to_its_row():
+def test_official_state_gives_way_to_its_row() -> None:
     checked = topology.check(survey([cell(0, w=25), cell(25)]), official(p1=cell(0), p9=cell(45)))
     assert [(f.rule, f.row) for f in checked.findings] == [("replaces-official", 0)]
     assert checked.findings[0].measured == pytest.approx(100)
@@ -242,14 +247,14 @@ def test_official_state_gives_way_to_its_row():
     assert (checked.status == ACCEPTABLE).all()
 
 
-def test_unchanged_row_says_so():
+def test_unchanged_row_says_so() -> None:
     turned = shapely.Polygon([(20, 20), (0, 20), (0, 0), (20, 0)])
     checked = topology.check(survey([turned]), official(p9=cell(20), p1=cell(0)))
     assert checked.findings == []
     assert checked.replaces.tolist() == checked.unchanged.tolist() == [1]
 
 
-def test_official_state_of_a_rejected_row_stays_and_rejects_others():
+def test_official_state_of_a_rejected_row_stays_and_rejects_others() -> None:
     # 1 draws back, 2 takes the room, but 1 is rejected: so its official state collides with 2,
     # and then that of 2 stays and collides with 3.
     shapes = [cell(0, w=10), cell(10, w=20), cell(30, w=30), cell(100)]
@@ -264,14 +269,14 @@ def test_official_state_of_a_rejected_row_stays_and_rejects_others():
     ]
 
 
-def test_official_state_of_an_invalid_row_stays():
+def test_official_state_of_an_invalid_row_stays() -> None:
     bow = shapely.Polygon([(0, 0), (20, 20), (20, 0), (0, 20)])
     checked = topology.check(survey([bow, cell(10)]), official(p1=cell(0)))
     assert checked.status.tolist() == [REJECTED, REJECTED]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 40))
-def test_accepted_and_official_parcels_never_overlap(seed, defects):
+def test_accepted_and_official_parcels_never_overlap(seed: int, defects: int) -> None:
     rng = np.random.default_rng(seed)
     old = coverages.make(rng, 9, 9, extra=0, roads=False)
     new = coverages.make(rng, 9, 9, extra=0, roads=False)
@@ -295,7 +300,7 @@ def test_accepted_and_official_parcels_never_overlap(seed, defects):
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_findings_do_not_depend_on_the_order_of_rows(seed):
+def test_findings_do_not_depend_on_the_order_of_rows(seed: int) -> None:
     rng = np.random.default_rng(seed)
     spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8)
     numbers = [str(k + 1) for k in range(len(spoilt))]
@@ -305,7 +310,7 @@ def test_findings_do_not_depend_on_the_order_of_rows(seed):
         survey(list(spoilt.polygons[order]), number=[numbers[k] for k in order])
     )
 
-    def facts(checked):
+    def facts(checked: Checked) -> list[tuple[Any, ...]]:
         return sorted(
             (
                 each.rule,
@@ -322,7 +327,9 @@ def test_findings_do_not_depend_on_the_order_of_rows(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_findings_do_not_depend_on_how_the_work_is_cut_up(seed, monkeypatch):
+def test_findings_do_not_depend_on_how_the_work_is_cut_up(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On one thread or several, in parts of a few coordinates or of all: the same bytes."""
     rng = np.random.default_rng(seed)
     spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8)
@@ -342,7 +349,9 @@ def test_findings_do_not_depend_on_how_the_work_is_cut_up(seed, monkeypatch):
     assert len(seen) == 1
 
 
-def test_rings_that_are_open_or_too_short_are_told_by_the_command(tmp_path, monkeypatch):
+def test_rings_that_are_open_or_too_short_are_told_by_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     east, north = coverages.ORIGIN
     square = [[east + x, north + y] for x, y in ((0, 0), (20, 0), (20, 20), (0, 20))]
     rings = [square, square[:2] + square[:1], [*square, square[0]]]
@@ -369,7 +378,9 @@ def test_rings_that_are_open_or_too_short_are_told_by_the_command(tmp_path, monk
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_the_verdict_does_not_depend_on_the_reference_system_of_the_deployment(seed, tmp_path):
+def test_the_verdict_does_not_depend_on_the_reference_system_of_the_deployment(
+    seed: int, tmp_path: Path
+) -> None:
     """Of defects from 5 mm; of those below 3 mm the grid of the store decides which are told."""
     rng = np.random.default_rng(seed)
     spoilt = coverages.inject(rng, coverages.make(rng, 12, 12), 8, sizes=(0.005, 0.3))
@@ -396,7 +407,7 @@ def test_the_verdict_does_not_depend_on_the_reference_system_of_the_deployment(s
 
 
 @pytest.mark.slow
-def test_verdicts_on_a_real_survey_differ_only_where_the_grid_decides(shared):
+def test_verdicts_on_a_real_survey_differ_only_where_the_grid_decides(shared: Path) -> None:
     """A boundary moves by up to 0.71 mm when it is rounded, two of them by twice as much."""
     overlaps = []
     for srid in (5897, 9212):

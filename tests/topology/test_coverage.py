@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyogrio.raw
@@ -11,6 +13,7 @@ import shapely
 import shapely.affinity
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from support import coverages
 
 from landdata.topology import coverage
@@ -45,7 +48,7 @@ def count(defects: coverage.Defects) -> int:
     return sum(len(each) for each in kinds)
 
 
-def made(seed: int, defects: int = 0, **options) -> coverages.Coverage:
+def made(seed: int, defects: int = 0, **options: Any) -> coverages.Coverage:
     rng = np.random.default_rng(seed)
     columns, rows = rng.integers(5, 24, 2)
     clean = coverages.make(rng, int(columns), int(rows), extra=int(rng.integers(0, 4)))
@@ -53,13 +56,13 @@ def made(seed: int, defects: int = 0, **options) -> coverages.Coverage:
 
 
 @given(SEEDS)
-def test_clean_coverage_has_no_defect(seed):
+def test_clean_coverage_has_no_defect(seed: int) -> None:
     clean = made(seed)
     assert told(coverage.find(clean.polygons)) == clean.truth  # its courts
 
 
 @given(SEEDS)
-def test_every_injected_defect_is_told_once_and_nothing_else(seed):
+def test_every_injected_defect_is_told_once_and_nothing_else(seed: int) -> None:
     spoilt = made(seed, 25)
     defects = coverage.find(spoilt.polygons)
     assert told(defects) == spoilt.truth
@@ -67,7 +70,7 @@ def test_every_injected_defect_is_told_once_and_nothing_else(seed):
 
 
 @given(SEEDS)
-def test_order_of_parcels_and_of_their_vertices_does_not_matter(seed):
+def test_order_of_parcels_and_of_their_vertices_does_not_matter(seed: int) -> None:
     spoilt = made(seed, 15)
     rng = np.random.default_rng(seed + 1)
     order = rng.permutation(len(spoilt))
@@ -89,7 +92,7 @@ def test_order_of_parcels_and_of_their_vertices_does_not_matter(seed):
 
 
 @given(SEEDS, st.floats(0.1, 0.9))
-def test_the_seam_is_checked_as_the_inside(seed, share):
+def test_the_seam_is_checked_as_the_inside(seed: int, share: float) -> None:
     spoilt = made(seed, 15)
     own = np.random.default_rng(seed + 1).random(len(spoilt)) < share
     order = np.concatenate([np.flatnonzero(own), np.flatnonzero(~own)])
@@ -98,7 +101,7 @@ def test_the_seam_is_checked_as_the_inside(seed, share):
     assert back == {fact for fact in spoilt.truth if own[list(fact[1])].any()}
 
 
-def brute_overlaps(polygons, limits=LIMITS) -> set[tuple[int, int]]:
+def brute_overlaps(polygons: NDArray[Any], limits: Limits = LIMITS) -> set[tuple[int, int]]:
     """Overlay every pair; of parcels with the same vertices only the first and each other."""
     pairs = set()
     shapes = shapely.to_wkb(shapely.normalize(polygons)).tolist()
@@ -115,7 +118,7 @@ def brute_overlaps(polygons, limits=LIMITS) -> set[tuple[int, int]]:
 
 
 @st.composite
-def crowds(draw):
+def crowds(draw: st.DrawFn) -> NDArray[Any]:
     """Polygons on a coarse lattice, so that nodes, edges and whole shapes coincide."""
     side = draw(st.integers(2, 5))
     shapes = []
@@ -147,12 +150,12 @@ def crowds(draw):
 @pytest.mark.slow
 @given(crowds())
 @settings(max_examples=500)
-def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons):
+def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons: NDArray[Any]) -> None:
     found = {(each.first, each.second) for each in coverage.find(polygons).overlaps}
     assert found == brute_overlaps(polygons)
 
 
-def test_copies_of_a_parcel_are_each_told_once_and_collide_with_others_one_by_one():
+def test_copies_of_a_parcel_are_each_told_once_and_collide_with_others_one_by_one() -> None:
     copies = [shapely.box(0, 0, 20, 30)] * 400
     found = coverage.find(np.array([shapely.box(15, 0, 35, 30), *copies])).overlaps
     assert {(each.first, each.second) for each in found if each.equal} == {
@@ -163,7 +166,7 @@ def test_copies_of_a_parcel_are_each_told_once_and_collide_with_others_one_by_on
     assert {round(each.area, 6) for each in beside} == {150}
 
 
-def test_two_whole_coverages_stacked_overlap_pair_by_pair():
+def test_two_whole_coverages_stacked_overlap_pair_by_pair() -> None:
     # All inner edges are matched in either layer: only the rim gives the stack away.
     square = [(i, j) for i in range(6) for j in range(6)]
     one = [shapely.box(6 * i, 6 * j, 6 * i + 6, 6 * j + 6) for i, j in square]
@@ -174,7 +177,7 @@ def test_two_whole_coverages_stacked_overlap_pair_by_pair():
     assert len(found) > 81
 
 
-def holes_of_union(polygons, limits=LIMITS):
+def holes_of_union(polygons: NDArray[Any], limits: Limits = LIMITS) -> NDArray[Any]:
     """Find the narrow holes by the union of all, which is slow and knows no open gaps."""
     parts = shapely.get_parts(shapely.union_all(polygons))
     holes = np.array(
@@ -186,7 +189,7 @@ def holes_of_union(polygons, limits=LIMITS):
 
 
 @given(SEEDS)
-def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed):
+def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 8, 8, extra=int(rng.integers(0, 3)), roads=False, courts=0)
     # Vertices of all kinds, of two parcels and of four, stray by up to 0.4 m in one parcel.
@@ -210,7 +213,7 @@ def test_enclosed_gaps_are_the_narrow_holes_of_the_union(seed):
 
 
 @given(SEEDS)
-def test_unparcelled_areas_are_the_wide_holes_of_the_union(seed):
+def test_unparcelled_areas_are_the_wide_holes_of_the_union(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 9, 9, extra=int(rng.integers(0, 3)), roads=seed % 2 == 0, courts=0)
     # Some parcels are missing, alone and beside each other, and others are put somewhere else.
@@ -233,12 +236,12 @@ def test_unparcelled_areas_are_the_wide_holes_of_the_union(seed):
     assert both.area == pytest.approx(shapely.area(found).sum())
 
 
-def boxes(*bounds):
+def boxes(*bounds: Any) -> NDArray[Any]:
     return np.array([shapely.box(*each) for each in bounds])
 
 
 @pytest.mark.parametrize(("by", "found"), [(0.001, 0), (0.002, 1), (0.2, 1)])
-def test_overlap_begins_above_rounding(by, found):
+def test_overlap_begins_above_rounding(by: float, found: int) -> None:
     defects = coverage.find(boxes((0, 0, 20, 30), (20 - by, 0, 40, 30)))
     assert len(defects.overlaps) == found
     if found:
@@ -250,7 +253,7 @@ def test_overlap_begins_above_rounding(by, found):
 @pytest.mark.parametrize(
     ("by", "found"), [(0.001, 0), (0.002, 1), (0.2, 1), (0.499, 1), (0.501, 0), (3, 0)]
 )
-def test_open_strip_is_a_gap_below_the_limit(by, found):
+def test_open_strip_is_a_gap_below_the_limit(by: float, found: int) -> None:
     gaps = coverage.find(boxes((0, 0, 20, 30), (20 + by, 0, 40, 30))).gaps
     assert len(gaps) == found
     if found:
@@ -260,7 +263,7 @@ def test_open_strip_is_a_gap_below_the_limit(by, found):
 
 
 @pytest.mark.parametrize(("by", "found"), [(0.002, 1), (0.3, 1), (0.501, 0)])
-def test_enclosed_strip_is_a_gap_below_the_limit(by, found):
+def test_enclosed_strip_is_a_gap_below_the_limit(by: float, found: int) -> None:
     ring = shapely.difference(shapely.box(-9, -9, 49, 39), shapely.box(0, 0, 40 + by, 30))
     defects = coverage.find(
         np.array([ring, shapely.box(0, 0, 20, 30), shapely.box(20 + by, 0, 40 + by, 30)])
@@ -268,13 +271,13 @@ def test_enclosed_strip_is_a_gap_below_the_limit(by, found):
     assert [set(gap.parcels[:2]) for gap in defects.gaps] == [{1, 2}] * found
 
 
-def test_a_narrow_hole_in_one_parcel_is_a_gap():
+def test_a_narrow_hole_in_one_parcel_is_a_gap() -> None:
     slit = shapely.Polygon([(0, 0), (20, 0), (20, 30), (0, 30)], [[(5, 5), (5, 9), (5.2, 9)]])
     (gap,) = coverage.find(np.array([slit])).gaps
     assert gap.parcels == (0,)
 
 
-def test_parcels_of_which_none_touches_another_lie_in_one_net_of_gaps():
+def test_parcels_of_which_none_touches_another_lie_in_one_net_of_gaps() -> None:
     # Told in seconds: with work that grows by parcels and doors, not by their product.
     net = [shapely.box(20 * i, 20 * j, 20 * i + 19.8, 20 * j + 19.9) for i, j in np.ndindex(30, 30)]
     (gap,) = coverage.find(np.array(net)).gaps
@@ -284,7 +287,7 @@ def test_parcels_of_which_none_touches_another_lie_in_one_net_of_gaps():
     assert gap.width == pytest.approx(np.hypot(0.2, 0.1), rel=0.003)
 
 
-def test_a_gap_beside_steps_is_one():
+def test_a_gap_beside_steps_is_one() -> None:
     # Steps of 1 cm, each of whose corners sees but the next.
     steps = [shapely.box(0.01 * k, 0.01 * k, 20 + 0.01 * k, 20 + 0.01 * k) for k in range(30)]
     beside = shapely.box(20.4, 0.3, 40, 20)
@@ -293,12 +296,12 @@ def test_a_gap_beside_steps_is_one():
     assert gap.width == pytest.approx(0.11, rel=0.003)
 
 
-def enclosed(*polygons):
+def enclosed(*polygons: Any) -> list[Any]:
     found = coverage.find(np.array(polygons)).enclosed
     return [(set(each.parcels), pytest.approx(each.area)) for each in found]
 
 
-def test_a_strip_that_parcels_enclose_is_a_road_and_no_unparcelled_area():
+def test_a_strip_that_parcels_enclose_is_a_road_and_no_unparcelled_area() -> None:
     block = shapely.box(0, 0, 60, 40)
     assert enclosed(block - shapely.box(5, 5, 45, 10)) == [({0}, 200)]
     assert not enclosed(block - shapely.box(5, 5, 56, 10))
@@ -309,7 +312,7 @@ def test_a_strip_that_parcels_enclose_is_a_road_and_no_unparcelled_area():
     assert enclosed(around, court) == [({1}, 400)]
 
 
-def test_an_unparcelled_area_ends_where_a_side_goes_on_past_a_corner():
+def test_an_unparcelled_area_ends_where_a_side_goes_on_past_a_corner() -> None:
     # Nothing but T-junctions, one of them rounded off its side.
     low, high = shapely.box(0, 0, 30, 10), shapely.box(0, 20, 30, 30)
     sides = shapely.box(0, 10.001, 10, 20), shapely.box(20, 10, 30, 20)
@@ -320,7 +323,7 @@ def test_an_unparcelled_area_ends_where_a_side_goes_on_past_a_corner():
     assert not enclosed(low, high, sides[0], shapely.box(20, 10.6, 30, 20))
 
 
-def test_a_taper_is_no_gap_but_a_torn_seam_is():
+def test_a_taper_is_no_gap_but_a_torn_seam_is() -> None:
     # Two blocks that part at a point, with vertices on the way: the end of a road.
     left = shapely.Polygon([(0, 0), (20, 0), (20, 2), (20, 6), (20, 30), (0, 30)])
     right = shapely.Polygon([(20, 0), (40, 0), (40, 30), (23, 30), (20.6, 6), (20.2, 2)])
@@ -332,7 +335,7 @@ def test_a_taper_is_no_gap_but_a_torn_seam_is():
     assert gap.area == pytest.approx(0.5 * 30 * 0.3)
 
 
-def test_fronts_that_stand_back_are_no_gap():
+def test_fronts_that_stand_back_are_no_gap() -> None:
     # One front 0.3 m behind the other, the side between them slightly askew.
     jog = np.array(
         [
@@ -343,7 +346,7 @@ def test_fronts_that_stand_back_are_no_gap():
     assert not coverage.find(jog).gaps
 
 
-def test_a_vertex_on_a_side_is_unmatched_and_measured():
+def test_a_vertex_on_a_side_is_unmatched_and_measured() -> None:
     defects = coverage.find(boxes((0, 0, 20, 30), (20, 0, 40, 15), (20, 15, 40, 30)))
     (found,) = defects.unmatched
     assert (found.parcel, found.other, found.point) == (1, 0, (20.0, 15.0))
@@ -352,7 +355,7 @@ def test_a_vertex_on_a_side_is_unmatched_and_measured():
     assert not defects.gaps
 
 
-def test_rounding_of_a_vertex_on_a_slanting_side_is_neither_overlap_nor_gap():
+def test_rounding_of_a_vertex_on_a_slanting_side_is_neither_overlap_nor_gap() -> None:
     rng = np.random.default_rng(5)
     for _ in range(200):
         a, b = coverages.grid(rng.uniform(0, 50, (2, 2)))
@@ -372,7 +375,7 @@ def test_rounding_of_a_vertex_on_a_slanting_side_is_neither_overlap_nor_gap():
         assert defects.unmatched[0].distance <= 0.00071
 
 
-def test_a_corner_that_stops_short_of_a_side_is_a_near_miss():
+def test_a_corner_that_stops_short_of_a_side_is_a_near_miss() -> None:
     lone = shapely.Polygon([(20.03, 15), (35, 5), (35, 25)])
     (found,) = coverage.find(np.array([shapely.box(0, 0, 20, 30), lone])).unmatched
     assert found.distance == pytest.approx(0.03)
@@ -381,7 +384,7 @@ def test_a_corner_that_stops_short_of_a_side_is_a_near_miss():
     ).unmatched
 
 
-def test_width_is_the_largest_circle():
+def test_width_is_the_largest_circle() -> None:
     shapes = np.array(
         [
             shapely.box(0, 0, 30, 0.2),
@@ -395,14 +398,14 @@ def test_width_is_the_largest_circle():
 
 
 @given(st.lists(st.tuples(st.integers(0, 900), st.integers(0, 900)), min_size=3, max_size=8))
-def test_width_agrees_with_the_inscribed_circle_of_geos(points):
-    shape = shapely.convex_hull(shapely.MultiPoint(np.array(points) / 100))
+def test_width_agrees_with_the_inscribed_circle_of_geos(points: list[tuple[int, int]]) -> None:
+    shape: Any = shapely.convex_hull(shapely.MultiPoint(np.array(points) / 100))
     assume(shapely.get_dimensions(shape) == 2 and shape.area > 0.1)
     circle = 2 * shapely.length(shapely.maximum_inscribed_circle(shape, tolerance=1e-4))
     assert coverage.width(np.array([shape]))[0] == pytest.approx(circle, rel=0.003, abs=2e-4)
 
 
-def test_a_real_commune_agrees_with_brute_force(shared, tmp_path):
+def test_a_real_commune_agrees_with_brute_force(shared: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(shared / "phu_cat_vn.zip") as archive:
         archive.extractall(tmp_path)
     _, _, wkb, _ = pyogrio.raw.read(tmp_path / "phu_cat.shp", columns=[])
@@ -426,7 +429,7 @@ def test_a_real_commune_agrees_with_brute_force(shared, tmp_path):
 @pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=10)
-def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed):
+def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed: int) -> None:
     rng = np.random.default_rng(seed)
     # Dozens of parcels of all widths on one another, and a coverage of which they are part.
     low, size = rng.integers(0, 25, (40, 2)), rng.integers(1, 25, (40, 2))
@@ -455,14 +458,15 @@ def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed):
     wide = np.array([each.region for each in found.enclosed], dtype=object)
     assert len(wide) == np.count_nonzero(stout)
     assert shapely.area(wide).sum() == pytest.approx(shapely.area(holes[stout]).sum(), rel=1e-3)
-    for each in [*found.gaps, *found.enclosed]:
+    either: list[Any] = [*found.gaps, *found.enclosed]
+    for each in either:
         beside = shapely.dwithin(polygons[list(each.parcels)], each.region, 0.001)
         assert beside.all()
         assert shapely.intersection(each.region, union).area <= 0.001 * each.region.length
 
 
 @pytest.mark.slow
-def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair():
+def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair() -> None:
     # Each 1 cm further: each pair is a finding, and nothing else grows as fast.
     stack = boxes(*((0.01 * k, 0.01 * k, 20 + 0.01 * k, 20 + 0.01 * k) for k in range(200)))
     found = coverage.find(stack)
@@ -475,7 +479,7 @@ def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair():
 
 
 @pytest.mark.slow
-def test_a_large_parcel_with_many_vertices_is_no_burden_to_each_of_its_neighbours():
+def test_a_large_parcel_with_many_vertices_is_no_burden_to_each_of_its_neighbours() -> None:
     # Fifty thousand vertices, beside a thousand parcels each of which overlaps it by 10 cm.
     angle = np.linspace(0, 2 * np.pi, 50_001)
     rim = coverages.grid(np.column_stack([np.cos(angle), np.sin(angle)]) * 3000)
@@ -489,7 +493,7 @@ def test_a_large_parcel_with_many_vertices_is_no_burden_to_each_of_its_neighbour
     }
 
 
-def test_whether_a_large_ragged_area_is_wide_enough_is_asked_without_measuring_it():
+def test_whether_a_large_ragged_area_is_wide_enough_is_asked_without_measuring_it() -> None:
     # A bay of 4,000 vertices, neither stout nor a strip, enclosed by one parcel.
     angle = np.linspace(0, 2 * np.pi, 4_001)[:-1]
     far = 450 + 30 * np.sin(100 * angle)
@@ -501,7 +505,7 @@ def test_whether_a_large_ragged_area_is_wide_enough_is_asked_without_measuring_i
     assert found.area == pytest.approx(bay.area)
 
 
-def crumbs(n, step):
+def crumbs(n: int, step: int) -> NDArray[Any]:
     """Parcels of a millimetre, `step` mm apart."""
     x, y = np.divmod(np.arange(n), int(np.sqrt(n)))
     low = np.column_stack([x, y]) * step / 1000 + coverages.ORIGIN
@@ -509,11 +513,13 @@ def crumbs(n, step):
 
 
 @pytest.mark.parametrize("step", [3, 20])
-def test_a_corner_amid_crumbs_looks_no_further_than_the_nearest_few(step, monkeypatch):
+def test_a_corner_amid_crumbs_looks_no_further_than_the_nearest_few(
+    step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     compared = 0
     before = gaps._before
 
-    def counted(x, *more):
+    def counted(x: NDArray[Any], *more: Any) -> NDArray[Any]:
         nonlocal compared
         compared += len(x)
         return before(x, *more)
@@ -529,11 +535,11 @@ def test_a_corner_amid_crumbs_looks_no_further_than_the_nearest_few(step, monkey
     assert some[1] < 1.2 * some[0] < 12_000
 
 
-def test_the_parcels_along_gaps_that_meet_in_a_point_are_those_beside_each():
+def test_the_parcels_along_gaps_that_meet_in_a_point_are_those_beside_each() -> None:
     n, radius = 300, 8.0
     angle = np.arange(n)[:, None] * 2 * np.pi / n + np.array([0, np.pi / n])
     rim = radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     corners = np.concatenate([np.zeros((n, 1, 2)), rim], axis=1) + coverages.ORIGIN
-    found = coverage.find(shapely.polygons(coverages.grid(corners))).gaps
+    found = coverage.find(np.asarray(shapely.polygons(coverages.grid(corners)))).gaps
     pairs = sorted(tuple(sorted(each.parcels)) for each in found)
     assert pairs == sorted(tuple(sorted((k, (k + 1) % n))) for k in range(n))

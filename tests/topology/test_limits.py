@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import datetime as dt
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,9 @@ def uses(*codes: str) -> str:
     return json.dumps([{"code": code, "area": None} for code in codes])
 
 
-def ground(scales, *land_use, days=None) -> ToleranceContext:
+def ground(
+    scales: list[int], *land_use: Any, days: list[dt.date | None] | None = None
+) -> ToleranceContext:
     n = len(scales)
     columns = {"land_use": list(land_use)} if land_use else {}
     if days:
@@ -33,7 +37,7 @@ def ground(scales, *land_use, days=None) -> ToleranceContext:
     return ToleranceContext.from_survey(given, TODAY)
 
 
-def allowed(of, values, on) -> list[float]:
+def allowed(of: tolerances.Quantity, values: list[Any], on: ToleranceContext) -> list[float]:
     limit, _ = tolerances.limits(of, np.array(values, dtype=float), on, tolerances.shipped())
     return limit.tolist()
 
@@ -168,7 +172,9 @@ gap = [
         (0.55, {}, None),
     ],
 )
-def test_a_limit_by_scale_use_and_day(tmp_path: Path, wide, column, limit) -> None:
+def test_a_limit_by_scale_use_and_day(
+    tmp_path: Path, wide: float, column: dict[str, Any], limit: float | None
+) -> None:
     limits = rules_file(tmp_path, DEPENDING)
     checked = topology.check(survey([cell(0), cell(20 + wide)], **column), limits=limits)
     assert [(f.rule, f.limit) for f in checked.findings if f.rule == "gap"] == (
@@ -187,7 +193,9 @@ def test_a_limit_by_scale_use_and_day(tmp_path: Path, wide, column, limit) -> No
         ("sliver", 0.3, [(0, 0), (20, 0), (20, 0.2), (0, 0.2)], 500, "sliver"),
     ],
 )  # fmt: skip
-def test_rules_on_one_parcel_by_scale(tmp_path: Path, name, value, shape, scale, told) -> None:
+def test_rules_on_one_parcel_by_scale(
+    tmp_path: Path, name: str, value: float, shape: list[Any], scale: int, told: str
+) -> None:
     limits = rules_file(tmp_path, f"[limits]\n{name} = {{value = {value}, scales = [{scale}]}}")
     for given, expected in ((scale, [told]), (1000, [])):
         checked = topology.check(survey([shapely.Polygon(shape)], scale=[given]), limits=limits)
@@ -270,7 +278,7 @@ def test_what_is_proposed_keeps_to_the_limit_of_scale_use_and_deployment(tmp_pat
         ("gap = = 1", "can't be read"),
     ],
 )  # fmt: skip
-def test_a_rules_file_that_makes_no_sense_is_refused(tmp_path: Path, text, says) -> None:
+def test_a_rules_file_that_makes_no_sense_is_refused(tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(BadRequest, match=says):
         rules_file(tmp_path, text)
     shutil.rmtree(tmp_path)

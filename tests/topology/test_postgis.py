@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psycopg
 import pytest
+import shapely
 import sqlalchemy as sa
 from support import coverages, differential
 
+from landdata.topology import coverage
+
 
 @pytest.fixture
-def connection(engine: sa.Engine) -> Iterator[psycopg.Connection]:
+def connection(engine: sa.Engine) -> Iterator[Any]:
     raw = engine.raw_connection()
     try:
         yield raw.driver_connection
@@ -46,11 +50,11 @@ def test_real_surveys(
 
 def test_a_missed_overlap_and_a_missed_gap_would_be_told(connection: psycopg.Connection) -> None:
     boxes = [(0, 0, 20, 30), (19, 0, 40, 30), (60, 0, 80, 30)]
-    polygons = np.array([coverages.shapely.box(*each) for each in boxes])
+    polygons = np.array([shapely.box(*each) for each in boxes])
     assert differential.compare(connection, polygons).pairs == 1
-    none = differential.coverage.Defects([], [], [], [], [])
-    pair = [(0, 1, coverages.shapely.to_wkb(coverages.shapely.box(19, 0, 20, 30)), True, False,
+    none = coverage.Defects([], [], [], [], [])
+    pair = [(0, 1, shapely.to_wkb(shapely.box(19, 0, 20, 30)), True, False,
              False, False)]  # fmt: skip
     assert len(differential._overlaps(pair, none)) == 1
-    hole = coverages.shapely.box(40, 0, 40.2, 30)
+    hole = shapely.box(40, 0, 40.2, 30)
     assert len(differential._gaps(np.array([hole]), none, polygons)) == 1

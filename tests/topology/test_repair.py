@@ -15,17 +15,18 @@ from support.survey_models import cell, official, survey
 
 from landdata import topology
 from landdata.cli import cli
-from landdata.topology import repair
+from landdata.survey import Survey
+from landdata.topology import Checked, Neighbours, repair
 
 
-def proposed(given, around=None):
-    def check(of):
+def proposed(given: Survey, around: Neighbours | None = None) -> repair.Proposals:
+    def check(of: Survey) -> Checked:
         return topology.check(of, around, commune="99901")
 
     return repair.propose(given, check(given), check, around)
 
 
-def after(given, found, around=None):
+def after(given: Survey, found: repair.Proposals, around: Neighbours | None = None) -> Checked:
     shapes = given.geometry.copy()
     at = {int(row): k for k, row in enumerate(given.rows)}
     for each in found.proposals:
@@ -35,7 +36,7 @@ def after(given, found, around=None):
     )
 
 
-def test_a_clean_survey_gets_no_proposal():
+def test_a_clean_survey_gets_no_proposal() -> None:
     assert proposed(survey([cell(0), cell(20)])).as_dict() == {
         "mended": {},
         "left": {},
@@ -43,7 +44,7 @@ def test_a_clean_survey_gets_no_proposal():
     }
 
 
-def test_repeated_point_and_t_junction_and_gap():
+def test_repeated_point_and_t_junction_and_gap() -> None:
     twice = shapely.Polygon([(0, 0), (20, 0), (20, 0), (20, 20), (0, 20)])
     given = survey([twice, cell(20, 0, 20, 10), cell(20.04, 10, 20, 10)], scale=[1000] * 3)
     found = proposed(given)
@@ -54,7 +55,7 @@ def test_repeated_point_and_t_junction_and_gap():
         assert each.shift <= each.limit == 0.15
 
 
-def test_nothing_moves_further_than_the_map_scale_is_accurate():
+def test_nothing_moves_further_than_the_map_scale_is_accurate() -> None:
     given = survey([cell(0), cell(20.1)], scale=[500, 500])  # 7 cm
     found = proposed(given)
     assert found.proposals == []
@@ -64,7 +65,7 @@ def test_nothing_moves_further_than_the_map_scale_is_accurate():
     assert proposal.area_change == pytest.approx(2)
 
 
-def test_what_is_official_stays():
+def test_what_is_official_stays() -> None:
     around = official(p90=cell(20.03), p92=cell(0, 20, 10), p93=cell(10, 20, 10.03))
     given = survey([cell(0)], scale=[1000])
     found = proposed(given, around)
@@ -73,7 +74,7 @@ def test_what_is_official_stays():
     assert after(given, found, around).findings == []
 
 
-def test_a_proposal_that_leads_to_another_defect_is_none():
+def test_a_proposal_that_leads_to_another_defect_is_none() -> None:
     # Pushed from both sides: what shuts the gap on one makes no room on the other.
     around = official(p90=cell(20.03), p91=cell(-19.97), p92=cell(0, 20, 10), p93=cell(10, 20, 10))
     given = survey([cell(0)], scale=[1000])
@@ -83,7 +84,7 @@ def test_a_proposal_that_leads_to_another_defect_is_none():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_nearly_all_that_was_spoilt_by_a_little_is_mended(seed):
+def test_nearly_all_that_was_spoilt_by_a_little_is_mended(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 24, 24, extra=int(rng.integers(0, 3)))
     kinds = ("overlap", "gap", "unmatched", "slid-vertex", "torn-at-road")
@@ -102,7 +103,9 @@ def test_nearly_all_that_was_spoilt_by_a_little_is_mended(seed):
     assert len(untouched) <= 2.5 * told
 
 
-def test_the_command_proposes_and_changes_nothing(tmp_path, monkeypatch):
+def test_the_command_proposes_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sample = Path(__file__).parents[2] / "sample_parcels" / "05-defects"
     (file,) = sample.glob("*.zip")
     before = file.read_bytes()

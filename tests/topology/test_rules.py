@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ import shapely
 import shapely.affinity
 from hypothesis import given
 from hypothesis import strategies as st
+from shapely.geometry.base import BaseGeometry
 from support import coverages, geohash
 from support.survey_models import cell, finding_rules, official, survey
 
@@ -20,20 +23,20 @@ from landdata import topology
 from landdata.findings import Finding
 from landdata.reference import parcel_keys
 from landdata.reference.vn2000 import transformer
-from landdata.topology import ACCEPTABLE, REJECTED
+from landdata.topology import ACCEPTABLE, REJECTED, Checked
 
 ROOT = Path(__file__).parents[2]
 
 
-def told(shapes, **options):
+def told(shapes: Sequence[BaseGeometry | None], **options: Any) -> Checked:
     return topology.check(survey(shapes), **options)
 
 
-def polygon(*points, holes=()):
+def polygon(*points: tuple[float, float], holes: Any = ()) -> shapely.Polygon:
     return shapely.Polygon(points, holes)
 
 
-def test_repeated_point_is_told_at_its_place():
+def test_repeated_point_is_told_at_its_place() -> None:
     shape = polygon((0, 0), (20, 0), (20, 0), (20, 20), (20, 20), (20, 20), (0, 20))
     checked = told([shape, cell(20)])
     assert [(f.rule, f.row, f.point) for f in checked.findings] == [
@@ -44,14 +47,14 @@ def test_repeated_point_is_told_at_its_place():
     assert (checked.status == ACCEPTABLE).all()
 
 
-def test_the_closing_point_of_a_ring_is_no_repeated_point():
+def test_the_closing_point_of_a_ring_is_no_repeated_point() -> None:
     holed = polygon((0, 0), (20, 0), (20, 20), (0, 20), holes=[[(5, 5), (5, 6), (6, 6)]])
     checked = told([holed, shapely.MultiPolygon([cell(30), cell(60)])])
     assert finding_rules(checked) == ["multipart", "unparcelled-area"]
 
 
 @pytest.mark.parametrize(("by", "found"), [(0.001, 1), (0.002, 1), (0.009, 1), (0.010, 0)])
-def test_short_edge(by, found):
+def test_short_edge(by: float, found: int) -> None:
     checked = told([polygon((0, 0), (20, 0), (20, 20 - by), (20 - by / 9, 20), (0, 20))])
     assert finding_rules(checked) == ["short-edge"] * found
     if found:
@@ -60,7 +63,7 @@ def test_short_edge(by, found):
 
 @pytest.mark.parametrize("turn", range(5))
 @pytest.mark.parametrize(("out", "by", "found"), [(1, 0.2, 1), (1, 0.5, 0), (-1, 0.2, 1)])
-def test_spike(out, by, found, turn):
+def test_spike(out: int, by: float, found: int, turn: int) -> None:
     points = [(0, 0), (20, 0), (20, 10), (20 + 15 * out, 10 + by / 2), (20, 10 + by), (20, 20)]
     points += [(0, 20)]
     shape = polygon(*np.roll(points, turn, axis=0))
@@ -81,18 +84,18 @@ def test_spike(out, by, found, turn):
         (shapely.box(0, 0, 0.4, 0.4), 0),
     ],
 )
-def test_sliver(shape, found):
+def test_sliver(shape: shapely.Polygon, found: int) -> None:
     assert [r for r in finding_rules(told([shape])) if r != "short-edge"] == ["sliver"] * found
 
 
-def test_dense_vertices():
+def test_dense_vertices() -> None:
     wave = [(k / 100, 0.005 * (k % 2)) for k in range(2000)]
     checked = told([polygon(*wave, (20, 20), (0, 20))])
     assert finding_rules(checked) == ["dense-vertices"]
     assert checked.findings[0].detail["count"] == "2003"
 
 
-def test_hole_that_touches_its_shell():
+def test_hole_that_touches_its_shell() -> None:
     touching = polygon((0, 0), (20, 0), (20, 20), (0, 20), holes=[[(0, 5), (5, 6), (5, 5)]])
     inside = polygon((30, 0), (50, 0), (50, 20), (30, 20), holes=[[(31, 5), (35, 6), (35, 5)]])
     checked = told([touching, inside])
@@ -100,20 +103,20 @@ def test_hole_that_touches_its_shell():
     assert (found.row, found.point) == (0, (0, 5))
 
 
-def test_a_parcel_of_another_zone_is_rejected_and_spoils_nothing_else():
+def test_a_parcel_of_another_zone_is_rejected_and_spoils_nothing_else() -> None:
     checked = told([cell(0), cell(20), cell(40), cell(300_000_000), cell(80)])
     assert finding_rules(checked) == ["out-of-zone"]
     assert checked.status.tolist() == [0, 0, 0, REJECTED, 0]
 
 
 @pytest.mark.parametrize(("by", "rule"), [(0.5, "near-duplicate"), (2.0, "overlap")])
-def test_near_duplicate(by, rule):
+def test_near_duplicate(by: float, rule: str) -> None:
     checked = told([cell(0), shapely.affinity.translate(cell(0), by)])
     assert [(f.rule, f.row, f.other_row) for f in checked.findings] == [(rule, 0, 1)]
     assert checked.status.tolist() == [REJECTED, REJECTED]
 
 
-def test_island_stands_alone():
+def test_island_stands_alone() -> None:
     block = [cell(20 * k) for k in range(12)]
     checked = told([*block, cell(500), cell(430, 150)])
     assert finding_rules(checked) == []
@@ -123,7 +126,7 @@ def test_island_stands_alone():
     assert finding_rules(checked) == []
 
 
-def test_border_of_the_commune():
+def test_border_of_the_commune() -> None:
     border = shapely.box(-5, -5, 50, 50)
     checked = told([cell(0), cell(20), cell(40), cell(60), cell(30.5, 20)], boundary=border)
     assert [(f.rule, f.row, f.measured) for f in checked.findings if "commune" in f.rule] == [
@@ -142,7 +145,7 @@ def test_border_of_the_commune():
     ]
 
 
-def test_cell_of_a_known_geohash():
+def test_cell_of_a_known_geohash() -> None:
     west, south, east, north = parcel_keys.cell("ezs42")  # the usual example
     assert (west + east) / 2 == pytest.approx(-5.603, abs=1e-3)
     assert (south + north) / 2 == pytest.approx(42.605, abs=1e-3)
@@ -151,7 +154,7 @@ def test_cell_of_a_known_geohash():
     assert (north - south) * 110_570 == pytest.approx(0.0186, rel=0.01)
 
 
-def test_national_identifier_lies_in_its_parcel():
+def test_national_identifier_lies_in_its_parcel() -> None:
     east, north = coverages.ORIGIN
     boxes = [shapely.box(east + 20 * k, north, east + 20 * k + 20, north + 20) for k in range(4)]
     to_wgs84 = transformer(9212, 4326).transform
@@ -167,7 +170,7 @@ def test_national_identifier_lies_in_its_parcel():
     assert checked.findings[0].measured == pytest.approx(2, abs=0.05)
 
 
-def test_areas_of_a_sheet_add_up():
+def test_areas_of_a_sheet_add_up() -> None:
     # Each within its own tolerance (2.93 m² at 400 m²), but all off to the same side.
     shapes = [cell(20 * k) for k in range(30)]
     checked = topology.check(survey(shapes, area=[402.8] * 30, scale=[1000] * 30))
@@ -182,7 +185,7 @@ SHAPE_KINDS = ("repeated-point", "short-edge", "spike", "touching-hole")
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_every_odd_vertex_put_in_is_told_and_nothing_else(seed):
+def test_every_odd_vertex_put_in_is_told_and_nothing_else(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 9, 9, extra=int(rng.integers(0, 3)))
     shapes = list(clean.polygons)
@@ -220,7 +223,7 @@ def test_every_odd_vertex_put_in_is_told_and_nothing_else(seed):
     assert sorted((f.rule, f.row) for f in checked.findings if f.rule in odd) == sorted(expected)
 
 
-def test_the_catalogue_page_is_the_catalogue():
+def test_the_catalogue_page_is_the_catalogue() -> None:
     spec = importlib.util.spec_from_file_location("rules_page", ROOT / "script" / "rules.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules["rules_page"] = module

@@ -4,7 +4,7 @@ WITH rows AS (
     batch_id = :batch AS new, row, sheet, number, coalesce(sheet, '') AS on_sheet,
     coalesce(number, '') AS numbered, scale, area, legal_area, land_use, address, owner,
     owner_type, old_sheet, old_number, national_id, surveyed_on,
-    md5(ST_AsBinary(geom)) AS shape
+    md5(ST_AsBinary(geom)) AS shape, geom
   FROM staged_parcels
   WHERE batch_id IN (:batch, :earlier)
 ), contents AS (
@@ -57,8 +57,13 @@ SELECT
     END,
     CASE WHEN n.national_id IS DISTINCT FROM e.national_id THEN 'national_id' END,
     CASE WHEN n.surveyed_on IS DISTINCT FROM e.surveyed_on THEN 'surveyed_on' END
-  ], NULL) AS what
+  ], NULL) AS what,
+  -- of a changed shape: how far its boundary moves at most, and its change of area
+  CASE WHEN n.shape <> e.shape
+    THEN ST_HausdorffDistance(ST_Boundary(n.geom), ST_Boundary(e.geom))
+  END AS shift,
+  CASE WHEN n.shape <> e.shape THEN ST_Area(n.geom) - ST_Area(e.geom) END AS area_change
 FROM (SELECT * FROM other WHERE new) AS n
   FULL JOIN (SELECT * FROM other WHERE NOT new) AS e USING (on_sheet, key, again)
 UNION ALL
-SELECT 'same', sheet, number, row, earlier_row, '{}' FROM same
+SELECT 'same', sheet, number, row, earlier_row, '{}', NULL, NULL FROM same
