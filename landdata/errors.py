@@ -113,7 +113,7 @@ def from_os_error(error: OSError) -> Unavailable:
         hint="Free some space, or correct the permissions (`landdata doctor`), and try again;"
         " unfinished work is not stored.",
         code="machine",
-        file=error.filename if isinstance(error.filename, str) else "a file",
+        file=error.filename if isinstance(error.filename, str) else sentence("a file"),
         reason=error.strerror or type(error).__name__,
     )
 

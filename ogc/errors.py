@@ -29,7 +29,7 @@ class MethodNotAllowed(LandDataError):
     code = "method-not-allowed"
 
     def __init__(self, method: str) -> None:
-        super().__init__(f"{method[:20]} is not for this address: it is read.")
+        super().__init__("This address does not allow {method}: it is read.", method=method[:20])
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,7 +105,8 @@ async def job(service: Service, request: Request, job: str) -> Response:
 
 
 async def _job(service: Service, request: Request, job: str) -> Response:
-    status = await run_in_threadpool(service.export_jobs.told, job)
+    language = service.language(request)
+    status = await run_in_threadpool(service.export_jobs.status, job, language)
     file = status.pop("file")
     here = f"{request.base}/exports/{job}"
     links = [{"href": here, "rel": "self", "type": JSON, "title": "This document"}]
@@ -126,7 +127,7 @@ async def job_file(service: Service, request: Request, job: str, file: str) -> A
     """The file of an export job; in parts too (Range)."""
     parameters.unique_values(request.arguments, ())
     path = await run_in_threadpool(service.export_jobs.file, job, file)
-    status = await run_in_threadpool(service.export_jobs.told, job)
+    status = await run_in_threadpool(service.export_jobs.status, job)
     known = formats.FORMATS[status["format"]]
     stat = path.stat()
     headers = {

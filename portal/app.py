@@ -14,13 +14,19 @@ from werkzeug.exceptions import HTTPException
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
-from landdata.translations import LANGUAGES, translator
+from landdata.translations import LANGUAGES, sentence, translator
 from ogc.app import SECURITY_HEADERS
 from ogc.errors import as_public_error
 from ogc.negotiation import PREFIX
 from portal import parcels, surveys
 
 YEAR = 365 * 24 * 3600
+#: What an error of Flask's own says, by its status.
+_SENTENCES = {
+    400: sentence("The request is not valid."),
+    404: sentence("There is no page at this address."),
+    405: sentence("This address does not allow {method}: it is read."),
+}
 
 
 def create_app(settings: Settings | None = None, engine: sa.Engine | None = None) -> Flask:
@@ -59,6 +65,7 @@ def healthz() -> Response:
 def readyz() -> tuple[Response, int]:
     """Say whether requests can be answered: the database is there and its schema is ours."""
     store: parcels.Store = current_app.extensions["landdata"]
+    _ = translator(g.language)
     status: dict[str, Any] = {"status": "ready", "database": False, "schema": None}
     try:
         with store.engine.connect() as connection:
@@ -66,11 +73,12 @@ def readyz() -> tuple[Response, int]:
             config = database.alembic_config(store.settings, connection)
         status["database"] = True
     except sa.exc.OperationalError:
-        status |= {"status": "not ready", "hint": "The database does not answer."}
+        status |= {"status": "not ready", "hint": _("The database does not answer.")}
         return jsonify(status), 503
     head = ScriptDirectory.from_config(config).get_current_head()
     if status["schema"] != head:
-        status |= {"status": "not ready", "hint": f"Run `landdata migrate`: {head} is wanted."}
+        hint = _("Run `landdata migrate`: the schema is not at revision {head}.", head=head)
+        status |= {"status": "not ready", "hint": hint}
         return jsonify(status), 503
     return jsonify(status), 200
 
@@ -80,8 +88,13 @@ def error_response(error: Exception) -> Response:
     if isinstance(error, HTTPException):
         if error.code is None or error.code < 400:
             return error.get_response()  # type: ignore[return-value]  # a redirect is no error
-        public = LandDataError(str(error.description), code=error.name.lower().replace(" ", "-"))
         status = error.code
+        public = LandDataError(
+            _SENTENCES.get(status, sentence("The request failed: {name}.")),
+            code=error.name.lower().replace(" ", "-"),
+            method=request.method[:20],
+            name=error.name,
+        )
         headers = {k: v for k, v in error.get_headers() if k in ("Allow", "Retry-After")}
     else:
         translated = as_public_error(error, request.endpoint or "no endpoint")

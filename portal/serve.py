@@ -17,6 +17,7 @@ import landdata.cli
 from landdata.cli import cli
 from landdata.errors import Unavailable
 from landdata.settings import Settings
+from landdata.translations import sentence
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
@@ -116,5 +117,6 @@ def check_map_libraries(_: Settings) -> Result:
     from landdata.operations.health import Result  # noqa: PLC0415  # `doctor` has imported it
 
     ok = files("portal").joinpath("static", "vendor", "ol.js").is_file()
-    hint = None if ok else "Run script/setup, which brings the map's libraries."
-    return Result("map libraries", ok, "there" if ok else "missing", hint)
+    hint = None if ok else sentence("Run script/setup, which brings the map's libraries.")
+    found = sentence("there") if ok else sentence("missing")
+    return Result(sentence("map libraries"), ok, found, hint)

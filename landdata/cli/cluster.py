@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from landdata.cli import runner
 from landdata.cli.options import print_json, say, with_json
 from landdata.documents.echo import echo
 from landdata.errors import BadRequest
@@ -69,10 +70,10 @@ def doctor(checks: Sequence[Callable[[Settings], Result]] | None, as_json: bool)
     if as_json:
         print_json([result.as_dict() for result in results])
     else:
-        for result in results:
-            echo(f"{'ok' if result.ok else 'BAD':>4}  {result.subject}: {result.found}")
-            if result.hint:
-                echo(f"      {result.hint}")
+        for shown in (result.as_dict(runner.language()) for result in results):
+            echo(f"{'ok' if shown['ok'] else 'BAD':>4}  {shown['subject']}: {shown['found']}")
+            if shown["hint"]:
+                echo(f"      {shown['hint']}")
     return 0 if all(result.ok for result in results) else 70
 
 

@@ -49,7 +49,7 @@ def find_programs(wanted: int | None, data: Path) -> Programs:
         else:
             without_postgis.add(version)
     if wanted is not None and wanted not in installed:
-        others = ", ".join(map(str, sorted(installed))) or "none"
+        others = ", ".join(map(str, sorted(installed))) or sentence("none")
         raise Unavailable(
             "{data} is of PostgreSQL {wanted}, which is not installed with PostGIS "
             "(installed: {others}).",
@@ -61,11 +61,13 @@ def find_programs(wanted: int | None, data: Path) -> Programs:
             others=others,
         )
     if not installed:
-        missing = "PostgreSQL and PostGIS are"
-        if without_postgis:
-            missing = f"PostGIS for PostgreSQL {max(without_postgis)} is"
         raise Unavailable(
-            "{missing} not installed.", hint=INSTALL_HINT, code="no-postgis", missing=missing
+            "PostGIS for PostgreSQL {version} is not installed."
+            if without_postgis
+            else "PostgreSQL and PostGIS are not installed.",
+            hint=INSTALL_HINT,
+            code="no-postgis",
+            version=max(without_postgis, default=None),
         )
     return installed[wanted if wanted is not None else max(installed)]
 

@@ -21,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 
 from landdata.errors import BadRequest
 from landdata.reference.vn2000 import VN_2000, ZONES, height_plane, transformer
+from landdata.translations import sentence
 
 CRS84 = "http://www.opengis.net/def/crs/OGC/1.3/CRS84"
 EPSG = "http://www.opengis.net/def/crs/EPSG/0/"
@@ -244,20 +245,23 @@ def _numbers(text: str, source: Crs, parameter: str = "bbox") -> tuple[float, fl
         numbers = []
     if len(numbers) == 6 and source.uri == CRS84:
         if numbers[2] > numbers[5]:
-            raise _bad_box(parameter, text, "its lowest height is above its highest")
+            raise _bad_box(parameter, text, sentence("its lowest height is above its highest"))
         numbers = [numbers[0], numbers[1], numbers[3], numbers[4]]
     if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
-        four = "it must be four numbers (minimum, minimum, maximum, maximum)"
-        raise _bad_box(parameter, text, four)
+        raise _bad_box(
+            parameter,
+            text,
+            sentence("it must be four numbers (minimum, minimum, maximum, maximum)"),
+        )
     west, south, east, north = numbers
     if source.north_first:
         south, west, north, east = numbers
     if south > north:
-        raise _bad_box(parameter, text, "its south is north of its north")
+        raise _bad_box(parameter, text, sentence("its south is north of its north"))
     if west > east and not source.geographic:
-        raise _bad_box(parameter, text, "its west is east of its east")
+        raise _bad_box(parameter, text, sentence("its west is east of its east"))
     if source.geographic and not (south >= -90 and north <= 90):
-        raise _bad_box(parameter, text, "latitudes are from -90 to 90")
+        raise _bad_box(parameter, text, sentence("latitudes are from -90 to 90"))
     if source.srid == 3857:
         # its grid lines are parallels and meridians, so it is a geographic box
         (west, east), (south, north) = transformer(3857, 4326).transform(

@@ -30,6 +30,7 @@ from landdata.features.collections import (
 )
 from landdata.settings import Settings
 from landdata.store.read_connections import fetch_rows
+from landdata.translations import sentence
 
 _ID = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 _NAME = re.compile(r"[^\W\d]\w{0,62}")
@@ -130,19 +131,26 @@ class CustomCollections:
         try:
             entries = tomllib.loads(self._path.read_text("utf-8"))
         except OSError as error:
-            raise _bad(f"it can't be read: {error.strerror}") from None
+            raise _bad(sentence("it can't be read: {strerror}", strerror=error.strerror)) from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise _bad(f"it is no TOML: {error}") from None
+            raise _bad(sentence("it is no TOML: {error}", error=error)) from None
         custom = {}
         for name, entry in entries.items():
             if not _ID.fullmatch(name) or name in self._taken:
-                raise _bad(f"{name!r} can't be a collection's name (a-z, 0-9, - and _; not ours)")
+                raise _bad(
+                    sentence(
+                        "{name!r} can't be a collection's name (a-z, 0-9, - and _; not ours)",
+                        name=name,
+                    )
+                )
             try:
                 custom[name] = _Definition(self._url, self._storage, name, entry).collection()
             except Unavailable as error:
                 if error.code == "database-down":
                     raise
-                raise _bad(f"[{name}]: {error.message}") from None
+                raise _bad(
+                    sentence("[{name}]: {message}", name=name, message=error.message)
+                ) from None
         return custom
 
 
@@ -164,17 +172,34 @@ class _Definition:
         name, entry = self._name, self._entry
         widest = entry.get("widest", math.inf)
         if type(widest) not in (int, float) or not widest >= _MIN_WIDEST:
-            raise _bad(f"[{name}]: widest is a number of metres, at least {_MIN_WIDEST}")
+            raise _bad(
+                sentence(
+                    "[{name}]: widest is a number of metres, at least {least}",
+                    name=name,
+                    least=_MIN_WIDEST,
+                )
+            )
         quoted = self._quoted_table()
         columns = fetch_rows(self._url, _COLUMNS_SQL, {"name": quoted})
         types = {column: str(kind) for column, kind, _ in columns}
         required = {column for column, _, not_null in columns if not_null}
         if not types:
-            raise _bad(f"[{name}]: there is no table or view {self._table}, or nobody may read it")
+            raise _bad(
+                sentence(
+                    "[{name}]: there is no table or view {table}, or nobody may read it",
+                    name=name,
+                    table=self._table,
+                )
+            )
         key_type = self._type(types, self._key)
         if self._type(types, self._geometry_column) != "geometry":
             raise _bad(
-                f"[{name}]: the column {self._geometry_column!r} of {self._table} is no geometry"
+                sentence(
+                    "[{name}]: the column {geometry_column!r} of {table} is no geometry",
+                    name=name,
+                    geometry_column=self._geometry_column,
+                    table=self._table,
+                )
             )
         key_kind: Literal["uuid", "string", "integer"] = "string"
         if key_type == "uuid" or _KINDS.get(key_type) == "integer":
@@ -208,14 +233,29 @@ class _Definition:
     def _quoted_table(self) -> str:
         parts = self._table.split(".")
         if not 1 <= len(parts) <= 2 or not all(map(_NAME.fullmatch, parts)):
-            raise _bad(f"[{self._name}] names no table: {self._table!r} (write schema.table)")
+            raise _bad(
+                sentence(
+                    "[{name}] names no table: {table!r} (write schema.table)",
+                    name=self._name,
+                    table=self._table,
+                )
+            )
         if parts[-1] in _PRIVATE_TABLES and parts[0] in {parts[-1], "public"}:
-            raise _bad(f"[{self._name}]: {self._table} is not for readers")
+            raise _bad(
+                sentence("[{name}]: {table} is not for readers", name=self._name, table=self._table)
+            )
         return ".".join(map(_quote, parts))
 
     def _type(self, types: Mapping[str, str], column: str) -> str:
         if column not in types:
-            raise _bad(f"[{self._name}]: {self._table} has no column {column!r}")
+            raise _bad(
+                sentence(
+                    "[{name}]: {table} has no column {column!r}",
+                    name=self._name,
+                    table=self._table,
+                    column=column,
+                )
+            )
         return types[column]
 
     def _properties(self, types: Mapping[str, str]) -> tuple[list[str], list[Property]]:
@@ -225,7 +265,10 @@ class _Definition:
         _only(entries, entries, f"{self._name}.properties")
         if not entries:  # all columns would be more than the entry meant
             raise _bad(
-                f"[{self._name}]: there is no property; name one, or leave out all of properties"
+                sentence(
+                    "[{name}]: there is no property; name one, or leave out all of properties",
+                    name=self._name,
+                )
             )
         selected, properties = [], []
         for number, (name, entry) in enumerate(entries.items()):
@@ -233,12 +276,18 @@ class _Definition:
             _only(entry, _PROPERTY_KEYS, where)
             queryable = entry.get("queryable", True)
             if not isinstance(queryable, bool):
-                raise _bad(f"[{where}]: queryable is true or false, without quotes")
+                raise _bad(
+                    sentence("[{where}]: queryable is true or false, without quotes", where=where)
+                )
             column = _text({"column": name, **entry}, "column", where)
             if not _NAME.fullmatch(name) or name in _RESERVED:
                 raise _bad(
-                    f"[{self._name}]: {name!r} can't be a property's name; give the column another"
-                    " one under properties"
+                    sentence(
+                        "[{name}]: {name2!r} can't be a property's name; give the column another"
+                        " one under properties",
+                        name=self._name,
+                        name2=name,
+                    )
                 )
             kind, sql = _typed(f"t.{_quote(column)}", self._type(types, column))
             selected.append(f"{sql} AS c{number:d}")
@@ -269,9 +318,23 @@ class _Definition:
             statement = f"SELECT min({srids}), max({srids}) FROM {table}"  # noqa: S608  # quoted
             srid, other = fetch_rows(self._url, statement, {})[0]
         if not srid:
-            raise _bad(f"[{name}]: the reference system of {column!r} is not known (SRID 0)")
+            raise _bad(
+                sentence(
+                    "[{name}]: the reference system of {column!r} is not known (SRID 0)",
+                    name=name,
+                    column=column,
+                )
+            )
         if srid != other:
-            raise _bad(f"[{name}]: {column!r} has several reference systems (SRID {srid}, {other})")
+            raise _bad(
+                sentence(
+                    "[{name}]: {column!r} has several reference systems (SRID {srid}, {other})",
+                    name=name,
+                    column=column,
+                    srid=srid,
+                    other=other,
+                )
+            )
         sql = f"t.{_quote(column)}"
         if not declared:  # a later row may have another SRID, and would be in a wrong place
             sql = f"CASE WHEN ST_SRID({sql}) = {srid:d} THEN {sql} END"
@@ -320,7 +383,9 @@ def _typed(column: str, column_type: str) -> tuple[Kind, str]:
 def _text(entry: Mapping[str, Any], field: str, where: str) -> str:
     value = entry.get(field)
     if not isinstance(value, str):
-        raise _bad(f"[{where}] must say {field}, as text in quotes")
+        raise _bad(
+            sentence("[{where}] must say {field}, as text in quotes", where=where, field=field)
+        )
     return value
 
 
@@ -328,21 +393,31 @@ def _titles(title: Any, where: str) -> dict[str, str]:
     if isinstance(title, str):
         return dict.fromkeys(LANGUAGES, title)
     if not isinstance(title, dict) or not all(isinstance(title.get(n), str) for n in LANGUAGES):
-        raise _bad(f'[{where}]: a title or description is "…" or {{vi = "…", en = "…"}}')
+        raise _bad(
+            sentence(
+                '[{where}]: a title or description is "…" or {vi = "…", en = "…"}', where=where
+            )
+        )
     return {language: title[language] for language in LANGUAGES}
 
 
 def _only(entry: Any, allowed: Iterable[str], where: str) -> None:
     if not isinstance(entry, dict):
-        raise _bad(f"[{where}] is no table of TOML")
+        raise _bad(sentence("[{where}] is no table of TOML", where=where))
     unknown = set(entry).difference(allowed)
     if unknown:
-        raise _bad(f"[{where}] has {', '.join(sorted(unknown))}, which is not known")
+        raise _bad(
+            sentence(
+                "[{where}] has {unknown}, which is not known",
+                where=where,
+                unknown=", ".join(sorted(unknown)),
+            )
+        )
 
 
 def _quote(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise _bad(f"{name!r} is no name of a column or table that is allowed")
+        raise _bad(sentence("{name!r} is no name of a column or table that is allowed", name=name))
     return f'"{name}"'
 
 

@@ -26,6 +26,7 @@ from landdata.features.query import (
     not_found,
 )
 from landdata.reference import calendar
+from landdata.translations import sentence
 
 _MAX_OFFSET = 2**31 - 1
 _INT32 = 2**31
@@ -70,26 +71,32 @@ class _Syntax:
 
 
 _SYNTAX: dict[Kind, _Syntax] = {
-    "string": _Syntax("text", re.compile(".*", re.DOTALL), str),
-    "integer": _Syntax("a whole number of {bits} bits", re.compile(r"[+-]?[0-9]{1,19}"), int),
-    "boolean": _Syntax("true or false", re.compile("true|false"), lambda text: text == "true"),
+    "string": _Syntax(sentence("text"), re.compile(".*", re.DOTALL), str),
+    "integer": _Syntax(
+        sentence("a whole number of {bits} bits"), re.compile(r"[+-]?[0-9]{1,19}"), int
+    ),
+    "boolean": _Syntax(
+        sentence("true or false"), re.compile("true|false"), lambda text: text == "true"
+    ),
     "number": _Syntax(
-        "a number",
+        sentence("a number"),
         re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?"),
         float,
     ),
-    "date": _Syntax("a date (2026-01-31)", re.compile(_DATE), dt.date.fromisoformat),
+    "date": _Syntax(sentence("a date (2026-01-31)"), re.compile(_DATE), dt.date.fromisoformat),
     "time": _Syntax(
-        "a time with its offset (2026-01-31T08:00:00+07:00)",
+        sentence("a time with its offset (2026-01-31T08:00:00+07:00)"),
         re.compile(_TIME),
         # PostgreSQL reads no offset of 16 hours and more, which RFC 3339 has
         lambda text: dt.datetime.fromisoformat(text.upper()).astimezone(dt.UTC),
     ),
     "uuid": _Syntax(
-        "a UUID", re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"), uuid.UUID
+        sentence("a UUID"),
+        re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"),
+        uuid.UUID,
     ),
     "codes": _Syntax(
-        "a code", re.compile(".*", re.DOTALL), lambda text: json.dumps([{"code": text}])
+        sentence("a code"), re.compile(".*", re.DOTALL), lambda text: json.dumps([{"code": text}])
     ),
 }
 
@@ -118,7 +125,7 @@ def read_query(collection: Collection, arguments: Sequence[tuple[str, str]], sto
     )
     if "cursor" in values:
         if query.offset:
-            raise _bad("offset", "it can't be combined with cursor", str(query.offset))
+            raise _bad("offset", sentence("it can't be combined with cursor"), str(query.offset))
         query = replace(query, cursor=_cursor(values["cursor"], query))
     return query
 
@@ -148,7 +155,7 @@ def read_item(
     values = unique_values(arguments, ITEM_PARAMETERS)
     when = read_time(values["datetime"]) if "datetime" in values else None
     if when is not None and not when.is_instant:
-        raise _bad("datetime", "for one feature it must be one time", values["datetime"])
+        raise _bad("datetime", sentence("for one feature it must be one time"), values["datetime"])
     return Query(
         collection=collection,
         crs=_crs(values, "crs", storage),
@@ -181,7 +188,7 @@ def _bbox(values: Mapping[str, str], storage: int) -> crs.BBox | None:
     if "bbox" in values:
         return crs.parse_bbox(values["bbox"], _crs(values, "bbox-crs", storage), storage)
     if "bbox-crs" in values:
-        raise _bad("bbox-crs", "it needs a bbox", values["bbox-crs"])
+        raise _bad("bbox-crs", sentence("it needs a bbox"), values["bbox-crs"])
     return None
 
 
@@ -191,7 +198,7 @@ def _filter(
     if "filter" not in values:
         for name in ("filter-lang", "filter-crs"):
             if name in values:
-                raise _bad(name, "it needs a filter", values[name])
+                raise _bad(name, sentence("it needs a filter"), values[name])
         return None
     return cql2.read(
         values["filter"],
@@ -211,12 +218,15 @@ def _sort(values: Mapping[str, str], collection: Collection) -> tuple[Sort, ...]
         if prop is None:
             raise _bad(
                 "sortby",
-                f"features can't be sorted by {name[:100]!r}, only by"
-                f" {', '.join(collection.sortables)}",
+                sentence(
+                    "features can't be sorted by {name!r}, only by {sortables}",
+                    name=name[:100],
+                    sortables=", ".join(collection.sortables),
+                ),
                 values["sortby"],
             )
         if any(step.by == prop for step in steps):
-            raise _bad("sortby", f"it names {name} twice", values["sortby"])
+            raise _bad("sortby", sentence("it names {name} twice", name=name), values["sortby"])
         steps.append(Sort(prop, descending=part.startswith("-")))
     return tuple(steps)
 
@@ -230,7 +240,11 @@ def _properties(values: Mapping[str, str], collection: Collection) -> tuple[Prop
         if name not in available:
             raise _bad(
                 "properties",
-                f"there is no property {name[:100]!r}, only {', '.join(available)}",
+                sentence(
+                    "there is no property {name!r}, only {available}",
+                    name=name[:100],
+                    available=", ".join(available),
+                ),
                 values["properties"],
             )
     return tuple(prop for prop in collection.properties if prop.name in names)
@@ -253,9 +267,9 @@ def unique_values(arguments: Iterable[tuple[str, str]], allowed: Iterable[str]) 
                 names=", ".join(names),
             )
         if name in values:
-            raise _bad(name, "it is given twice", value)
+            raise _bad(name, sentence("it is given twice"), value)
         if "\0" in value:
-            raise _bad(name, "it holds a null character", value)
+            raise _bad(name, sentence("it holds a null character"), value)
         values[name] = value
     return values
 
@@ -271,7 +285,7 @@ def read_time(text: str) -> TimeInterval:
         time = _instant(text)
         return TimeInterval(time, time)
     if len(ends) != 2:
-        raise _bad("datetime", "an interval has two ends", text)
+        raise _bad("datetime", sentence("an interval has two ends"), text)
     since, until = (None if end in ("", "..") else end for end in ends)
     if since and since.startswith("0000-"):
         since = None  # how QGIS writes an open beginning
@@ -280,7 +294,7 @@ def read_time(text: str) -> TimeInterval:
         first = dt.datetime.combine(first.date(), dt.time.min, tzinfo=calendar.VIETNAM)
     last = _instant(until) if until else None
     if first and last and first > last:
-        raise _bad("datetime", "it ends before it begins", text)
+        raise _bad("datetime", sentence("it ends before it begins"), text)
     return TimeInterval(first, last)
 
 
@@ -290,12 +304,17 @@ def _instant(text: str) -> dt.datetime:
             raise ValueError(text)  # Python itself would also take 2026-W05-6
         time = calendar.instant(text.upper()).astimezone(calendar.VIETNAM)
     except (ValueError, BadRequest):
-        why = "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
-        raise _bad("datetime", why, text) from None
+        raise _bad(
+            "datetime",
+            sentence(
+                "give a date (2026-01-31) or a time with its offset (2026-01-31T08:00:00+07:00)"
+            ),
+            text,
+        ) from None
     except OverflowError:
         if text.startswith("9999"):  # how some clients write an open end
             return _LAST
-        raise _bad("datetime", "it is at the beginning of the calendar", text) from None
+        raise _bad("datetime", sentence("it is at the beginning of the calendar"), text) from None
     return time
 
 
@@ -311,7 +330,7 @@ def _value(prop: Property, text: str) -> Any:
         if prop.kind == "number" and not math.isfinite(value):
             raise ValueError(text)
     except (ValueError, OverflowError):  # a time before or after all years
-        must = f"it must be {syntax.description.format(bits=prop.bits)}"
+        must = sentence("it must be {type}", type=sentence(syntax.description, bits=prop.bits))
         raise _bad(prop.name, must, text) from None
     return value
 
@@ -328,21 +347,25 @@ def read_integer(values: Mapping[str, str], name: str, default: int, *, least: i
         return default
     digits = text.lstrip("0") or text[:1]
     if not (text.isascii() and text.isdigit()) or int(digits[:18]) < least:
-        raise _bad(name, f"it must be a whole number from {least}", text)
+        raise _bad(name, sentence("it must be a whole number from {least}", least=least), text)
     return int(digits) if len(digits) <= 18 else 10**18
 
 
 def _offset(values: Mapping[str, str]) -> int:
     offset = read_integer(values, "offset", 0, least=0)
     if offset > _MAX_OFFSET:
-        raise _bad("offset", f"it must be at most {_MAX_OFFSET}", values["offset"])
+        raise _bad(
+            "offset",
+            sentence("it must be at most {most}", most=_MAX_OFFSET),
+            values["offset"],
+        )
     return offset
 
 
 def _choice(values: Mapping[str, str], name: str, choices: tuple[str, ...], default: str) -> str:
     text = values.get(name, default)
     if text not in choices:
-        raise _bad(name, f"it must be one of {', '.join(choices)}", text)
+        raise _bad(name, sentence("it must be one of {choices}", choices=", ".join(choices)), text)
     return text
 
 
@@ -370,7 +393,7 @@ def _cursor(token: str, query: Query) -> Cursor:
         directions: dict[str, Literal["next", "prev"]] = {"n": "next", "p": "prev"}
         return Cursor(directions[direction], key, order, sort, tuple(by))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise _bad("cursor", "take it from a link as it is", token) from None
+        raise _bad("cursor", sentence("take it from a link as it is"), token) from None
 
 
 def _bad(name: str, why: str, given: str) -> BadRequest:

@@ -19,6 +19,7 @@ from landdata.errors import Conflict, LandDataError, Unavailable
 from landdata.jobs import child_process, exports
 from landdata.jobs.attempt import Attempt, BrokenOffError
 from landdata.settings import Settings
+from landdata.translations import sentence
 
 ATTEMPTS: Final = 3
 _INTERVAL: Final = 0.5  # seconds between two reports of progress, and two looks at the disk
@@ -41,7 +42,7 @@ def perform(settings: Settings, attempt: Attempt, job: str) -> None:
         if tried is None:
             return
         if tried > ATTEMPTS:
-            exports.end(folder, exports.failed(f"It broke off {ATTEMPTS} times."))
+            exports.end(folder, exports.failed(_broke_off()))
             return
         part = Path(tempfile.mkdtemp(prefix="part-", dir=folder))
     except OSError as error:
@@ -52,7 +53,7 @@ def perform(settings: Settings, attempt: Attempt, job: str) -> None:
     except BrokenOffError:
         if tried < ATTEMPTS:
             raise
-        result = exports.failed(f"It broke off {ATTEMPTS} times.")
+        result = exports.failed(_broke_off())
     except OSError as error:
         result = exports.failed(_reason(error, folder, settings))
     finally:
@@ -89,7 +90,7 @@ def _run_child(settings: Settings, attempt: Attempt, folder: Path, part: Path) -
     except child_process.TimeLimitError:
         return exports.failed(_too_slow(settings))
     except _LimitError as error:
-        return exports.failed(str(error))
+        return exports.failed(error.args[0])
     return {"status": outcome.pop("end"), **outcome}
 
 
@@ -99,16 +100,25 @@ def _check_room(settings: Settings, folder: Path, part: Path) -> None:
     with contextlib.suppress(FileNotFoundError):  # GDAL removes its temporary files
         size = sum(path.stat().st_size for path in part.rglob("*") if path.is_file())
     if size > settings.export_gb * 1e9:
-        raise _LimitError(f"The file has more than {settings.export_gb:g} GB; ask for less.")
+        raise _LimitError(
+            sentence("The file has more than {size} GB; ask for less.", size=settings.export_gb)
+        )
     if shutil.disk_usage(folder).free < settings.export_free_gb * 1e9:
         raise _LimitError(
-            f"It would leave less than {settings.export_free_gb:g} GB on the disk; ask for"
-            " less, or when the operator has made room."
+            sentence(
+                "It would leave less than {size} GB on the disk; ask for less, or when the operator"
+                " has made room.",
+                size=settings.export_free_gb,
+            )
         )
 
 
+def _broke_off() -> str:
+    return sentence("It broke off {attempts} times.", attempts=ATTEMPTS)
+
+
 def _too_slow(settings: Settings) -> str:
-    return f"It took more than {settings.export_seconds} s; ask for less."
+    return sentence("It took more than {seconds} s; ask for less.", seconds=settings.export_seconds)
 
 
 def _reason(error: Exception, folder: Path, settings: Settings) -> str:
@@ -119,14 +129,14 @@ def _reason(error: Exception, folder: Path, settings: Settings) -> str:
         # GDAL has removed the file that filled the disk already
         is_full |= any(words in error.message for words in _GDAL_DISK_FULL)
     if is_full:
-        return "The disk is full; ask for less, or when the operator has made room."
+        return sentence("The disk is full; ask for less, or when the operator has made room.")
     if number == errno.EFBIG:
-        return "The file is larger than the server may write; ask for less."
+        return sentence("The file is larger than the server may write; ask for less.")
     if isinstance(error, Unavailable) and error.code == "timeout":
         return _too_slow(settings)
     if isinstance(error, LandDataError):
         return error.message
-    return f"It broke off ({type(error).__name__})."
+    return sentence("It broke off ({error}).", error=type(error).__name__)
 
 
 # -- the child -----------------------------------------------------------------------------
@@ -138,7 +148,8 @@ def _child() -> None:
     try:
         outcome = {"end": "successful", **_write_file(settings, folder, Path(payload["part"]))}
     except Exception as error:
-        outcome = {"end": "failed", "message": _reason(error, folder, settings)}
+        result = exports.failed(_reason(error, folder, settings))
+        outcome = {"end": result.pop("status"), **result}
     child_process.send(**outcome)
 
 

@@ -32,6 +32,7 @@ from landdata.errors import LandDataError, NotFound, Unavailable
 from landdata.jobs import queue
 from landdata.settings import Settings
 from landdata.store import database
+from landdata.translations import sentence, translate
 
 if TYPE_CHECKING:
     from landdata.features.collections import Collection
@@ -41,7 +42,7 @@ _SWEEP_INTERVAL: Final = 300.0  # seconds between two removals of expired files
 _ABANDONED: Final = 3600.0  # seconds after which a job that is neither done nor queued is removed
 _RUNNER: Final = "landdata.jobs.runner"
 
-_RETRIED: Final = "It broke off and is made again."
+_RETRIED: Final = sentence("It broke off and is made again.")
 
 Pairs = Sequence[tuple[str, str]]
 
@@ -118,8 +119,11 @@ class Jobs:
                 raise
         return folder.name
 
-    def told(self, number: str) -> dict[str, Any]:
-        """Return the status of a job; enqueue one that the queue has lost. Raises `NotFound`."""
+    def status(self, number: str, language: str = "en") -> dict[str, Any]:
+        """Return the status of a job, with its message in `language`. Raises `NotFound`.
+
+        A job that the queue has lost is enqueued.
+        """
         with self._locked():
             self._sweep()
             folder = self._folder / number
@@ -137,6 +141,9 @@ class Jobs:
                     if number not in self._queued():
                         self._enqueue(folder)
         progress = {**_read(folder / "progress.json"), **result}
+        message = result.get("message_vi" if language == "vi" else "message")
+        if job.attempts > 1 and not result:
+            message = translate(_RETRIED, language)
         finished = result.get("finished")
         rows, matched, began = (
             progress.get("rows", 0),
@@ -154,7 +161,7 @@ class Jobs:
             "secondsLeft": round(spent * (1 - share) / share, 1)
             if share > 0.05 and not result
             else None,
-            "message": result.get("message", _RETRIED if job.attempts > 1 and not result else None),
+            "message": message,
             "created": _timestamp(job.created),
             "finished": _timestamp(finished),
             "expires": _timestamp(finished + 3600 * self._settings.export_hours)
@@ -168,7 +175,7 @@ class Jobs:
 
     def file(self, number: str, name: str) -> Path:
         """Return the path of a finished job's file. Raises `NotFound`."""
-        status = self.told(number)
+        status = self.status(number)
         if status["file"] != name or status["status"] != "successful":
             raise NotFound(
                 "The export has no file {name!r}.",
@@ -287,7 +294,7 @@ def write_progress(folder: Path, progress: dict[str, Any]) -> None:
 
 def failed(message: str) -> dict[str, Any]:
     """Return the result of an export that has failed."""
-    return {"status": "failed", "message": message}
+    return {"status": "failed", "message": message, "message_vi": translate(message, "vi")}
 
 
 def end(folder: Path, result: dict[str, Any]) -> None:

@@ -16,6 +16,7 @@ from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
 from landdata.survey import gdal_runner
+from landdata.translations import sentence, translate
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +28,12 @@ class Result:
     found: str
     hint: str | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self, language: str = "en") -> dict[str, Any]:
         """Return the result as JSON values."""
-        return asdict(self)
+        return {
+            name: translate(value, language) if isinstance(value, str) else value
+            for name, value in asdict(self).items()
+        }
 
 
 def examine(settings: Settings, more: Sequence[Callable[[Settings], Result]] = ()) -> list[Result]:
@@ -43,8 +47,8 @@ def _home(settings: Settings) -> Result:
     while not place.exists():
         place = place.parent
     ok = os.access(place, os.W_OK)
-    hint = None if ok else "Set LANDDATA_HOME to a folder that you may write to."
-    return Result("data folder", ok, str(settings.home), hint)
+    hint = None if ok else sentence("Set LANDDATA_HOME to a folder that you may write to.")
+    return Result(sentence("data folder"), ok, str(settings.home), hint)
 
 
 def _disk(settings: Settings) -> Result:
@@ -52,36 +56,41 @@ def _disk(settings: Settings) -> Result:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e9
-    hint = None if free > 2 else "Free some space: imports need about 2 GB a million parcels."
-    return Result("disk", free > 2, f"{free:.1f} GB free", hint)
+    hint = sentence("Free some space: imports need about 2 GB a million parcels.")
+    found = sentence("{free} GB free", free=round(free, 1))
+    return Result(sentence("disk"), free > 2, found, None if free > 2 else hint)
 
 
 def _reader(_: Settings) -> Result:
+    subject, repair = sentence("survey reader"), sentence("Run script/setup again.")
     try:
         missing, network = gdal_runner.examine()
     except LandDataError as error:
-        return Result("survey reader", False, error.message, "Run script/setup again.")
+        return Result(subject, False, error.message, repair)
     if missing:
-        found = f"drivers are missing: {', '.join(missing)}"
-        return Result("survey reader", False, found, "Run script/setup again.")
+        found = sentence("drivers are missing: {drivers}", drivers=", ".join(missing))
+        return Result(subject, False, found, repair)
     if network != "none":
         # It can read, within its other limits: many containers forbid namespaces.
-        return Result("survey reader", True, f"confined, but the network is {network}")
-    return Result("survey reader", True, "confined, without network")
+        return Result(
+            subject, True, sentence("confined, but the network is {network}", network=network)
+        )
+    return Result(subject, True, sentence("confined, without network"))
 
 
 def _store(settings: Settings) -> Result:
     try:
         engine = database.engine(settings)
     except LandDataError as error:
-        return Result("store", False, error.message, error.hint)
+        return Result(sentence("store"), False, error.message, error.hint)
     with engine.connect() as connection:
         version = connection.scalar(sa.text("SELECT postgis_full_version()"))
     engine.dispose()
-    return Result("store", True, str(version).split(" PGSQL", maxsplit=1)[0])
+    return Result(sentence("store"), True, str(version).split(" PGSQL", maxsplit=1)[0])
 
 
 def _schema(settings: Settings) -> Result:
+    subject = sentence("schema")
     try:
         engine = database.bare_engine(settings)
         with engine.connect() as connection:
@@ -90,8 +99,9 @@ def _schema(settings: Settings) -> Result:
             head = ScriptDirectory.from_config(config).get_current_head()
         engine.dispose()
     except LandDataError as error:
-        return Result("schema", False, error.message, error.hint)
+        return Result(subject, False, error.message, error.hint)
     except sa.exc.OperationalError:
-        return Result("schema", False, "not reachable", "See the line above.")
-    hint = None if there == head else "Run `landdata migrate`."
-    return Result("schema", there == head, f"revision {there} of {head}", hint)
+        return Result(subject, False, sentence("not reachable"), sentence("See the line above."))
+    hint = None if there == head else sentence("Run `landdata migrate`.")
+    found = sentence("revision {there} of {head}", there=there, head=head)
+    return Result(subject, there == head, found, hint)

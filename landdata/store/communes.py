@@ -182,13 +182,15 @@ def import_file(
     with tempfile.TemporaryDirectory(prefix="landdata-") as scratch:
         dataset = archive.unpack(path, Path(scratch), settings)
         if dataset.format.kind != "polygons":
-            raise _bad(path, f"is a {dataset.format.name}, which holds no polygons")
+            raise _bad(
+                path, sentence("is a {name}, which holds no polygons", name=dataset.format.name)
+            )
         layer, raw, wkb = reader.read(dataset, settings)
         columns = {name.lower(): column.to_pylist() for name, column in raw.items()}
         shapes = shapely.from_wkb(np.array(wkb.to_pylist(), dtype=object))
     epsg = identify(layer.crs or dataset.prj or "")
     if epsg is None:
-        raise _bad(path, "does not say its CRS in a known way, and none is guessed")
+        raise _bad(path, sentence("does not say its CRS in a known way, and none is guessed"))
     to_storage = transformer(epsg, settings.srid)
     codes = [
         "" if code is None else str(code).zfill(5)
@@ -201,7 +203,10 @@ def import_file(
     counts = Counter(zip(codes, dates, strict=True))
     repeated = [code for (code, _), count in counts.items() if count > 1]
     if repeated:  # the last row would replace the others
-        raise _bad(path, f"has two rows of commune {repeated[0]}; join them into one")
+        raise _bad(
+            path,
+            sentence("has two rows of commune {code}; join them into one", code=repeated[0]),
+        )
     for code, name, since, shape in zip(codes, names, dates, shapes, strict=True):
         parts = shapely.get_parts(shape)
         boundary: Any = shapely.transform(
@@ -213,7 +218,9 @@ def import_file(
         # later surveys are checked against it, so it must be usable
         if shapely.is_empty(boundary) or not shapely.is_valid(boundary):
             why = "" if shapely.is_empty(boundary) else f" ({shapely.is_valid_reason(boundary)})"
-            raise _bad(path, f"has no usable polygon of commune {code}{why}")
+            raise _bad(
+                path, sentence("has no usable polygon of commune {code}{why}", code=code, why=why)
+            )
         add(
             session,
             code,
@@ -275,7 +282,14 @@ def _column(columns: dict[str, list[Any]], path: Path, *names: str) -> list[Any]
     for name in names:
         if name in columns:
             return columns[name]
-    raise _bad(path, f"has no field {names[0]}; it has {', '.join(columns) or 'none'}")
+    raise _bad(
+        path,
+        sentence(
+            "has no field {names}; it has {columns}",
+            names=names[0],
+            columns=", ".join(columns) or sentence("none"),
+        ),
+    )
 
 
 def _bad(path: Path, why: str) -> BadRequest:

@@ -13,6 +13,7 @@ import psycopg
 import sqlalchemy as sa
 
 from landdata.errors import BadRequest, LandDataError, Unavailable
+from landdata.translations import sentence
 
 
 class Phase(Enum):
@@ -39,8 +40,8 @@ _LOST = (psycopg.OperationalError, psycopg.InterfaceError)
 _UNREACHABLE = _Rule(
     _LOST,
     Unavailable,
-    "The database can't be reached: {reason}.",
-    "Start it (`landdata up`), or correct LANDDATA_DATABASE_URL.",
+    sentence("The database can't be reached: {reason}."),
+    sentence("Start it (`landdata up`), or correct LANDDATA_DATABASE_URL."),
     "database-down",
 )
 # The first rule that holds is taken: a cancelled statement is an operational error too.
@@ -50,8 +51,8 @@ _RULES: dict[Phase, tuple[_Rule, ...]] = {
         _Rule(
             (psycopg.errors.InsufficientPrivilege,),
             Unavailable,
-            "The database's role lacks a right that a store needs: {reason}.",
-            "docs/operating.md lists the rights and how an administrator grants them.",
+            sentence("The database's role lacks a right that a store needs: {reason}."),
+            sentence("docs/operating.md lists the rights and how an administrator grants them."),
             "no-rights",
         ),
         _UNREACHABLE,
@@ -60,36 +61,36 @@ _RULES: dict[Phase, tuple[_Rule, ...]] = {
         _Rule(
             (psycopg.errors.QueryCanceled,),
             Unavailable,
-            "The query took longer than its time limit.",
-            "Ask for less: a smaller bbox, limit or offset, or without count=exact.",
+            sentence("The query took longer than its time limit."),
+            sentence("Ask for less: a smaller bbox, limit or offset, or without count=exact."),
             "timeout",
         ),
         _Rule(
             (psycopg.errors.DataError,),  # our own checks let it pass, but it is the client's value
             BadRequest,
-            "A value of the query is out of the range of its property.",
-            "The collection's queryables name the types.",
+            sentence("A value of the query is out of the range of its property."),
+            sentence("The collection's queryables name the types."),
             None,
         ),
         _Rule(
             (psycopg.errors.InsufficientPrivilege,),
             Unavailable,
-            "The reader's role may not read a table: {reason}.",
-            "Run `landdata migrate`; docs/operating.md lists what a reader needs.",
+            sentence("The reader's role may not read a table: {reason}."),
+            sentence("Run `landdata migrate`; docs/operating.md lists what a reader needs."),
             "not-readable",
         ),
         _Rule(
             (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn),
             Unavailable,
-            "A table or column is missing: {reason}.",
-            "Run `landdata migrate`, or correct the file of LANDDATA_COLLECTIONS.",
+            sentence("A table or column is missing: {reason}."),
+            sentence("Run `landdata migrate`, or correct the file of LANDDATA_COLLECTIONS."),
             "not-readable",
         ),
         _Rule(
             (psycopg.OperationalError, sa.exc.TimeoutError),  # the latter: no free connection
             Unavailable,
-            "The database does not answer.",
-            "Try again later.",
+            sentence("The database does not answer."),
+            sentence("Try again later."),
             "database-down",
         ),
     ),
@@ -97,8 +98,11 @@ _RULES: dict[Phase, tuple[_Rule, ...]] = {
         _Rule(
             _LOST,
             Unavailable,
-            "The connection to the database was lost: {reason}.",
-            "Check that it runs (`landdata doctor`) and try again; unfinished work is not stored.",
+            sentence("The connection to the database was lost: {reason}."),
+            sentence(
+                "Check that it runs (`landdata doctor`) and try again; unfinished work is not"
+                " stored."
+            ),
             "database-broke-off",
         ),
     ),
@@ -110,11 +114,12 @@ def as_public_error(error: Exception, phase: Phase = Phase.WRITE) -> Exception:
     cause = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     for rule in _RULES[phase]:
         if isinstance(cause, rule.causes):
-            message = rule.message.format(reason=_first_line(cause))
-            return rule.error(message, hint=rule.hint, code=rule.code)
+            return rule.error(
+                rule.message, hint=rule.hint, code=rule.code, reason=_first_line(cause)
+            )
     return error
 
 
 def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines() or ["no reason given"]
+    lines = str(error).strip().splitlines() or [sentence("no reason given")]
     return lines[0].rstrip(".")

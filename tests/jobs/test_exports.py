@@ -229,8 +229,8 @@ def test_one_that_fails_says_why_and_leaves_no_file(
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"export_gb": 1e-6}, "The file has more than 1e-06 GB; ask for less."),
-        ({"export_free_gb": 1e9}, "It would leave less than 1e+09 GB on the disk"),
+        ({"export_gb": 1e-6}, "The file has more than 0.000001 GB; ask for less."),
+        ({"export_free_gb": 1e9}, "It would leave less than 1000000000 GB on the disk"),
     ],
 )
 @pytest.mark.parametrize("name", ["csv", "gpkg"])

@@ -213,7 +213,7 @@ def test_a_method_of_nothing_is_405_of_ogc(whole: served.Client, path: str, meth
     assert (answer.status_code, answer.mimetype) == (405, "application/json")
     assert answer.headers["Allow"] == "GET, HEAD, OPTIONS"
     assert answer.json["code"] == "MethodNotAllowed"
-    assert answer.json["description"] == f"{method} is not for this address: it is read."
+    assert answer.json["description"] == f"This address does not allow {method}: it is read."
 
 
 def test_nothing_anywhere_names_a_holder(whole: served.Client, made: dict[str, uuid.UUID]) -> None:

@@ -18,6 +18,7 @@ from landdata.features.cql2.literals import shown
 from landdata.features.cql2.operators import ARRAY, COMPARISONS, CONDITIONS, SPATIAL, TEMPORAL, TEXT
 from landdata.features.cql2.parsing import bad_filter
 from landdata.reference import calendar
+from landdata.translations import sentence
 
 _SqlType = Literal["text", "double precision", "boolean", "date", "timestamptz", "uuid", "jsonb"]
 _TYPES: dict[Kind, _SqlType] = {
@@ -31,13 +32,13 @@ _TYPES: dict[Kind, _SqlType] = {
     "codes": "jsonb",
 }
 _TYPE_NAMES: dict[_SqlType, str] = {
-    "text": "text",
-    "double precision": "a number",
-    "boolean": "true or false",
-    "date": "a date (DATE('2026-01-31'))",
-    "timestamptz": "a time (TIMESTAMP('2026-01-31T01:00:00Z'))",
-    "uuid": "a UUID",
-    "jsonb": "a list",
+    "text": sentence("text"),
+    "double precision": sentence("a number"),
+    "boolean": sentence("true or false"),
+    "date": sentence("a date (DATE('2026-01-31'))"),
+    "timestamptz": sentence("a time (TIMESTAMP('2026-01-31T01:00:00Z'))"),
+    "uuid": sentence("a UUID"),
+    "jsonb": sentence("a list"),
 }
 
 
@@ -94,14 +95,14 @@ class Compiler:
         if isinstance(node, bool):
             return "true" if node else "false"
         if not isinstance(node, dict) or not isinstance(node.get("op"), str):
-            raise bad_filter(f"{shown(node)} is not a condition")
+            raise bad_filter(sentence("{node} is not a condition", node=shown(node)))
         name, arguments = node["op"], node.get("args")
         op = name.lower()
         if not isinstance(arguments, list):
-            raise bad_filter(f"{name[:50]!r} has no list of arguments")
+            raise bad_filter(sentence("{name!r} has no list of arguments", name=name[:50]))
         if op in ("and", "or"):
             if len(arguments) < 2:
-                raise bad_filter(f"{op!r} takes two or more conditions")
+                raise bad_filter(sentence("{op!r} takes two or more conditions", op=op))
             required = required and op == "and"
             parts = [self.condition(part, required=required) for part in arguments]
             return "(" + f" {op.upper()} ".join(parts) + ")"
@@ -118,8 +119,11 @@ class Compiler:
         }
         if op not in operators:
             raise bad_filter(
-                f"there is no operator or function {name[:50]!r} for conditions; available:"
-                f" {CONDITIONS}"
+                sentence(
+                    "there is no operator or function {name!r} for conditions; available: {names}",
+                    name=name[:50],
+                    names=CONDITIONS,
+                )
             )
         count, compile_operator = operators[op]
         return compile_operator(*_exactly(count, name, arguments))
@@ -135,25 +139,25 @@ class Compiler:
     def _compare(self, sign: str, left: Any, right: Any) -> str:
         a, b = self._unify(self._operand(left), self._operand(right))
         if "boolean" in (a.type, b.type) and sign not in ("=", "<>"):
-            raise bad_filter(f"true and false can't be compared by {sign!r}")
+            raise bad_filter(sentence("true and false can't be compared by {sign!r}", sign=sign))
         return f"{self._sql(a)} {sign} {self._sql(b)}"
 
     def _like(self, left: Any, right: Any) -> str:
         a, pattern = self._operand(left), self._operand(right)
         if a.type != "text" or pattern.type != "text":
-            raise bad_filter("'like' compares text with a pattern")
+            raise bad_filter(sentence("'like' compares text with a pattern"))
         innermost = right
         while isinstance(innermost, dict) and innermost.get("args"):
             innermost = innermost["args"][0]
         if not isinstance(innermost, str):
-            raise bad_filter("the pattern of 'like' must be text in quotes")
+            raise bad_filter(sentence("the pattern of 'like' must be text in quotes"))
         if (len(innermost) - len(innermost.rstrip("\\"))) % 2:
-            raise bad_filter("the pattern of 'like' ends within an escape")
+            raise bad_filter(sentence("the pattern of 'like' ends within an escape"))
         return f"{self._sql(a)} LIKE {self._sql(pattern)}"
 
     def _in(self, left: Any, right: Any) -> str:
         if not isinstance(right, list) or not right:
-            raise bad_filter("'in' takes a list of values")
+            raise bad_filter(sentence("'in' takes a list of values"))
         a = self._operand(left)
         pairs = [self._unify(a, self._operand(value)) for value in right]
         if a.literal is None:
@@ -166,7 +170,7 @@ class Compiler:
         a, b = self._unify(self._operand(value), self._operand(low))
         a, c = self._unify(a, self._operand(high))
         if a.type not in ("double precision", "date", "timestamptz"):
-            raise bad_filter("'between' compares numbers, dates or times")
+            raise bad_filter(sentence("'between' compares numbers, dates or times"))
         return f"{self._sql(a)} BETWEEN {self._sql(b)} AND {self._sql(c)}"
 
     # -- operands --
@@ -181,12 +185,12 @@ class Compiler:
             with suppress(OverflowError):  # an integer of more than 308 digits
                 if math.isfinite(number := float(node)):
                     return _Operand("double precision", literal=number)
-            raise bad_filter("a number in it is too large")
+            raise bad_filter(sentence("a number in it is too large"))
         if isinstance(node, str):
             return _Operand("text", literal=literals.text(node))
         if isinstance(node, dict):
             return self._expression(node)
-        raise bad_filter(f"{shown(node)} is not a value")
+        raise bad_filter(sentence("{node} is not a value", node=shown(node)))
 
     def _expression(self, node: dict[str, Any]) -> _Operand:
         if (name := _property_name(node)) is not None:
@@ -201,23 +205,33 @@ class Compiler:
             return _Operand("timestamptz", literal=literals.time(node["timestamp"]))
         op, arguments = node.get("op"), node.get("args")
         if not isinstance(op, str) or not isinstance(arguments, list):
-            raise bad_filter(f"{shown(node)} is not a value")
+            raise bad_filter(sentence("{node} is not a value", node=shown(node)))
         if op.lower() not in TEXT:
             raise bad_filter(
-                f"there is no function {op[:50]!r} for values; available: {', '.join(TEXT)}"
+                sentence(
+                    "there is no function {op!r} for values; available: {names}",
+                    op=op[:50],
+                    names=", ".join(TEXT),
+                )
             )
         inner = self._operand(*_exactly(1, op, arguments))
         if inner.type != "text":
-            raise bad_filter(f"{op!r} takes text")
+            raise bad_filter(sentence("{op!r} takes text", op=op))
         return _Operand("text", TEXT[op.lower()].format(self._sql(inner)))
 
     def _queryable(self, name: str) -> Property:
         queryable = self._queryables.get(name)
         if queryable is None:
             if name == "geometry":
-                raise bad_filter("geometry can be used in spatial functions only")
+                raise bad_filter(sentence("geometry can be used in spatial functions only"))
             names = ", ".join(("geometry", *self._queryables))
-            raise bad_filter(f"there is no property {name[:100]!r} to filter by, only {names}")
+            raise bad_filter(
+                sentence(
+                    "there is no property {name!r} to filter by, only {names}",
+                    name=name[:100],
+                    names=names,
+                )
+            )
         return queryable
 
     def _unify(self, a: _Operand, b: _Operand) -> tuple[_Operand, _Operand]:
@@ -226,9 +240,12 @@ class Compiler:
             for one, other in ((a, b), (b, a)):
                 if one.is_bigint and _may_be_rounded(other.literal):
                     raise bad_filter(
-                        f"{one.name} is a whole number of 64 bits, of which CQL2 text keeps those"
-                        " up to 9,007,199,254,740,992; write a larger one in CQL2 JSON, with all"
-                        " its digits"
+                        sentence(
+                            "{name} is a whole number of 64 bits, of which CQL2 text keeps those up"
+                            " to 9,007,199,254,740,992; write a larger one in CQL2 JSON, with all"
+                            " its digits",
+                            name=one.name,
+                        )
                     )
             return a, b
         if a.literal is not None and b.literal is None:
@@ -241,11 +258,17 @@ class Compiler:
                 return a, converted
         lists = next((operand.name for operand in (a, b) if operand.type == "jsonb"), None)
         if lists:
-            raise bad_filter(f"{lists} is a list: write A_CONTAINS({lists}, ('ONT'))")
+            raise bad_filter(
+                sentence("{lists} is a list: write A_CONTAINS({lists}, ('ONT'))", lists=lists)
+            )
         named, other = (a, b) if a.name else (b, a)
         raise bad_filter(
-            f"{named.name or 'a value'} is {_TYPE_NAMES[named.type]},"
-            f" and it is compared with {_TYPE_NAMES[other.type]}"
+            sentence(
+                "{name} is {type}, and it is compared with {other}",
+                name=named.name or sentence("a value"),
+                type=_TYPE_NAMES[named.type],
+                other=_TYPE_NAMES[other.type],
+            )
         )
 
     def _sql(self, operand: _Operand) -> str:
@@ -272,11 +295,13 @@ class Compiler:
             if not is_literal:
                 if name is not None:
                     self._queryable(name)
-                raise bad_filter(f"{name or shown(node)} is not a geometry")
+                raise bad_filter(sentence("{name} is not a geometry", name=name or shown(node)))
             shape = literals.geometry(node, self._crs, self._storage)
             is_mixed = shape.geom_type == "GeometryCollection"
             if is_mixed and op not in ("s_intersects", "s_disjoint"):
-                raise bad_filter(f"{op!r} takes no collection of geometries of different kinds")
+                raise bad_filter(
+                    sentence("{op!r} takes no collection of geometries of different kinds", op=op)
+                )
             operands.append(self._bind(crs.ewkb(shape, self._storage), "geometry"))
             bounds.append(shape.bounds)
         if required and op != "s_disjoint" and len(bounds) == 1 and crs.is_selective(bounds[0]):
@@ -296,7 +321,7 @@ class Compiler:
         if isinstance(node, dict) and "interval" in node:
             ends = node["interval"]
             if not isinstance(ends, list) or len(ends) != 2:
-                raise bad_filter("an interval has two ends")
+                raise bad_filter(sentence("an interval has two ends"))
             return self._interval(ends)
         instant = self._instant(node)
         sql = self._sql(instant)
@@ -306,7 +331,7 @@ class Compiler:
         ends = [None if node in ("..", "") else self._instant(node) for node in nodes]
         values = [end.literal for end in ends if end is not None and end.literal is not None]
         if len(values) == 2 and type(values[0]) is type(values[1]) and values[0] > values[1]:
-            raise bad_filter("an interval in it ends before it begins")
+            raise bad_filter(sentence("an interval in it ends before it begins"))
         types = {end.type for end in ends if end is not None}
         common: Literal["date", "timestamptz"] = "date" if types == {"date"} else "timestamptz"
         spans = []
@@ -329,7 +354,9 @@ class Compiler:
             return _Operand("timestamptz", literal=literals.time(node))
         operand = self._operand(node)
         if operand.type not in ("date", "timestamptz"):
-            raise bad_filter(f"{operand.name or shown(node)} is not a date or time")
+            raise bad_filter(
+                sentence("{name} is not a date or time", name=operand.name or shown(node))
+            )
         return operand
 
     # -- lists --
@@ -342,14 +369,14 @@ class Compiler:
             node = [node]
         if isinstance(node, list):
             if not all(isinstance(item, str) for item in node):
-                raise bad_filter("a list holds text")
+                raise bad_filter(sentence("a list holds text"))
             return self._bind(json.dumps([*map(literals.text, node)]), "jsonb")
         name = _property_name(node)
         if name is None:
-            raise bad_filter(f"{shown(node)} is not a list")
+            raise bad_filter(sentence("{node} is not a list", node=shown(node)))
         queryable = self._queryable(name)
         if queryable.kind != "codes":
-            raise bad_filter(f"{name} is not a list")
+            raise bad_filter(sentence("{name} is not a list", name=name))
         return f"coalesce(jsonb_path_query_array({queryable.column}, '$[*].code'), '[]')"
 
 
@@ -362,7 +389,7 @@ def _converted(operand: _Operand, target: _SqlType) -> _Operand | None:
         try:
             return _Operand("uuid", literal=uuid.UUID(text))
         except ValueError:
-            raise bad_filter(f"{text[:100]!r} is not a UUID") from None
+            raise bad_filter(sentence("{text!r} is not a UUID", text=text[:100])) from None
     if target == "date":
         return _Operand("date", literal=literals.date(text))
     if target == "timestamptz":
@@ -385,7 +412,11 @@ def _property_name(node: Any) -> str | None:
 
 def _exactly(count: int, op: str, arguments: list[Any]) -> list[Any]:
     if len(arguments) != count:
-        raise bad_filter(f"{op[:50]!r} takes {count} argument{'s' if count > 1 else ''}")
+        raise bad_filter(
+            sentence("{op!r} takes {count} arguments", op=op[:50], count=count)
+            if count > 1
+            else sentence("{op!r} takes 1 argument", op=op[:50])
+        )
     return arguments
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import cql2
 
 from landdata.errors import BadRequest
+from landdata.translations import sentence
 
 _MAX_LENGTH = 50_000
 _MAX_DEPTH = 60
@@ -22,7 +23,7 @@ _POSITION = re.compile(r"--> (\d+):(\d+)")
 def parse(text: str, *, is_json: bool = False) -> Any:
     """Return a filter as the tree of its CQL2-JSON. Raises `BadRequest`."""
     if len(text) > _MAX_LENGTH:
-        raise bad_filter(f"it is longer than {_MAX_LENGTH:,} characters")
+        raise bad_filter(sentence("it is longer than {count} characters", count=_MAX_LENGTH))
     tree = _from_json(text) if is_json else _from_text(text)
     _check_size(tree)
     return tree
@@ -50,8 +51,15 @@ def _from_text(text: str) -> Any:
         return cql2.parse_text(text).to_json()
     except Exception as error:  # some empty geometries raise no class of the library
         position = _POSITION.search(str(error))
-        where = f" (line {position[1]}, column {position[2]})" if position else ""
-        raise bad_filter(f"it is not CQL2 text{where}") from None
+        if position is None:
+            raise bad_filter(sentence("it is not CQL2 text")) from None
+        raise bad_filter(
+            sentence(
+                "it is not CQL2 text (line {line}, column {column})",
+                line=position[1],
+                column=position[2],
+            )
+        ) from None
 
 
 def _from_json(text: str) -> Any:
@@ -61,7 +69,7 @@ def _from_json(text: str) -> Any:
     try:
         return json.loads(text, parse_constant=refuse)
     except (ValueError, RecursionError):
-        raise bad_filter("it is not JSON") from None
+        raise bad_filter(sentence("it is not JSON")) from None
 
 
 def _check_size(tree: Any) -> None:
@@ -80,9 +88,9 @@ def _check_size(tree: Any) -> None:
                 below += node
         level = below
         if count > _MAX_NODES:
-            raise bad_filter(f"it has more than {_MAX_NODES:,} parts")
+            raise bad_filter(sentence("it has more than {count} parts", count=_MAX_NODES))
     raise _too_deep()
 
 
 def _too_deep() -> BadRequest:
-    return bad_filter(f"it is nested deeper than {_MAX_DEPTH} levels")
+    return bad_filter(sentence("it is nested deeper than {count} levels", count=_MAX_DEPTH))

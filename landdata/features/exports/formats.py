@@ -95,8 +95,12 @@ def links(collection: str) -> list[dict[str, str]]:
 def read_format(name: str | None) -> str:
     """Return the format that the parameter `f` names. Raises `BadRequest`."""
     if name is None or name not in FORMATS:
-        why = "is missing" if name is None else f"is not usable: there is no format {name[:100]!r}"
         raise BadRequest(
-            "Parameter f {why}.", hint="Give one of {formats}.", why=why, formats=", ".join(FORMATS)
+            "Parameter f is missing."
+            if name is None
+            else "Parameter f is not usable: there is no format {name!r}.",
+            hint="Give one of {formats}.",
+            name=name and name[:100],
+            formats=", ".join(FORMATS),
         )
     return name
