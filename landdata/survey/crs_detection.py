@@ -37,8 +37,8 @@ Box = tuple[float, float, float, float]
 
 #: Zones in which surveys of more than one province are made: likelier than another province's.
 _COMMON = (5899, 5897, 5898, 5896, 3405, 3406)
-_AT_HOME = "in the deployment's area"
-_IN_COMMUNE = "in the commune"
+_AT_HOME = sentence("in the deployment's area")
+_IN_COMMUNE = sentence("in the commune")
 _COMMUNE_MARGIN = 2_000.0  # metres around a commune's box in which the middle may lie
 _AREA_MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
 _SAMPLE = 400_000  # coordinates
@@ -166,13 +166,14 @@ def candidates(
             not near and not _inside(place, code, 1.0 if home and code in _COMMON else _AREA_MARGIN)
         ):
             continue
-        where = f"{place[0]:.2f}°E {place[1]:.2f}°N"
-        if near:
-            in_commune.append((code, f"the parcels lie at {where}, {_IN_COMMUNE}"))
-        elif home:
-            at_home.append((code, f"the parcels lie at {where}, {_AT_HOME}"))
-        else:
-            elsewhere.append((code, f"the parcels lie at {where}, in the area of this CRS"))
+        area = _IN_COMMUNE if near else _AT_HOME if home else sentence("in the area of this CRS")
+        reason = sentence(
+            "the parcels lie at {longitude}°E {latitude}°N, {area}",
+            longitude=round(place[0], 2),
+            latitude=round(place[1], 2),
+            area=area,
+        )
+        (in_commune if near else at_home if home else elsewhere).append((code, reason))
     return tuple(in_commune + at_home + elsewhere)
 
 
@@ -251,7 +252,11 @@ def _decide(
     if commune is not None:
         _check_commune(bounds, srid, epsg, choice, commune)
     if option is not None:
-        return epsg, f"EPSG:{epsg} was given, and the coordinates fit it{accuracy}"
+        return epsg, sentence(
+            "EPSG:{epsg} was given, and the coordinates fit it{accuracy}",
+            epsg=epsg,
+            accuracy=accuracy,
+        )
     _check_home(bounds, srid, epsg, choice)
     if epsg in WGS84_UTM and is_vn2000(srid):
         twin = WGS84_UTM[epsg]
@@ -263,7 +268,7 @@ def _decide(
             epsg=epsg,
             twin=twin,
         )
-    return epsg, f"the file says EPSG:{epsg}, and the coordinates fit it"
+    return epsg, sentence("the file says EPSG:{epsg}, and the coordinates fit it", epsg=epsg)
 
 
 def _hint(fitting: tuple[tuple[int, str], ...]) -> Sentence:
@@ -332,7 +337,7 @@ def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, comm
     distance = _distance(bounds, epsg, srid, commune)
     if distance <= _COMMUNE_MARGIN:
         return
-    away = f"{distance / 1000:,.0f} km" if np.isfinite(distance) else "far"
+    away = f"{distance / 1000:,.0f} km" if np.isfinite(distance) else sentence("far")
     fitting = [code for code, reason in choice.candidates if reason.endswith(_IN_COMMUNE)]
     if not fitting:
         raise BadSurvey(
@@ -448,7 +453,12 @@ def _check_datum(
             operation=datum.operation,
             metres=datum.accuracy,
         )
-    return f"; EPSG:{datum.operation} converts {datum.name} to {datum.accuracy:.0f} m"
+    return sentence(
+        "; EPSG:{operation} converts {datum} to {metres} m",
+        operation=datum.operation,
+        datum=datum.name,
+        metres=round(datum.accuracy),
+    )
 
 
 def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
