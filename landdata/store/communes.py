@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from landdata import characters
 from landdata.errors import BadRequest, Conflict, NotFound
 from landdata.reference import calendar, parcel_keys
 from landdata.reference.vn2000 import transformer
@@ -52,7 +53,8 @@ def add(
             code="bad-commune-code",
             name=code,
         )
-    if not name.strip():
+    name = characters.remove(name)
+    if not name:
         raise BadRequest(
             "Commune {name} has no name.",
             hint='Give it after the code: landdata communes add 99901 "Xã Suối Mẫu".',

@@ -18,7 +18,7 @@ from landdata import characters
 from landdata.findings import Finding
 from landdata.reference import vn2000
 from landdata.settings import Settings
-from landdata.survey import archive, construction, crs_detection, fields, reader
+from landdata.survey import archive, construction, extent, fields, reader
 from landdata.survey.interpretation import BlockSource, Clock, Options, PartStream, Progress
 from landdata.survey.model import (
     SCHEMA,
@@ -195,7 +195,7 @@ def _points(stream: PartStream, target: int) -> SurveyPoints | None:
     measured = np.column_stack([points["east"].to_numpy(), points["north"].to_numpy()])
     stored = np.column_stack(vn2000.transformer(source, target).transform(*measured.T))
     # The parcel of a point beyond the globe has no shape.
-    valid = crs_detection.on_globe(stored) & crs_detection.on_globe(measured)
+    valid = extent.on_globe(stored) & extent.on_globe(measured)
     points, measured, stored = points.filter(pa.array(valid)), measured[valid], stored[valid]
     names = points["name"].combine_chunks().to_pylist()
     raw = [name for name in names if name is not None]

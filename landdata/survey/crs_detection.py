@@ -7,12 +7,9 @@ that fit; none is guessed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import replace
 
 import numpy as np
-import pyproj
-from numpy.typing import NDArray
 
 from landdata.errors import BadRequest, BadSurvey
 from landdata.reference import datums, vn2000
@@ -25,161 +22,20 @@ from landdata.reference.vn2000 import (
     ZONES,
     crs_from_epsg,
     is_vn2000,
-    transformer,
 )
-from landdata.survey import declared_crs
+from landdata.survey import crs_candidates, declared_crs
+from landdata.survey.crs_candidates import AT_HOME, COMMUNE_MARGIN, IN_COMMUNE, Box
 from landdata.survey.declared_crs import WGS84_UTM
+from landdata.survey.extent import Bounds
 from landdata.survey.model import CrsChoice
 from landdata.translations import Sentence, sentence
 
-#: xmin, ymin, xmax, ymax of a commune's boundary, in the storage CRS.
-Box = tuple[float, float, float, float]
-
-#: Zones in which surveys of more than one province are made: likelier than another province's.
-_COMMON = (5899, 5897, 5898, 5896, 3405, 3406)
-_AT_HOME = sentence("in the deployment's area")
-_IN_COMMUNE = sentence("in the commune")
-_COMMUNE_MARGIN = 2_000.0  # metres around a commune's box in which the middle may lie
-_AREA_MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
-_SAMPLE = 400_000  # coordinates
 _ACCURATE = 2.0  # metres that a datum operation may state; EPSG states 1 for VN-2000's
-_GLOBE = 1e8  # metres, or degrees; twice around the Earth, and more
-
-
-def on_globe(coordinates: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which coordinates, shape (n, 2), can lie on the Earth in any CRS; shape (n,).
-
-    The others are stray vertices, whose squares may overflow.
-    """
-    near: NDArray[np.bool_] = np.abs(coordinates) <= _GLOBE
-    return near[:, 0] & near[:, 1]  # a fifth of what `all` takes along rows of two
-
-
-class Sample:
-    """Every n-th coordinate of a survey read in pieces; at most 400,000.
-
-    Which ones are kept does not depend on the size of the pieces.
-    """
-
-    def __init__(self) -> None:
-        self._step, self._seen = 1, 0
-        self._kept: NDArray[np.float64] = np.empty((0, 2))
-
-    def add(self, coordinates: NDArray[np.float64]) -> None:
-        """Sample more coordinates, shape (n, 2)."""
-        new = coordinates[-self._seen % self._step :: self._step]
-        self._seen += len(coordinates)
-        self._kept = np.concatenate([self._kept, new])
-        while len(self._kept) > _SAMPLE:
-            self._kept = self._kept[::2]
-            self._step *= 2
-
-    def bounds(self) -> Bounds | None:
-        """Return the bounds without 0.5 % of the values at either end; null without coordinates."""
-        if not len(self._kept):
-            return None
-        low, high = np.quantile(self._kept, (0.005, 0.995), axis=0)
-        return Bounds(float(low[0]), float(low[1]), float(high[0]), float(high[1]))
-
-
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """Bounds of the bulk of the coordinates, without stray vertices; in the unit of their CRS."""
-
-    xmin: float
-    ymin: float
-    xmax: float
-    ymax: float
-
-    @property
-    def centre(self) -> tuple[float, float]:
-        """The middle, (x, y)."""
-        return (self.xmin + self.xmax) / 2, (self.ymin + self.ymax) / 2
-
-    def within(self, x: tuple[float, float], y: tuple[float, float]) -> bool:
-        """Tell whether the bounds lie in the ranges (lowest, highest) of x and of y."""
-        return x[0] <= self.xmin <= self.xmax <= x[1] and y[0] <= self.ymin <= self.ymax <= y[1]
-
-    def __str__(self) -> str:
-        """Write `x from–to, y from–to`."""
-        digits = 4 if self.within((-361, 361), (-91, 91)) else 0
-        return (
-            f"x {self.xmin:.{digits}f}–{self.xmax:.{digits}f},"
-            f" y {self.ymin:.{digits}f}–{self.ymax:.{digits}f}"
-        )
-
-
-@lru_cache(maxsize=64)
-def _to_degrees(epsg: int) -> pyproj.Transformer:
-    crs = crs_from_epsg(epsg)
-    return pyproj.Transformer.from_crs(crs, crs.geodetic_crs, always_xy=True)
-
-
-def _place(bounds: Bounds, epsg: int) -> tuple[float, float] | None:
-    """Return (lon, lat) of the middle if the coordinates are in this CRS; null: not on Earth."""
-    x, y = bounds.centre
-    if crs_from_epsg(epsg).is_geographic and not bounds.within((-180, 180), (-90, 90)):
-        return None
-    lon, lat = _to_degrees(epsg).transform(x, y)
-    return (float(lon), float(lat)) if np.isfinite(lon) and np.isfinite(lat) else None
-
-
-def _inside(place: tuple[float, float] | None, epsg: int, margin: float = _AREA_MARGIN) -> bool:
-    """Tell whether (lon, lat) is in the area of use of a CRS, widened by `margin` degrees."""
-    area = crs_from_epsg(epsg).area_of_use
-    if place is None or area is None:
-        return place is not None
-    return (
-        area.west - margin <= place[0] <= area.east + margin
-        and area.south - margin <= place[1] <= area.north + margin
-    )
-
-
-def _distance(bounds: Bounds, epsg: int, srid: int, commune: Box) -> float:
-    """Return the metres from a commune to the middle if the coordinates are in CRS `epsg`."""
-    x, y = transformer(epsg, srid).transform(*bounds.centre)
-    if not (np.isfinite(x) and np.isfinite(y)):
-        return float("inf")
-    beside = max(commune[0] - x, 0.0, x - commune[2])
-    above = max(commune[1] - y, 0.0, y - commune[3])
-    return float(np.hypot(beside, above))
-
-
-def candidates(
-    bounds: Bounds, srid: int, commune: Box | None = None
-) -> tuple[tuple[int, str], ...]:
-    """Return the CRSs that the coordinates fit, as `(epsg, reason)`, the likeliest first.
-
-    `srid` is the storage CRS, whose area of use is the deployment's; `commune` is the box in which
-    this survey's parcels should lie.
-    """
-    in_commune: list[tuple[int, str]] = []
-    at_home: list[tuple[int, str]] = []
-    elsewhere: list[tuple[int, str]] = []
-    codes = dict.fromkeys((srid, *_COMMON, *ZONES, VN_2000)) if is_vn2000(srid) else {srid: None}
-    for code in codes:
-        place = _place(bounds, code)
-        home = _inside(place, srid, 0)
-        # A whole province is surveyed in one 3° zone, also beyond the area of use of that zone.
-        near = commune is not None and _distance(bounds, code, srid, commune) <= _COMMUNE_MARGIN
-        if place is None or (
-            not near and not _inside(place, code, 1.0 if home and code in _COMMON else _AREA_MARGIN)
-        ):
-            continue
-        area = _IN_COMMUNE if near else _AT_HOME if home else sentence("in the area of this CRS")
-        reason = sentence(
-            "the parcels lie at {longitude}°E {latitude}°N, {area}",
-            longitude=round(place[0], 2),
-            latitude=round(place[1], 2),
-            area=area,
-        )
-        (in_commune if near else at_home if home else elsewhere).append((code, reason))
-    return tuple(in_commune + at_home + elsewhere)
 
 
 def _detected(fitting: tuple[tuple[int, str], ...]) -> int | None:
     """Return the one CRS that the coordinates allow, or null."""
-    for place in (_IN_COMMUNE, _AT_HOME):
+    for place in (IN_COMMUNE, AT_HOME):
         codes = [code for code, reason in fitting if reason.endswith(place)]
         if codes:
             return codes[0] if len(codes) == 1 else None
@@ -199,7 +55,7 @@ def choose(
     the surveyor's EPSG code, which overrules the `.prj` but not the coordinates. `commune` is the
     box of the survey's commune. Raises `BadRequest` if EPSG does not list `option`.
     """
-    fitting = candidates(bounds, srid, commune)
+    fitting = crs_candidates.candidates(bounds, srid, commune)
     declared = declared_crs.read(wkt) if wkt else None
     if declared is not None and declared.doubt == "undefined":
         declared = None
@@ -247,9 +103,11 @@ def _decide(
     _check_deployment(epsg, srid)
     accuracy = _check_datum(epsg, srid, choice.candidates, requested=option is not None)
     # Some communes are surveyed in another province's zone: there the commune decides.
-    if commune is None or _distance(bounds, epsg, srid, commune) > _COMMUNE_MARGIN:
+    if commune is None:
         _check_area(bounds, srid, epsg, hint)
-    if commune is not None:
+    elif crs_candidates.distance(bounds, epsg, srid, commune) > COMMUNE_MARGIN:
+        _check_conversion(bounds, srid, epsg, choice, commune)
+        _check_area(bounds, srid, epsg, hint)
         _check_commune(bounds, srid, epsg, choice, commune)
     if option is not None:
         return epsg, sentence(
@@ -318,7 +176,7 @@ def _check_axes(bounds: Bounds, srid: int, epsg: int | None, hint: str) -> None:
 def _swapped_hint(bounds: Bounds, srid: int) -> Sentence:
     """Name the CRSs that the coordinates fit with their axes swapped back."""
     swapped = Bounds(bounds.ymin, bounds.xmin, bounds.ymax, bounds.xmax)
-    codes = ", ".join(str(code) for code, _ in candidates(swapped, srid)[:4])
+    codes = ", ".join(str(code) for code, _ in crs_candidates.candidates(swapped, srid)[:4])
     template = (
         sentence(
             "Export again with x = easting, y = northing; sheets write X for the northing."
@@ -334,11 +192,8 @@ def _swapped_hint(bounds: Bounds, srid: int) -> Sentence:
 
 def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, commune: Box) -> None:
     """Refuse a CRS, mostly a neighbouring zone, that puts the parcels outside their commune."""
-    distance = _distance(bounds, epsg, srid, commune)
-    if distance <= _COMMUNE_MARGIN:
-        return
-    away = f"{distance / 1000:,.0f} km" if np.isfinite(distance) else sentence("far")
-    fitting = [code for code, reason in choice.candidates if reason.endswith(_IN_COMMUNE)]
+    away = _away(crs_candidates.distance(bounds, epsg, srid, commune))
+    fitting = _in_commune(choice)
     if not fitting:
         raise BadSurvey(
             "In EPSG:{epsg} the parcels lie {away} from the commune, and no CRS of the "
@@ -372,6 +227,41 @@ def _check_commune(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, comm
         away=away,
         likeliest=likeliest,
     )
+
+
+def _check_conversion(
+    bounds: Bounds, srid: int, epsg: int, choice: CrsChoice, commune: Box
+) -> None:
+    """Refuse coordinates that were converted from a zone in which the parcels were not drawn."""
+    if not is_vn2000(srid) or _in_commune(choice):
+        return  # another CRS puts them in the commune as they are
+    pair = crs_candidates.conversion(bounds, epsg, srid, commune)
+    if pair is None:
+        return
+    drawn, converted = pair
+    away = _away(crs_candidates.distance(bounds, epsg, srid, commune))
+    raise BadSurvey(
+        "In EPSG:{epsg} the parcels lie {away} from the commune. They lie in it if they were drawn"
+        " in EPSG:{drawn} (meridian {meridian}°) but converted as if drawn in EPSG:{converted}"
+        " (meridian {meridian2}°).",
+        hint="Export the survey anew in the zone in which it was drawn, without converting it; or"
+        " correct the code of the commune.",
+        code="crs-neighbour-zone",
+        epsg=epsg,
+        away=away,
+        drawn=drawn,
+        meridian=ZONES[drawn][0],
+        converted=converted,
+        meridian2=ZONES[converted][0],
+    )
+
+
+def _in_commune(choice: CrsChoice) -> list[int]:
+    return [code for code, reason in choice.candidates if reason.endswith(IN_COMMUNE)]
+
+
+def _away(metres: float) -> str:
+    return f"{metres / 1000:,.0f} km" if np.isfinite(metres) else sentence("far")
 
 
 def _commune_hint(codes: list[int]) -> Sentence:
@@ -463,14 +353,14 @@ def _check_datum(
 
 def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
     """Refuse coordinates outside the area of use of their CRS or of the storage CRS."""
-    place = _place(bounds, epsg)
+    place = crs_candidates.place(bounds, epsg)
     if is_vn2000(srid):
         at_home = place is not None and (
             LONGITUDES[0] <= place[0] <= LONGITUDES[1] and LATITUDES[0] <= place[1] <= LATITUDES[1]
         )
     else:
-        at_home = _inside(place, srid, 1.0)
-    if not at_home or not _inside(place, epsg, 1.0):
+        at_home = crs_candidates.inside(place, srid, 1.0)
+    if not at_home or not crs_candidates.inside(place, epsg, 1.0):
         raise BadSurvey(
             "The coordinates ({bounds}) do not lie where EPSG:{epsg} ({name}) is used.",
             hint=hint,
@@ -483,9 +373,14 @@ def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:
 
 def _check_home(bounds: Bounds, srid: int, epsg: int, choice: CrsChoice) -> None:
     """Refuse a `.prj` that puts parcels outside the deployment where one CRS puts them in it."""
-    place = _place(bounds, epsg)
-    home = dict(choice.candidates).get(choice.detected or 0, "").endswith(_AT_HOME)
-    if home and choice.detected != epsg and is_vn2000(epsg) and not _inside(place, srid):
+    place = crs_candidates.place(bounds, epsg)
+    home = dict(choice.candidates).get(choice.detected or 0, "").endswith(AT_HOME)
+    if (
+        home
+        and choice.detected != epsg
+        and is_vn2000(epsg)
+        and not crs_candidates.inside(place, srid)
+    ):
         where = "elsewhere" if place is None else f"at {place[0]:.2f}°E {place[1]:.2f}°N"
         raise BadSurvey(
             "In EPSG:{epsg}, as the file says, the parcels lie {where}, outside the "

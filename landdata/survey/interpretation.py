@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from landdata.errors import BadSurvey, LandDataError
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import crs_detection, fields, formats, profiles, shapes
+from landdata.survey import crs_candidates, crs_detection, extent, fields, formats, profiles, shapes
 from landdata.survey import text as texts
 from landdata.survey.attributes import count_filled, read_block
 from landdata.survey.dataset import Dataset
@@ -48,7 +48,7 @@ class Options(TypedDict, total=False):
     engine: str | None
     mend_text: bool
     profile: profiles.Profile | None
-    commune: crs_detection.Box | None
+    commune: crs_candidates.Box | None
 
 
 class BlockSource(Protocol):
@@ -130,7 +130,7 @@ class LayerEvidence:
         self._source, self._dataset, self._options = source, dataset, options
         self._texts = texts.TextEvidence(first.columns, unicode=source.layer.unicode)
         self._filled = dict.fromkeys(first.columns, 0)
-        self._sample = crs_detection.Sample()
+        self._sample = extent.Sample()
         self._last, self._largest, self._ordered = -_MAX_ID, 0, True
         self.rows = 0
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from landdata.findings import Finding
 from landdata.reference import vn2000
-from landdata.survey import crs_detection, formats, shapefile
+from landdata.survey import extent, formats, shapefile
 from landdata.survey.dataset import Dataset
 from landdata.survey.reader import Block
 
@@ -71,7 +71,7 @@ class Shapes:
             transformer = vn2000.transformer(source, target)
             x, y = transformer.transform(self.coordinates[:, 0], self.coordinates[:, 1])
             moved = np.round(np.column_stack([x, y]), DIGITS)
-        valid = crs_detection.on_globe(moved) & crs_detection.on_globe(self.coordinates)
+        valid = extent.on_globe(moved) & extent.on_globe(self.coordinates)
         if not valid.all():
             counts = shapely.get_num_coordinates(self.geometry)
             owner = np.repeat(np.arange(len(self.geometry)), counts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from support.surveys import parcel, plot, write
 from support.workers import worker
 
 from landdata.batches import acceptance, lifecycle, queries
+from landdata.batches.validation import ReadOptions
 from landdata.errors import Conflict, NotFound
 from landdata.jobs import queue
 from landdata.settings import Settings
@@ -133,6 +135,29 @@ def test_a_submitted_file_is_checked_by_a_worker(
     assert queued(engine) == 0
     assert submit(bad) == unreadable  # refused: it is tried again
     assert queued(engine) == 1
+
+
+def test_a_ring_of_three_points_breaks_no_check_in_the_queue(
+    engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
+) -> None:
+    x, y = plot(0, 0).bounds[:2]
+    shapes = [list(plot(1, 0).exterior.coords), [(x, y), (x + 5, y + 5), (x, y)]]
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"sheet": 1, "number": k + 1},
+            "geometry": {"type": "Polygon", "coordinates": [ring]},
+        }
+        for k, ring in enumerate(shapes)
+    ]
+    path = tmp_path / "rings.geojson"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
+    number = submit(path, options=ReadOptions(crs=9212))
+    with worker(settings) as process:
+        told = wait(engine, number, in_state("checked", "refused"))
+        process.terminate()
+        assert process.wait(20) == 0
+    assert told["counts"] == {"read": 2, "acceptable": 1, "rejected": 1, "duplicate": 0}
 
 
 def test_a_batch_that_waits_is_taken_out_of_the_queue(

@@ -8,12 +8,13 @@ import pytest
 
 from landdata.errors import BadRequest
 from landdata.reference.vn2000 import ZONES, transformer
-from landdata.survey import crs_detection, declared_crs
+from landdata.survey import crs_candidates, crs_detection, declared_crs, extent
+from landdata.survey.extent import Bounds
 
-HOME = crs_detection.Bounds(550_000, 1_280_000, 556_000, 1_285_000)  # Bình Phước in EPSG:9212
-MERGED = crs_detection.Bounds(380_000, 1_280_000, 385_000, 1_285_000)  # there in EPSG:5899
-UTM = crs_detection.Bounds(700_000, 1_280_000, 705_000, 1_285_000)  # there in EPSG:5897 and 3405
-DEGREES = crs_detection.Bounds(106.7, 11.5, 106.8, 11.6)
+HOME = Bounds(550_000, 1_280_000, 556_000, 1_285_000)  # Bình Phước in EPSG:9212
+MERGED = Bounds(380_000, 1_280_000, 385_000, 1_285_000)  # there in EPSG:5899
+UTM = Bounds(700_000, 1_280_000, 705_000, 1_285_000)  # there in EPSG:5897 and 3405
+DEGREES = Bounds(106.7, 11.5, 106.8, 11.6)
 
 
 def wkt(epsg: int, version: str = "WKT1_ESRI") -> str:
@@ -21,7 +22,7 @@ def wkt(epsg: int, version: str = "WKT1_ESRI") -> str:
 
 
 def code(
-    text: str | None, bounds: crs_detection.Bounds, srid: int = 9212, option: int | None = None
+    text: str | None, bounds: Bounds, srid: int = 9212, option: int | None = None
 ) -> int | str | None:
     choice, refusal = crs_detection.choose(text, bounds, srid, option)
     if refusal is not None:
@@ -80,7 +81,7 @@ def test_nonsense() -> None:
 # -- former datums
 
 
-HN72 = crs_detection.Bounds(18_690_000, 1_270_000, 18_695_000, 1_275_000)
+HN72 = Bounds(18_690_000, 1_270_000, 18_695_000, 1_275_000)
 
 
 def test_hn72_is_asked_for_and_then_converted() -> None:
@@ -99,7 +100,7 @@ def test_hn72_is_asked_for_and_then_converted() -> None:
 @pytest.mark.parametrize("epsg", [3148, 3149, 4131, 23948, 4239, 24048, 28418, 4284, 4610, 4214])
 @pytest.mark.parametrize("commune", [None, (5.5e5, 1.28e6, 5.6e5, 1.29e6)])
 def test_a_datum_without_an_operation_is_refused_also_on_request(
-    epsg: int, commune: crs_detection.Box | None
+    epsg: int, commune: crs_candidates.Box | None
 ) -> None:
     bounds = {True: DEGREES, False: UTM}[bool(pyproj.CRS.from_epsg(epsg).is_geographic)]
     for option in (None, epsg):
@@ -112,7 +113,7 @@ def test_a_datum_without_an_operation_is_refused_also_on_request(
 
 
 def test_a_former_datum_is_the_storage_of_another_country() -> None:
-    thailand = crs_detection.Bounds(550_000, 1_550_000, 556_000, 1_555_000)
+    thailand = Bounds(550_000, 1_550_000, 556_000, 1_555_000)
     assert code(wkt(24048), thailand, srid=24048) == 24048
 
 
@@ -135,6 +136,9 @@ def test_no_prj_is_asked_for_with_the_likeliest_first() -> None:
         assert choice.epsg is None
         assert code(None, bounds, option=first) == first
     assert crs_detection.choose(None, HOME, 9212)[0].detected == 9212
+    choice, refusal = crs_detection.choose(None, DEGREES, 9212)  # 225 m apart: nothing tells
+    assert [epsg for epsg, _ in choice.candidates] == [4756, 4326]
+    assert (choice.detected, refusal.code) == (None, "no-crs")
 
 
 @pytest.mark.parametrize("declared", [5897, 5899])
@@ -150,27 +154,27 @@ def test_true_zones_are_taken() -> None:
     assert code(wkt(3405), UTM) == 3405
     assert code(wkt(4326), DEGREES) == 4326
     assert code(wkt(4756), DEGREES) == 4756
-    hanoi = crs_detection.Bounds(550_000, 2_320_000, 556_000, 2_325_000)
+    hanoi = Bounds(550_000, 2_320_000, 556_000, 2_325_000)
     assert code(wkt(5897), hanoi) == 5897
 
 
 def test_swapped_axes_degrees_and_metres() -> None:
-    turned = crs_detection.Bounds(1_280_000, 550_000, 1_285_000, 556_000)
+    turned = Bounds(1_280_000, 550_000, 1_285_000, 556_000)
     for text in (None, wkt(9212)):
         assert code(text, turned) == "crs-swapped-axes"
     assert code(wkt(9212), turned, option=9212) == "crs-swapped-axes"
-    assert code(wkt(4326), crs_detection.Bounds(11.5, 106.7, 11.6, 106.8)) == "crs-swapped-axes"
+    assert code(wkt(4326), Bounds(11.5, 106.7, 11.6, 106.8)) == "crs-swapped-axes"
     assert code(wkt(9212), DEGREES) == "crs-degrees"
     assert code(wkt(4326), HOME) == "crs-metres"
 
 
 def test_places_where_the_crs_is_not_used() -> None:
-    assert code(wkt(9212), crs_detection.Bounds(0, 0, 100, 100)) == "crs-contradicted"
-    assert code(wkt(9212), crs_detection.Bounds(5e6, 5e6, 6e6, 6e6)) == "crs-contradicted"
+    assert code(wkt(9212), Bounds(0, 0, 100, 100)) == "crs-contradicted"
+    assert code(wkt(9212), Bounds(5e6, 5e6, 6e6, 6e6)) == "crs-contradicted"
 
 
 def test_outside_the_deployment() -> None:
-    there = crs_detection.Bounds(583_000, 4_195_000, 584_000, 4_196_000)
+    there = Bounds(583_000, 4_195_000, 584_000, 4_196_000)
     assert code(wkt(3740), there) == "crs-outside-deployment"
     assert code(wkt(3740), there, option=3740) == "crs-outside-deployment"
     assert code(wkt(3740), there, srid=3740) == 3740
@@ -179,31 +183,27 @@ def test_outside_the_deployment() -> None:
 
 @pytest.mark.parametrize("stray", [1.1e8, -1.1e8, np.inf, np.nan])
 def test_a_coordinate_is_on_the_globe_by_both_of_its_numbers(stray: float) -> None:
-    near = crs_detection.on_globe(
-        np.array([(1e8, -1e8), (stray, 0.0), (0.0, stray), (stray, stray)])
-    )
+    near = extent.on_globe(np.array([(1e8, -1e8), (stray, 0.0), (0.0, stray), (stray, stray)]))
     assert near.tolist() == [True, False, False, False]
 
 
 def test_stray_vertices_do_not_count() -> None:
     points = np.vstack([np.full((1000, 2), (553_000.0, 1_282_000.0)), [[0.0, 0.0]]])
-    sample = crs_detection.Sample()
+    sample = extent.Sample()
     sample.add(points)
-    assert sample.bounds() == crs_detection.Bounds(553_000, 1_282_000, 553_000, 1_282_000)
+    assert sample.bounds() == Bounds(553_000, 1_282_000, 553_000, 1_282_000)
 
 
 # -- the commune
 
 
-def commune(bounds: crs_detection.Bounds = HOME) -> tuple[float, float, float, float]:
+def commune(bounds: Bounds = HOME) -> tuple[float, float, float, float]:
     return (bounds.xmin - 3000, bounds.ymin - 3000, bounds.xmax + 3000, bounds.ymax + 3000)
 
 
 def test_the_zone_of_a_neighbour() -> None:
     x, y = transformer(9212, 9211).transform(*HOME.centre)
-    beside = crs_detection.Bounds(
-        x - 2000, y - 2000, x + 2000, y + 2000
-    )  # EPSG:9211 numbers of HOME
+    beside = Bounds(x - 2000, y - 2000, x + 2000, y + 2000)  # EPSG:9211 numbers of HOME
     assert code(wkt(9212), beside) == 9212  # without the commune nothing tells
     choice, refusal = crs_detection.choose(wkt(9212), beside, 9212, None, commune())
     assert refusal.code == "crs-neighbour-zone"
@@ -224,14 +224,54 @@ def test_the_zone_of_a_neighbour() -> None:
 def test_every_zone_is_told_by_the_commune(epsg: int) -> None:
     lon, lat = 106.7, 11.55
     x, y = transformer(4756, epsg).transform(lon, lat)
-    survey = crs_detection.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
+    survey = Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
     there = transformer(4756, 9212).transform(lon, lat)
     box = (there[0] - 3000, there[1] - 3000, there[0] + 3000, there[1] + 3000)
-    found = [c for c, reason in crs_detection.candidates(survey, 9212, box) if "commune" in reason]
+    found = [c for c, reason in crs_candidates.candidates(survey, 9212, box) if "commune" in reason]
     assert epsg in found
     assert crs_detection.choose(wkt(epsg), survey, 9212, None, box)[0].epsg == epsg
     # beside it fits at most the UTM or the 3° zone of the same meridian, 0.4 km away
     assert {ZONES[c][0] for c in found} <= {ZONES[epsg][0]}
+
+
+def mislabelled(drawn: int, converted: int, epsg: int) -> Bounds:
+    """Return bounds in `epsg` of HOME drawn in one zone and converted as another."""
+    x, y = transformer(9212, drawn).transform(*HOME.centre)
+    x, y = transformer(converted, epsg).transform(x, y)
+    return Bounds(x, y, x, y)
+
+
+@pytest.mark.parametrize("epsg", [4326, 4756, 3857])
+@pytest.mark.parametrize(
+    ("drawn", "converted", "away"), [(9212, 5897, 130), (9212, 5899, 158), (5899, 9212, 158)]
+)
+def test_a_survey_converted_from_the_wrong_zone(
+    epsg: int, drawn: int, converted: int, away: int
+) -> None:
+    bounds = mislabelled(drawn, converted, epsg)
+    for option in (None, epsg):
+        refusal = crs_detection.choose(wkt(epsg), bounds, 9212, option, commune())[1]
+        assert refusal is not None
+        assert (refusal.code, refusal.exit_code) == ("crs-neighbour-zone", 2)
+        assert f"{away} km from the commune" in refusal.message
+        assert f"drawn in EPSG:{drawn} " in refusal.message
+        assert f"meridian {ZONES[drawn][0]:g}°" in refusal.message
+        assert f"meridian {ZONES[converted][0]:g}°" in refusal.message
+
+
+@pytest.mark.parametrize("drawn", ZONES)
+@pytest.mark.parametrize("converted", [9212, 5897, 9214, 3405])
+def test_every_zone_is_tried_for_degrees_too(drawn: int, converted: int) -> None:
+    refusal = crs_detection.choose(
+        wkt(4326), mislabelled(drawn, converted, 4326), 9212, None, commune()
+    )[1]
+    if ZONES[drawn][0] == ZONES[converted][0]:
+        return  # in the commune, or within 0.4 km of it: the scale factor's
+    assert refusal is not None
+    assert refusal.code == "crs-neighbour-zone"
+    named = [int(epsg) for epsg in re.findall(r"EPSG:(\d+) \(", refusal.message)]
+    difference = ZONES[named[0]][0] - ZONES[named[1]][0]
+    assert difference == pytest.approx(ZONES[drawn][0] - ZONES[converted][0])
 
 
 def test_another_commune() -> None:
@@ -242,7 +282,7 @@ def test_another_commune() -> None:
 
 def test_two_answers_that_fit_are_asked_for() -> None:
     x, y = transformer(9212, 5897).transform(*HOME.centre)
-    survey = crs_detection.Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
+    survey = Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
     choice, refusal = crs_detection.choose(None, survey, 9212, None, commune())
     assert refusal.code == "no-crs"
     fitting = [c for c, reason in choice.candidates if reason.endswith("commune")]
@@ -263,7 +303,7 @@ def test_a_shift_of_nought() -> None:
 
 
 def test_each_refusal_names_the_likeliest_answer() -> None:
-    turned = crs_detection.Bounds(HOME.ymin, HOME.xmin, HOME.ymax, HOME.xmax)
+    turned = Bounds(HOME.ymin, HOME.xmin, HOME.ymax, HOME.xmax)
     assert "they fit 9212" in crs_detection.choose(None, turned, 9212)[1].hint
     degrees = crs_detection.choose(wkt(9212), DEGREES, 9212)[1].hint
     assert "--crs 4756" in degrees

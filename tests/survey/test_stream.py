@@ -19,7 +19,7 @@ from support.shapefiles import NULL, parts, polygon, sound, square, wkt, zipped
 from landdata import survey
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from landdata.survey import Survey, crs_detection, encodings, gdal_runner, reader
+from landdata.survey import Survey, encodings, extent, gdal_runner, reader
 from landdata.survey import text as texts
 
 SETTINGS = Settings(srid=9212)
@@ -222,9 +222,9 @@ def test_the_sample_of_coordinates_does_not_depend_on_the_blocks(
     cuts: list[int], seed: int
 ) -> None:
     points = np.random.default_rng(seed).uniform(0, 1e6, (900, 2))
-    whole, apart = crs_detection.Sample(), crs_detection.Sample()
+    whole, apart = extent.Sample(), extent.Sample()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(crs_detection, "_SAMPLE", 200)
+        patched.setattr(extent, "_SAMPLE", 200)
         whole.add(points)
         for block in np.split(points, sorted(cuts)):
             apart.add(block)
