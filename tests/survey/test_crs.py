@@ -22,7 +22,7 @@ def wkt(epsg: int, version: str = "WKT1_ESRI") -> str:
 
 
 def code(
-    text: str | None, bounds: crs_detection.Bounds, srid: int = 9212, option: int | None = None
+    text: str | None, bounds: Bounds, srid: int = 9212, option: int | None = None
 ) -> int | str | None:
     choice, refusal = crs_detection.choose(text, bounds, srid, option)
     if refusal is not None:
@@ -197,7 +197,7 @@ def test_stray_vertices_do_not_count() -> None:
 # -- the commune
 
 
-def commune(bounds: crs_detection.Bounds = HOME) -> tuple[float, float, float, float]:
+def commune(bounds: Bounds = HOME) -> tuple[float, float, float, float]:
     return (bounds.xmin - 3000, bounds.ymin - 3000, bounds.xmax + 3000, bounds.ymax + 3000)
 
 
@@ -274,7 +274,7 @@ def test_every_zone_is_tried_for_degrees_too(drawn: int, converted: int) -> None
     assert difference == pytest.approx(ZONES[drawn][0] - ZONES[converted][0])
 
 
-def test_another_commune():
+def test_another_commune() -> None:
     far = (700_000.0, 1_400_000.0, 705_000.0, 1_405_000.0)
     refusal = crs_detection.choose(wkt(9212), HOME, 9212, None, far)[1]
     assert (refusal.code, "km" in refusal.message) == ("outside-commune", True)

@@ -19,7 +19,7 @@ from support.shapefiles import NULL, parts, polygon, sound, square, wkt, zipped
 from landdata import survey
 from landdata.errors import BadSurvey
 from landdata.settings import Settings
-from landdata.survey import encodings, extent, gdal_runner, reader
+from landdata.survey import Survey, encodings, extent, gdal_runner, reader
 from landdata.survey import text as texts
 
 SETTINGS = Settings(srid=9212)
