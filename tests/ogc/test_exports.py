@@ -358,7 +358,7 @@ def service(client: served.Client) -> Service:
 
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
-def test_an_export_given_up_stops_its_query(
+def test_an_abandoned_export_cancels_its_query(
     still: Any, query: Query, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = ExportReader.copy
@@ -401,7 +401,7 @@ def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(
         made.close()
 
 
-def test_who_leaves_in_the_middle_stops_it(
+def test_an_export_stops_when_its_client_disconnects(
     still: Any, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def endless(self: Any, statement: Any, parameters: Any, options: Any, sink: Any) -> None:
@@ -441,7 +441,7 @@ def not_read(still: Any, query: Query, monkeypatch: pytest.MonkeyPatch) -> Calla
     return made
 
 
-def test_a_client_who_takes_nothing_holds_no_connection(
+def test_a_client_that_reads_nothing_holds_no_connection(
     still: Any, not_read: Callable[[], Any]
 ) -> None:
     blocks = list(not_read())
@@ -476,7 +476,7 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(
         list(begun(ExportReader(service(still).url), query, "geojsonl").blocks())
 
 
-def test_only_so_many_are_made_at_once(still: Any, query: Query) -> None:
+def test_concurrent_exports_are_limited(still: Any, query: Query) -> None:
     url = service(still).url
     held = [begun(ExportReader(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
@@ -576,7 +576,7 @@ def test_the_command_writes_a_table_of_the_deployment(
         command("--format", "csv", "--collection", "wells", path)
 
 
-def test_the_command_tells_what_makes_no_sense(command: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_command_refuses_invalid_options(command: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="bbox"):
         command("--format", "csv", "--bbox", "1", tmp_path / "x")
     with pytest.raises(NotFound, match="collection"):

@@ -86,7 +86,7 @@ def test_the_number_stands_on_every_page(client: served.Client, engine: sa.Engin
     assert seen == [16] * 4
 
 
-def test_communes_and_sheets_are_counted_each_time(
+def test_communes_and_sheets_are_counted_for_every_request(
     client: served.Client, engine: sa.Engine
 ) -> None:
     stored.lattice(engine)
