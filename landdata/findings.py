@@ -6,6 +6,7 @@ A `Rule` is data: its id, severity, title, sentences, unit, limit and the limit'
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -93,11 +94,12 @@ class Finding:
         }
         sentences = {}
         for language, sentence in (("vi", rule.vi), ("en", rule.en)):
-            names = {
+            names = {name: _written(value, language) for name, value in fields.items()}
+            names |= {
                 "parcel": _name(self.parcel, self.row, language),
                 "other": _name(self.other_parcel, self.other_row, language),
             }
-            sentences[language] = characters.escape(sentence.format_map(names | fields))
+            sentences[language] = characters.escape(sentence.format_map(names))
         return sentences
 
     def as_dict(self) -> dict[str, Any]:
@@ -130,6 +132,15 @@ def _name(parcel: str | None, row: int | None, language: str) -> str:
 
 #: FID is the name under which QGIS, ArcGIS and ogrinfo show a row's number.
 _AT_ROW = {"vi": "ở dòng {row} (FID)", "en": "at row {row} (FID)"}
+
+
+def _written(value: Any, language: str) -> Any:
+    """Return a value with the decimal comma of Vietnamese, if it is a number."""
+    is_decimal = isinstance(value, str) and _DECIMAL.fullmatch(value)
+    return str(value).replace(".", ",") if is_decimal and language == "vi" else value
+
+
+_DECIMAL = re.compile(r"[-+]?[\d ]+\.\d+")
 
 
 def _number(value: float | None) -> str:
@@ -480,6 +491,14 @@ _CATALOGUE = (
         "stale-count", "info", "Số dòng ghi sai", "Stale row count",
         "Tệp tự ghi có {stated} dòng, nhưng thực có {count} dòng; đã đọc hết.",
         "The file states {stated} rows, but it has {count}; all of them are read.",
+    ),
+    Rule(
+        "far-from-all", "warning", "Xa mọi dữ liệu", "Far from everything",
+        "Theo EPSG:{epsg} các thửa của tệp nằm cách {nearest}, nơi gần nhất đã biết, {measured}"
+        " {unit}. Ranh giới của xã chưa có: hãy kiểm tra hệ tọa độ và múi chiếu.",
+        "In EPSG:{epsg} the parcels of the file lie {measured} {unit} from {nearest_en}, the"
+        " nearest that is stored. The commune's boundary is not: check the CRS and its zone.",
+        unit="km",
     ),
     Rule(
         "no-sheet-field", "info", "Không có trường số tờ", "No sheet field",

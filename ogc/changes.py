@@ -22,10 +22,10 @@ async def changes(service: Service, request: Request, collection: str) -> Respon
     values = parameters.unique_values(request.arguments, features_changes.PARAMETERS)
     language = service.language(request)
     page = await features_changes.read(service.pool, of, storage, values)
-    links = [link(request.url, "self", form)]
+    links = [link(request.url, "self", form, language)]
     token = page.end.token()
     if page.more:
-        links.append(link(request.url_with(since=token), "next", form))
+        links.append(link(request.url_with(since=token), "next", form, language))
     begin = f'{{"changes":[{",".join(page.changes)}],"numberReturned":{len(page.changes)}'
     uri = crs.parse(values.get("crs", crs.CRS84), storage, "crs").uri
     return cacheable(

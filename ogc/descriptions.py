@@ -24,13 +24,28 @@ from landdata.features.exports import formats
 from landdata.features.extents import WORLD
 from landdata.features.media_types import GEOJSON, HTML, JSON, OPENAPI, SCHEMA
 from landdata.settings import Settings
-from landdata.translations import translator
+from landdata.translations import sentence, translator
 
 Extents = Mapping[str, Mapping[str, Any]]
 
 #: pygeoapi links to these in any configuration, and they are not served here.
 _NOT_SERVED = ("/processes", "/job-list", "/tiling-schemes")
 _SERVED_TYPES = (JSON, GEOJSON, HTML, OPENAPI, SCHEMA)  # no JSON-LD
+#: Titles of pygeoapi's links, for the catalogue; they are translated as they are sent.
+TITLES = (
+    sentence("This document as JSON"),
+    sentence("This document as HTML"),
+    sentence("The OpenAPI definition as JSON"),
+    sentence("The OpenAPI definition as HTML"),
+    sentence("The landing page of this server as JSON"),
+    sentence("The landing page of this server as HTML"),
+    sentence("Schema of collection in JSON"),
+    sentence("Schema of collection in HTML"),
+    sentence("Queryables for this collection as JSON"),
+    sentence("Queryables for this collection as HTML"),
+    sentence("Items as GeoJSON"),
+    sentence("Items as HTML"),
+)
 _SORTABLES = "http://www.opengis.net/def/rel/ogc/1.0/sortables"
 
 

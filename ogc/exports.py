@@ -14,9 +14,10 @@ from landdata.features.collections import Collection
 from landdata.features.exports import formats, stream
 from landdata.features.exports.reader import ExportReader
 from landdata.features.media_types import JSON
+from landdata.translations import sentence
 from ogc.disconnects import CancelledOnDisconnect
 from ogc.negotiation import Request
-from ogc.responses import Response, dump
+from ogc.responses import Response, dump, localize_titles
 from ogc.service import Service
 
 #: A client that reads nothing for so many seconds is disconnected: it holds an export's place.
@@ -109,14 +110,15 @@ async def _job(service: Service, request: Request, job: str) -> Response:
     status = await run_in_threadpool(service.export_jobs.status, job, language)
     file = status.pop("file")
     here = f"{request.base}/exports/{job}"
-    links = [{"href": here, "rel": "self", "type": JSON, "title": "This document"}]
+    links = [{"href": here, "rel": "self", "type": JSON, "title": sentence("This document")}]
     if status["status"] == "successful":
         known = formats.FORMATS[status["format"]]
         media = known.media_type
         file_link = {"href": f"{here}/{file}", "rel": "enclosure", "type": media}
         links.append({**file_link, "title": known.title})
-    body = dump({**status, "links": links}).encode()
-    headers = [("Content-Type", JSON), ("Content-Length", str(len(body)))]
+    body = dump(localize_titles({**status, "links": links}, language)).encode()
+    headers = [("Content-Type", JSON), ("Content-Language", language)]
+    headers.append(("Content-Length", str(len(body))))
     headers.append(("Cache-Control", "no-store"))
     if status["status"] in ("accepted", "running"):
         headers.append(("Retry-After", "2"))

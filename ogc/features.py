@@ -28,12 +28,12 @@ async def items(service: Service, request: Request, collection: str) -> Response
     query = parse(of, request.query, service.settings.srid)
     language = service.language(request)  # a wrong one is refused before the database is read
     page = await pages.page(service.pool, query)
-    links = [link(request.url, "self", form), alternate(request, form)]
-    links.append(link(f"{request.base}/collections/{of.id}", "collection", JSON))
+    links = [link(request.url, "self", form, language), alternate(request, form, language)]
+    links.append(link(f"{request.base}/collections/{of.id}", "collection", JSON, language))
     for rel, cursor in (("next", page.next), ("prev", page.prev)):
         if cursor is not None:
             href = request.url_with(offset=None, cursor=cursor.token())
-            links.append(link(href, rel, form))
+            links.append(link(href, rel, form, language))
     if form == HTML:
         features = await run_in_threadpool(lambda: [json.loads(text) for text in page.features])
         document = {"features": features, "links": links, "numberMatched": page.matched}
@@ -70,8 +70,8 @@ async def item(service: Service, request: Request, collection: str, key: str) ->
     query = parameters.read_item(of, request.arguments, service.settings.srid, key)
     language = service.language(request)  # a wrong one is refused before the database is read
     feature, stamp = await pages.item(service.pool, query)
-    links = [link(request.url, "self", form), alternate(request, form)]
-    links.append(link(f"{request.base}/collections/{of.id}", "collection", JSON))
+    links = [link(request.url, "self", form, language), alternate(request, form, language)]
+    links.append(link(f"{request.base}/collections/{of.id}", "collection", JSON, language))
     if form == HTML:
         document = {**json.loads(feature), "links": links}
         return await html.page(

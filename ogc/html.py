@@ -17,7 +17,7 @@ from landdata.features.media_types import HTML
 from landdata.reference.calendar import VIETNAM
 from landdata.translations import localize, translator
 from ogc.negotiation import Request
-from ogc.responses import Response, cacheable
+from ogc.responses import Response, cacheable, localize_titles
 from ogc.service import Service
 
 _templates = jinja2.Environment(
@@ -33,6 +33,7 @@ async def page(
 ) -> Response:
     """Return a page from `templates/ogc`, which gets `context`; `crs`: that of its coordinates."""
     language = service.language(request)
+    localize_titles(context["document"], language)
     text = await run_in_threadpool(
         _render, template, request, language, service.settings.srid, context
     )
@@ -53,6 +54,7 @@ def _render(
         map_here=request.url_with(f="json", crs=f"{systems.EPSG}3857"),
         map_assets=request.root + "/static/vendor",
         show=functools.partial(_show, language=language),
+        number=functools.partial(localize, language=language),
         heading=_heading,
         crs_name=lambda uri: systems.supported(storage)[uri].name,
         other_language=request.url_with(lang="en" if language == "vi" else "vi"),

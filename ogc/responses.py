@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import lru_cache
+from functools import cache, lru_cache
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +17,18 @@ import xxhash
 from starlette.types import Receive, Scope, Send
 
 from landdata.features.media_types import GEOJSON, HTML, JSON
+from landdata.translations import sentence, translate
 
 if TYPE_CHECKING:
     from ogc.negotiation import Request
 
 _TITLES = {
-    "self": "This document",
-    "next": "Next page",
-    "prev": "Previous page",
-    "collection": "The collection",
+    "self": sentence("This document"),
+    "next": sentence("Next page"),
+    "prev": sentence("Previous page"),
+    "collection": sentence("The collection"),
+    GEOJSON: sentence("This document as GeoJSON"),
+    HTML: sentence("This document as HTML"),
 }
 _UNPACKED = 1000  # bytes up to which a body is not worth compressing
 
@@ -90,7 +93,8 @@ def json_response(
     stamp: int | None = None,
 ) -> Response:
     """Return a document as JSON of some media type."""
-    return cacheable(request, [dump(document).encode()], media, language=language, stamp=stamp)
+    body = dump(localize_titles(document, language)).encode()
+    return cacheable(request, [body], media, language=language, stamp=stamp)
 
 
 def validators(tag: str, stamp: int | None) -> list[tuple[str, str]]:
@@ -138,14 +142,34 @@ def dump_links(links: Iterable[dict[str, str]]) -> str:
     )
 
 
-def link(href: str, rel: str, media: str) -> dict[str, str]:
+def link(href: str, rel: str, media: str, language: str) -> dict[str, str]:
     """Return a link of a response."""
-    return {"href": href, "rel": rel, "type": media, "title": _TITLES[rel]}
+    return {"href": href, "rel": rel, "type": media, "title": _title(rel, language)}
 
 
-def alternate(request: Request, form: str) -> dict[str, str]:
+@cache
+def _title(name: str, language: str) -> str:
+    return translate(_TITLES[name], language)
+
+
+def localize_titles(document: Any, language: str) -> Any:
+    """Translate the titles of the links in a document, whoever has written it; returns it."""
+    if language == "en":
+        return document
+    if isinstance(document, dict):
+        if "href" in document and "title" in document:
+            document["title"] = translate(sentence(document["title"]), language)
+        for part in document.values():
+            localize_titles(part, language)
+    elif isinstance(document, list):
+        for part in document:
+            localize_titles(part, language)
+    return document
+
+
+def alternate(request: Request, form: str, language: str) -> dict[str, str]:
     """Return the link to the other form of a feature or page."""
     other = GEOJSON if form == HTML else HTML
-    title = "This document as GeoJSON" if form == HTML else "This document as HTML"
+    title = _title(other, language)
     href = request.url_with(f="json" if form == HTML else "html")
     return {"href": href, "rel": "alternate", "type": other, "title": title}

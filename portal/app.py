@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -14,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from landdata.errors import LandDataError
 from landdata.settings import Settings
 from landdata.store import database
-from landdata.translations import LANGUAGES, sentence, translator
+from landdata.translations import LANGUAGES, decimal, sentence, translator
 from ogc.app import SECURITY_HEADERS
 from ogc.errors import as_public_error
 from ogc.negotiation import PREFIX
@@ -50,6 +51,7 @@ def create_app(settings: Settings | None = None, engine: sa.Engine | None = None
             "language": g.language,
             "other_language": "en" if g.language == "vi" else "vi",
             "_": translator(g.language),
+            "decimal": partial(decimal, language=g.language),
             "ogc": request.script_root + PREFIX,
         }
     )

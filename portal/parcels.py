@@ -179,6 +179,7 @@ def parcel(id: uuid.UUID) -> str | Response:  # noqa: A002  # the name of the UR
         corners=list(drawing.corners(shown.geometry)),
         as_of=request.args.get("as_of", ""),
         days=days,
+        day=day,
     )
 
 
@@ -206,10 +207,13 @@ def days(state: ParcelVersion) -> tuple[str, str | None]:
     """Write the first and last day of a state in Vietnam; with the hour where it is one day."""
     first = state.valid_from.astimezone(calendar.VIETNAM)
     last = state.valid_to.astimezone(calendar.VIETNAM) if state.valid_to else None
-    form = "%d/%m/%Y" if g.language == "vi" else "%-d %b %Y"
-    if last and first.date() == last.date():
-        form = "%H:%M " + form
-    return first.strftime(form), last.strftime(form) if last else None
+    hour = "%H:%M " if last and first.date() == last.date() else ""
+    return first.strftime(hour) + day(first), last.strftime(hour) + day(last) if last else None
+
+
+def day(date: dt.date) -> str:
+    """Write a day in the language of the request."""
+    return date.strftime("%d/%m/%Y" if g.language == "vi" else "%-d %b %Y")
 
 
 def _store() -> Store:

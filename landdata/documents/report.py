@@ -26,7 +26,7 @@ from landdata.documents import tables
 from landdata.documents.drawing import Box, Frame, bounds, nice, scale_bar
 from landdata.errors import BadRequest, Unavailable
 from landdata.findings import RULES, Finding
-from landdata.translations import sentence, translate, translator
+from landdata.translations import decimal, sentence, translate, translator
 
 if TYPE_CHECKING:
     from landdata.survey import Survey
@@ -156,7 +156,7 @@ def report_html(
     index = {int(row): place for place, row in enumerate(survey.rows)}
     box = bounds(survey.geometry)
     found = {finding.rule for finding in checked.findings}
-    return _template().render(
+    return _template(language).render(
         language=language,
         _=translator(language),
         summary=summary,
@@ -444,7 +444,7 @@ def _grid(frame: Frame) -> tuple[str, str]:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _template(language: Language) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("landdata.documents"),
         autoescape=True,
@@ -452,13 +452,15 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["measure"] = _measure
-    environment.filters["metres"] = lambda value: f"{value:.3f}"
+    environment.filters["measure"] = partial(_measure, language=language)
+    environment.filters["metres"] = partial(decimal, places=3, language=language)
+    environment.filters["translate"] = partial(translate, language=language)
     return environment.get_template("report.html")
 
 
-def _measure(value: float | None) -> str:
+def _measure(value: float | None, language: str) -> str:
     """Write a measure: four digits where it is small, two decimals where it is not."""
     if value is None:
         return "–"
-    return f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
+    text = f"{value:.4g}" if abs(value) < 1 else f"{value:.2f}"
+    return text.replace(".", ",") if language == "vi" else text

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from landdata import characters
 from landdata.findings import RULES
+from landdata.translations import Translator, translator
 
 _FIRST = 5  # findings of a rule, unless all are to be shown
 _UNLIMITED = 100_000  # columns
@@ -27,9 +28,14 @@ class _Console(Console):
     Its texts are a file's, so that none is read as markup.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, language: str = "en") -> None:
         width = shutil.get_terminal_size((_UNLIMITED, 1)).columns
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
+        self._translate = translator(language)
+
+    def say(self, template: str, **values: Any) -> None:
+        """Print a sentence in the console's language."""
+        self.print(self._translate(template, **values))
 
     def print_indented(self, text: str, indent: int, style: str = "") -> None:
         """Print a text in full, its lines indented by some columns."""
@@ -78,17 +84,18 @@ def print_report(result: dict[str, Any], language: str, *, show_all: bool = Fals
     Of each rule the first `_FIRST` are printed, or all.
     """
     result = characters.escape_all(result)
-    console = _Console()
+    console = _Console(language)
     if "batch" in result:
         batch = result["batch"]
-        console.print(f"Batch {batch['id']}: {batch['state']} ({batch['source']})")
+        console.say("Batch {id}: {state} ({source})", **{k: batch[k] for k in _BATCH})
         if batch["refusal"]:
-            refusal = batch["refusal"]
-            refusal |= refusal.get(language, {})
-            console.print(f"Refused: {refusal['message']} {refusal['hint'] or ''}".rstrip())
+            refusal = batch["refusal"] | batch["refusal"].get(language, {})
+            console.say(
+                "Refused: {message} {hint}", message=refusal["message"], hint=refusal["hint"] or ""
+            )
             return
     if result["summary"] is None:
-        console.print("Not checked yet.")
+        console.say("Not checked yet.")
         if now := result.get("progress"):
             left = now["seconds_left"]
             console.print(
@@ -104,41 +111,54 @@ def print_report(result: dict[str, Any], language: str, *, show_all: bool = Fals
         print_proposals(result["proposals"])
 
 
+_BATCH = ("id", "state", "source")  # of a batch, that its heading names
+
+
 def _print_summary(console: _Console, summary: dict[str, Any]) -> None:
     """Print how many rows were read and accepted, and by which decisions."""
-    done = "accepted" if "accepted" in summary else "acceptable"
-    console.print(
-        f"{summary['read']} read = {summary[done]} {done} + {summary['rejected']} rejected"
-        f" + {summary['duplicate']} duplicate"
-    )
+    counts = {name: summary[name] for name in ("read", "rejected", "duplicate")}
+    if "accepted" in summary:
+        console.say(
+            "{read} read = {accepted} accepted + {rejected} rejected + {duplicate} duplicate",
+            accepted=summary["accepted"],
+            **counts,
+        )
+    else:
+        console.say(
+            "{read} read = {acceptable} acceptable + {rejected} rejected + {duplicate} duplicate",
+            acceptable=summary["acceptable"],
+            **counts,
+        )
     if summary.get("points"):
-        console.print(f"of {summary['points']} survey points, which are kept as measured")
-    compared = summary.get("compared")
-    if compared:
-        console.print(
-            f"against batch {compared['batch']}: {compared['added']} added,"
-            f" {compared['changed']} changed, {compared['gone']} gone, {compared['same']} the same"
+        console.say("of {count} survey points, which are kept as measured", count=summary["points"])
+    if compared := summary.get("compared"):
+        console.say(
+            "against batch {batch}: {added} added, {changed} changed, {gone} gone, {same} the same",
+            **compared,
         )
     official = summary.get("official")
     if official and sum(official.values()) > official["new"]:
-        console.print(
-            f"against what is official: {official['new']} new, {official['reshaped']} reshaped,"
-            f" {official['moved_within_accuracy']} moved within the accuracy,"
-            f" {official['attributes_only']} with other attributes only,"
-            f" {official['same']} the same"
+        console.say(
+            "against what is official: {new} new, {reshaped} reshaped, {moved_within_accuracy}"
+            " moved within the accuracy, {attributes_only} with other attributes only, {same} the"
+            " same",
+            **official,
         )
     for earlier in summary.get("may_correct") or []:
-        console.print(
-            f"Batch {earlier} is undecided and holds the same sheets. If this file corrects it,"
-            f" send it again with --corrects {earlier}."
+        console.say(
+            "Batch {batch} is undecided and holds the same sheets. If this file corrects it, send"
+            " it again with --corrects {batch}.",
+            batch=earlier,
         )
-    counts = summary["findings"]
-    console.print("findings: " + ", ".join(f"{sum(counts[s].values())} {s}" for s in _COLOURS))
-    seconds = sum(summary["seconds"].values())
-    by = f", profile {summary['profile']}" if summary.get("profile") else ""
-    console.print(
-        f"CRS EPSG:{summary['crs']['epsg']}, encoding {summary['encoding']['name']}{by},"
-        f" {seconds:.1f} s"
+    severities = {name: sum(rules.values()) for name, rules in summary["findings"].items()}
+    console.say("findings: {error} error, {warning} warning, {info} info", **severities)
+    profile = f", {summary['profile']}" if summary.get("profile") else ""
+    console.say(
+        "CRS EPSG:{epsg}, encoding {encoding}{profile}, {seconds} s",
+        epsg=summary["crs"]["epsg"],
+        encoding=summary["encoding"]["name"],
+        profile=profile,
+        seconds=round(sum(summary["seconds"].values()), 1),
     )
 
 
@@ -146,6 +166,7 @@ def _print_findings(
     console: _Console, findings: list[dict[str, Any]], language: str, *, show_all: bool
 ) -> None:
     """Print the findings by rule: its title and count, and the sentence of each with its place."""
+    _ = translator(language)
     by_rule: dict[str, list[dict[str, Any]]] = {}
     for severity in _COLOURS:
         for finding in findings:
@@ -153,21 +174,23 @@ def _print_findings(
                 by_rule.setdefault(finding["rule"], []).append(finding)
     for rule, group in by_rule.items():
         severity, title = group[0]["severity"], RULES[rule].title(language)
-        heading = Text.assemble((severity, _COLOURS[severity]), f"  {rule}  {title}: {len(group)}")
         console.print()
-        console.print(heading)
+        console.print(
+            Text.assemble((severity, _COLOURS[severity]), f"  {rule}  {title}: {len(group)}")
+        )
         shown = group if show_all else group[:_FIRST]
         for finding in shown:
             console.print_indented(finding["message"][language], 2)
-            if place := _place(finding):
+            if place := _place(finding, _):
                 console.print_indented(place, 4, "dim")
         if len(shown) < len(group):
-            console.print_indented(f"… and {len(group) - len(shown)} more; --all shows them.", 2)
+            more = _("… and {count} more; --all shows them.", count=len(group) - len(shown))
+            console.print_indented(more, 2)
 
 
-def _place(finding: dict[str, Any]) -> str:
+def _place(finding: dict[str, Any], _: Translator) -> str:
     """Return the row and the point of a finding, as a person looks for them."""
-    words = [] if finding["row"] is None else [f"row {finding['row']}"]
+    words = [] if finding["row"] is None else [_("row {row}", row=finding["row"])]
     if finding["point"]:
         east, north = finding["point"]
         words.append(f"X = N {north:.2f}, Y = E {east:.2f}")

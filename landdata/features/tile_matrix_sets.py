@@ -21,6 +21,7 @@ from landdata.features import crs
 from landdata.features.collections import Collection, Property
 from landdata.features.media_types import JSON, MVT, TILEJSON
 from landdata.reference.vn2000 import transformer
+from landdata.translations import sentence
 
 WEB_MERCATOR = "WebMercatorQuad"
 HALF_EQUATOR = crs.HALF_EQUATOR
@@ -193,16 +194,18 @@ def matrix_set_list(base: str, storage: int) -> dict[str, Any]:
             }
             for matrix_set in matrix_sets(storage).values()
         ],
-        "links": [_link(here, "self", JSON, "This document")],
+        "links": [_link(here, "self", JSON, sentence("This document"))],
     }
 
 
 def links(base: str, name: str | None) -> list[dict[str, Any]]:
     """Return the links to the tilesets of a collection, or of the service."""
-    tiles = [_link(_tilesets_url(base, name), _RELATION + "tilesets-vector", JSON, "Tiles")]
+    tiles = [
+        _link(_tilesets_url(base, name), _RELATION + "tilesets-vector", JSON, sentence("Tiles"))
+    ]
     if name is None:
         schemes = _RELATION + "tiling-schemes"
-        tiles.append(_link(f"{base}/tileMatrixSets", schemes, JSON, "Tile matrix sets"))
+        tiles.append(_link(f"{base}/tileMatrixSets", schemes, JSON, sentence("Tile matrix sets")))
     return tiles
 
 
@@ -222,14 +225,14 @@ def tilesets(
                 "title": f"{(name or 'map')}: {matrix_set.title}",
                 **_data(matrix_set, _levels(offer, main, matrix_set), storage, extents),
                 "links": [
-                    _link(f"{here}/{matrix_set.id}", "self", JSON, "The tileset"),
+                    _link(f"{here}/{matrix_set.id}", "self", JSON, sentence("The tileset")),
                     _scheme_link(base, matrix_set),
                     _tiles_link(f"{here}/{matrix_set.id}"),
                 ],
             }
             for matrix_set in matrix_sets(storage).values()
         ],
-        "links": [_link(here, "self", JSON, "This document")],
+        "links": [_link(here, "self", JSON, sentence("This document"))],
     }
 
 
@@ -248,12 +251,16 @@ def tileset(
     levels = _levels(offer, main, matrix_set)
     box = extents[main.id]["spatial"]["bbox"]
     links = [
-        _link(here, "self", JSON, "This document"),
+        _link(here, "self", JSON, sentence("This document")),
         _scheme_link(base, matrix_set),
         _tiles_link(here),
     ]
     if matrix_set.id == WEB_MERCATOR:
-        links.append(_link(f"{here}?f=tilejson", "alternate", TILEJSON, "This as TileJSON"))
+        links.append(
+            _link(
+                f"{here}?f=tilejson", "alternate", TILEJSON, sentence("This document as TileJSON")
+            )
+        )
     return {
         "title": main.title[language],
         **_data(matrix_set, levels, storage, extents),
@@ -389,7 +396,7 @@ def _tilesets_url(base: str, name: str | None) -> str:
 
 def _tiles_link(tileset: str) -> dict[str, Any]:
     url = f"{tileset}/{{tileMatrix}}/{{tileRow}}/{{tileCol}}"
-    return {**_link(url, "item", MVT, "The tiles"), "templated": True}
+    return {**_link(url, "item", MVT, sentence("The tiles")), "templated": True}
 
 
 def _scheme_link(base: str, matrix_set: TileMatrixSet) -> dict[str, Any]:

@@ -10,14 +10,16 @@ import pyproj
 from landdata.reference.datums import WGS84
 from landdata.reference.vn2000 import VN_2000, ZONES, crs_from_epsg, is_vn2000, transformer
 from landdata.survey.extent import Bounds
+from landdata.translations import sentence
 
 #: xmin, ymin, xmax, ymax of a commune's boundary, in the storage CRS.
 Box = tuple[float, float, float, float]
 
 #: Zones in which surveys of more than one province are made: likelier than another province's.
 _COMMON = (5899, 5897, 5898, 5896, 3405, 3406)
-AT_HOME = "in the deployment's area"
-IN_COMMUNE = "in the commune"
+AT_HOME = sentence("in the deployment's area")
+IN_COMMUNE = sentence("in the commune")
+_IN_AREA = sentence("in the area of this CRS")
 COMMUNE_MARGIN = 2_000.0  # metres around a commune's box in which the middle may lie
 AREA_MARGIN = 0.2  # degrees by which data may pass an area of use: it is a box drawn by hand
 
@@ -83,13 +85,13 @@ def candidates(
             not near and not inside(there, code, 1.0 if home and code in _COMMON else AREA_MARGIN)
         ):
             continue
-        where = f"{there[0]:.2f}°E {there[1]:.2f}°N"
-        if near:
-            in_commune.append((code, f"the parcels lie at {where}, {IN_COMMUNE}"))
-        elif home:
-            at_home.append((code, f"the parcels lie at {where}, {AT_HOME}"))
-        else:
-            elsewhere.append((code, f"the parcels lie at {where}, in the area of this CRS"))
+        reason = sentence(
+            "the parcels lie at {longitude}°E {latitude}°N, {area}",
+            longitude=round(there[0], 2),
+            latitude=round(there[1], 2),
+            area=IN_COMMUNE if near else AT_HOME if home else _IN_AREA,
+        )
+        (in_commune if near else at_home if home else elsewhere).append((code, reason))
     return tuple(in_commune + at_home + elsewhere)
 
 

@@ -110,7 +110,11 @@ def _decide(
         _check_area(bounds, srid, epsg, hint)
         _check_commune(bounds, srid, epsg, choice, commune)
     if option is not None:
-        return epsg, f"EPSG:{epsg} was given, and the coordinates fit it{accuracy}"
+        return epsg, sentence(
+            "EPSG:{epsg} was given, and the coordinates fit it{accuracy}",
+            epsg=epsg,
+            accuracy=accuracy,
+        )
     _check_home(bounds, srid, epsg, choice)
     if epsg in WGS84_UTM and is_vn2000(srid):
         twin = WGS84_UTM[epsg]
@@ -122,7 +126,7 @@ def _decide(
             epsg=epsg,
             twin=twin,
         )
-    return epsg, f"the file says EPSG:{epsg}, and the coordinates fit it"
+    return epsg, sentence("the file says EPSG:{epsg}, and the coordinates fit it", epsg=epsg)
 
 
 def _hint(fitting: tuple[tuple[int, str], ...]) -> Sentence:
@@ -257,7 +261,7 @@ def _in_commune(choice: CrsChoice) -> list[int]:
 
 
 def _away(metres: float) -> str:
-    return f"{metres / 1000:,.0f} km" if np.isfinite(metres) else "far"
+    return f"{metres / 1000:,.0f} km" if np.isfinite(metres) else sentence("far")
 
 
 def _commune_hint(codes: list[int]) -> Sentence:
@@ -339,7 +343,12 @@ def _check_datum(
             operation=datum.operation,
             metres=datum.accuracy,
         )
-    return f"; EPSG:{datum.operation} converts {datum.name} to {datum.accuracy:.0f} m"
+    return sentence(
+        "; EPSG:{operation} converts {datum} to {metres} m",
+        operation=datum.operation,
+        datum=datum.name,
+        metres=round(datum.accuracy),
+    )
 
 
 def _check_area(bounds: Bounds, srid: int, epsg: int, hint: str) -> None:

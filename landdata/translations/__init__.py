@@ -113,6 +113,12 @@ def localize(value: Any, language: str) -> str:
     return translate(value, language) if isinstance(value, str) else str(value)
 
 
+def decimal(value: float, places: int, language: str) -> str:
+    """Return a number with that many decimals, as `language` writes it."""
+    text = f"{value:.{places}f}"
+    return text.replace(".", ",") if language == "vi" else text
+
+
 def _fill(template: str, values: dict[str, Any], language: str) -> str:
     """Fill `{name}` and, in quotes, `{name!r}`; other braces stay, as in a path."""
 

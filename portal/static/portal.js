@@ -7,6 +7,7 @@
   const vi = config.language === "vi";
   const say = (english, values = {}) =>
     (config.sentences[english] ?? english).replace(/\{(\w+)\}/g, (_, name) => values[name]);
+  const decimal = (value, places) => value.toFixed(places).replace(".", vi ? "," : ".");
   const find = (id) => document.getElementById(id);
 
   const PARCELS_FROM = 6; // metres a pixel: coarser, parcels are specks, so communes stand for them
@@ -147,7 +148,7 @@
     const number = feature.get("number") || "";
     const area = feature.get("area");
     const codes = (feature.get("land_use") || []).map((use) => use.code).join("+");
-    const wide = Math.max(number.length, area == null ? 0 : area.toFixed(1).length) * 6.6 + 4;
+    const wide = Math.max(number.length, area == null ? 0 : decimal(area, 1).length) * 6.6 + 4;
     if (room > 17 && across / resolution > wide + 8 && area != null) {
       const code = across / resolution > wide + codes.length * 7.5 + 16 ? codes : "";
       const shift = (code.length * 7.5 + 4) / 2;
@@ -155,7 +156,7 @@
       const half = (wide / 2) * resolution;
       drawn.push(
         text(number, new ol.geom.Point([x, at[1]]), "600 12px", { offsetY: -8 }),
-        text(area.toFixed(1), new ol.geom.Point([x, at[1]]), "11px", { offsetY: 8 }),
+        text(decimal(area, 1), new ol.geom.Point([x, at[1]]), "11px", { offsetY: 8 }),
         new ol.style.Style({
           geometry: new ol.geom.LineString([[x - half, at[1]], [x + half, at[1]]]),
           stroke: new ol.style.Stroke({ color: INK, width: 1 }),
@@ -265,7 +266,7 @@
   }
 
   const metres = new Intl.NumberFormat("fr-FR", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
-  const coordinate = (value) => metres.format(value).replace(",", ".");
+  const coordinate = (value) => metres.format(value).replace(",", vi ? "," : ".");
   const showPosition = (at) => {
     find("grid").textContent = at ? `X ${coordinate(at[1])}  Y ${coordinate(at[0])}` : "";
     const lonLat = at && ol.proj.toLonLat(at, projection);
@@ -283,7 +284,7 @@
     made.append(...children.filter((child) => child !== null && child !== undefined));
     return made;
   };
-  const area = (value) => (value == null ? "–" : `${value.toFixed(1)} m²`);
+  const area = (value) => (value == null ? "–" : `${decimal(value, 1)} m²`);
   const day = (stamp, time = {}) => new Date(stamp).toLocaleString(vi ? "vi-VN" : "en-GB", {
     timeZone: "Asia/Ho_Chi_Minh", day: "2-digit", month: vi ? "2-digit" : "short", year: "numeric", ...time,
   });

@@ -367,3 +367,25 @@ def test_a_store_of_another_country_has_a_map_too(make_store: Callable[..., Sett
     assert told["crs"]["code"] == "EPSG:3740"
     assert "+proj=utm" in told["crs"]["proj"]
     engine.dispose()
+
+
+def test_numbers_and_days_are_written_as_each_language_writes_them(
+    client: FlaskClient, made: dict[str, uuid.UUID]
+) -> None:
+    vi = client.get(f"/parcels/{made['12']}?lang=vi", headers=PAGE).text
+    en = client.get(f"/parcels/{made['12']}?lang=en", headers=PAGE).text
+    assert "400,0 m²" in vi
+    assert "400.0 m²" in en
+    assert re.search(r">\d\d/\d\d/\d{4}<", vi)
+    assert re.search(r">\d+ [A-Z][a-z]{2} \d{4}<", en)
+    assert not re.search(r"\d\.\d+</td>", vi)
+
+
+def test_errors_of_addresses_are_told_in_the_language_of_the_reader(client: FlaskClient) -> None:
+    for accept, sentence in (
+        ("vi-VN,vi;q=0.9,en;q=0.5", "Không có trang nào ở địa chỉ này."),
+        ("vi;q=0.4,en;q=0.8", "There is no page at this address."),
+        ("fr", "There is no page at this address."),  # the deployment's
+    ):
+        headers = PROGRAM | {"Accept-Language": accept}
+        assert client.get("/nowhere", headers=headers).get_json()["error"]["message"] == sentence

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from landdata.errors import BadRequest
 from landdata.features.collections import Collection
+from landdata.translations import sentence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +32,7 @@ FORMATS = {
         title="GeoJSON", extension="geojson", content_type="application/geo+json", text=True
     ),
     "geojsonl": Format(
-        title="GeoJSON, a feature a line",
+        title=sentence("GeoJSON, a feature a line"),
         extension="geojsonl",
         content_type="application/x-ndjson",
         text=True,
@@ -56,14 +57,14 @@ FORMATS = {
         title="GeoParquet", extension="parquet", content_type="application/vnd.apache.parquet"
     ),
     "shp": Format(
-        title="Shapefile, zipped",
+        title=sentence("Shapefile, zipped"),
         extension="shp",
         content_type="application/zip",
         driver="ESRI Shapefile",
         zipped=True,
     ),
     "gml": Format(
-        title="GML 3.2 with its schema, zipped",
+        title=sentence("GML 3.2 with its schema, zipped"),
         extension="gml",
         content_type="application/zip",
         driver="GML",
