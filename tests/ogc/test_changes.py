@@ -223,7 +223,7 @@ def test_the_collection_links_its_changes(client: served.Client) -> None:
     (f"{CHANGES}?f=html", 400),
     ("/ogc/collections/communes/changes", 404),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_told(client: served.Client, path: str, status: int) -> None:
+def test_an_invalid_query_is_refused(client: served.Client, path: str, status: int) -> None:
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.json["description"]

@@ -129,7 +129,9 @@ def test_a_table_is_a_collection_like_ours(client: served.Client) -> None:
     ("datetime=2020-01-01/..&limit=2", [1, 2]),
     ("gid=7", [7]),
 ])  # fmt: skip
-def test_it_is_asked_as_ours_are(client: served.Client, query: str, ids: list[int]) -> None:
+def test_a_custom_collection_is_filtered_as_ours_are(
+    client: served.Client, query: str, ids: list[int]
+) -> None:
     told = client.get(f"/ogc/collections/zones/items?{query}").json
     assert [each["id"] for each in told["features"]] == ids
 
@@ -280,7 +282,7 @@ def test_a_worker_that_begins_later_serves_what_it_can(
         assert client.get("/ogc/collections/zones/items").status_code == 200
 
 
-def test_no_row_is_told_in_the_place_of_another_reference_system(
+def test_a_row_of_another_crs_is_never_shown_at_a_wrong_place(
     store: Settings, engine: sa.Engine, tmp_path: Path
 ) -> None:
     with engine.begin() as connection:

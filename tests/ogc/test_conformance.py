@@ -222,7 +222,7 @@ def test_errors_are_as_the_definition_says(client: served.Client, definition: An
         checked(definition, "Exception", answer.json)
 
 
-def test_what_is_claimed_is_what_is_claimed_every_time(
+def test_conformance_lists_the_same_classes_every_time(
     client: served.Client, landing: Any, definition: Any
 ) -> None:
     answers = [follow(client, landing, "conformance").json for _ in range(3)]

@@ -222,7 +222,7 @@ def test_a_time_of_any_offset_is_that_time(still: Any, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
-def test_what_fails_before_its_first_row_is_refused_not_broken_off(
+def test_a_failure_before_the_first_row_is_an_error_response(
     settings: Settings, engine: sa.Engine, name: str
 ) -> None:
     stored.lattice(engine)
@@ -342,7 +342,7 @@ def test_no_file_names_a_person_or_an_address(still: Any, name: str) -> None:
     ({"f": "csv", "nothing": "3"}, 400), ({"f": "csv", "bbox": "1"}, 400),
     ({"f": "gpkg", "number": "\0"}, 400), ({"f": "csv", "crs": "EPSG:1"}, 400),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_told(still: Any, asked: dict[str, str], status: int) -> None:
+def test_an_invalid_query_is_refused(still: Any, asked: dict[str, str], status: int) -> None:
     answer = still.get(EXPORT, query_string=asked)
     assert answer.status_code == status
     assert answer.json["description"]
@@ -449,7 +449,7 @@ def test_a_client_that_reads_nothing_holds_no_connection(
     assert b"".join(blocks) == export(still, f="geojson").data
 
 
-def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(
+def test_a_full_disk_ends_an_export_that_is_not_read(
     not_read: Callable[[], Any],
 ) -> None:
     """The limit of a process stands for a full disk, which a test can't make everywhere."""
@@ -498,7 +498,7 @@ def test_an_export_without_room_for_its_folder_keeps_no_place(
     assert export(still, f="csv").data
 
 
-def test_what_is_too_much_at_once_is_told_where_it_can_be_had(
+def test_an_export_over_the_limit_is_referred_to_a_job(
     still: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "MAX_FEATURES", 15)

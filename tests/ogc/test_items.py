@@ -603,7 +603,7 @@ def test_a_cursor_whose_key_is_no_text_is_refused(still: served.Client) -> None:
         "/ogc/static/none.css",
     ],
 )
-def test_what_is_not_there_is_404_in_json(still: served.Client, path: str) -> None:
+def test_a_missing_resource_is_404_in_json(still: served.Client, path: str) -> None:
     made = still.get(path)
     assert (made.status_code, made.mimetype) == (404, "application/json"), made.text
     assert made.json["code"] == "NotFound"
@@ -723,7 +723,7 @@ def test_a_bbox_selects_what_intersects_it_and_no_other(
         ("filter=area > 1", False),
     ],
 )
-def test_what_may_be_long_keeps_out_of_the_way(
+def test_only_selective_queries_have_a_generic_plan(
     client: served.Client, asked: str, quick: bool
 ) -> None:
     made = served.statements(client)
@@ -792,7 +792,7 @@ def test_no_query_whatever_is_our_fault(still: served.Client) -> None:
     ask()
 
 
-def test_an_estimate_is_told_as_one_and_an_exact_number_where_it_is_free(
+def test_an_estimate_is_marked_and_an_exact_number_given_where_it_is_free(
     client: served.Client,
 ) -> None:
     told = client.get(f"{ITEMS}?count=estimate&limit=3").json

@@ -139,7 +139,7 @@ def test_a_cursor_is_for_its_own_order_alone(client: served.Client) -> None:
         ("skipGeometry=yes", "skipGeometry"),
     ],
 )
-def test_what_makes_no_sense_is_named(client: served.Client, query: str, named: str) -> None:
+def test_an_invalid_parameter_is_named(client: served.Client, query: str, named: str) -> None:
     answer = client.get(f"{ITEMS}?{query}")
     assert answer.status_code == 400
     assert named in answer.json["description"]

@@ -301,7 +301,9 @@ def test_a_geopackage_is_not_written_to(tmp_path: Path) -> None:
         (b"<html><body>404</body></html>", "unknown-format"),
     ],
 )
-def test_what_is_not_read_is_named(tmp_path: Path, data: bytes, code: str) -> None:
+def test_unreadable_files_are_refused_with_their_code(
+    tmp_path: Path, data: bytes, code: str
+) -> None:
     (tmp_path / "x.dat").write_bytes(data)
     assert refused(tmp_path / "x.dat").code == code
 
