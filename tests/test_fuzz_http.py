@@ -117,7 +117,7 @@ def test_a_fault_is_seen(
         ("tiles/WebMercatorQuad/javascript:x/1/1", 404),
     ],
 )
-def test_what_was_once_wrong_is_an_error_of_ogc(
+def test_paths_that_once_failed_return_an_ogc_error(
     fuzz: ModuleType, url: str, path: str, status: int
 ) -> None:
     answer = fuzz.Client(url).ask(fuzz.Request("", f"/ogc/{path}"))

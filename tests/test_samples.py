@@ -92,7 +92,7 @@ def test_rows_balance(seen: dict[str, Seen], name: str) -> None:
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_what_was_put_in_is_found_and_nothing_else(seen: dict[str, Seen], name: str) -> None:
+def test_injected_defects_are_reported_and_nothing_else(seen: dict[str, Seen], name: str) -> None:
     def mark(rule: str, parcel: str | None, other: str | None) -> tuple[str, ...]:
         pair = (parcel or "", other or "")
         return (rule, *(sorted(pair) if rule in MUTUAL else pair))
@@ -123,7 +123,7 @@ def test_findings_are_where_they_were_put(seen: dict[str, Seen], name: str) -> N
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_text_and_crs_are_told(seen: dict[str, Seen], name: str) -> None:
+def test_encoding_and_crs_are_reported(seen: dict[str, Seen], name: str) -> None:
     batch = seen[name]
     assert batch.survey.encoding.name == batch.expected["encoding"]
     assert batch.survey.crs.epsg == batch.expected["crs"]

@@ -58,7 +58,7 @@ def test_a_lock_file_pins_all_with_hashes_and_names_no_place(name: str) -> None:
     assert not re.search(r"https?://|file:/|--(index|find|extra|trusted)", text)
 
 
-def test_the_lock_files_hold_what_setup_cfg_asks_for() -> None:
+def test_the_lock_files_hold_what_setup_cfg_requires() -> None:
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg", encoding="utf-8")
     run = {normal(line) for line in config["options"]["install_requires"].split("\n") if line}
@@ -72,7 +72,7 @@ def test_both_lock_files_name_the_same_versions() -> None:
     assert pinned("requirements.txt").items() <= pinned("requirements-test.txt").items()
 
 
-def test_what_is_installed_is_what_is_locked() -> None:
+def test_installed_packages_are_those_of_the_lock_file() -> None:
     for name in ("sqlalchemy", "shapely", "pyogrio", "pygeoapi", "psycopg"):
         assert version(name) == pinned("requirements.txt")[name]
 
@@ -141,7 +141,7 @@ def test_setup_sees_a_library_each_time() -> None:
     assert not is_there("lib:libnone.so.0")
 
 
-def test_setup_refuses_what_it_does_not_know_in_one_sentence() -> None:
+def test_setup_refuses_an_unknown_argument_in_one_sentence() -> None:
     done = subprocess.run(
         [str(ROOT / "script" / "setup"), "nonsense"], capture_output=True, text=True, check=False
     )
@@ -150,7 +150,7 @@ def test_setup_refuses_what_it_does_not_know_in_one_sentence() -> None:
     assert "nonsense" in done.stderr
 
 
-def test_a_second_run_at_once_is_told_so_in_one_sentence(tmp_path: Path) -> None:
+def test_a_second_run_at_once_is_refused_in_one_sentence(tmp_path: Path) -> None:
     handle = os.open(tmp_path, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)

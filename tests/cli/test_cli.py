@@ -128,7 +128,7 @@ def test_a_batch_is_looked_at_and_decided_on(
     assert landdata("batch", "show", 99).code == 3
 
 
-def test_mends_for_a_batch_are_proposed_and_none_is_made(
+def test_repairs_for_a_batch_are_proposed_and_not_applied(
     landdata: Callable[..., Result], store: sa.Engine
 ) -> None:
     landdata("communes", "add", "99901", "Xã Suối Mẫu")
@@ -144,7 +144,7 @@ def test_mends_for_a_batch_are_proposed_and_none_is_made(
     assert landdata("batch", "show", batch, "--json").json == before
 
 
-def test_check_needs_no_store_and_tells_what_it_found(
+def test_check_needs_no_store_and_lists_its_findings(
     landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LANDDATA_DATABASE_URL", "postgresql://nobody@127.0.0.1:1/none")
@@ -357,7 +357,7 @@ def test_a_file_for_an_unknown_commune_is_refused(
         (["export", "--format", "csv", "/proc/parcels.csv"], 70),
     ],
 )
-def test_each_outcome_has_its_exit_code(
+def test_every_outcome_has_its_exit_code(
     landdata: Callable[..., Result], store: sa.Engine, words: list[str], code: int
 ) -> None:
     result = landdata(*words)
@@ -365,7 +365,7 @@ def test_each_outcome_has_its_exit_code(
     assert len(result.err.strip().splitlines()) == 1
 
 
-def test_a_setting_that_makes_no_sense_is_told(
+def test_an_invalid_setting_is_named(
     landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANDDATA_PORT", "many")
@@ -383,7 +383,7 @@ def test_every_command_has_its_help() -> None:
     walk(cli, "landdata")
 
 
-def test_a_remembered_profile_is_used_and_told(
+def test_a_remembered_profile_is_used_and_named(
     landdata: Callable[..., Result], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LANDDATA_HOME", str(tmp_path / "home"))

@@ -429,7 +429,7 @@ def filters(rng: random.Random, depth: int = 0) -> Operand:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(5))
-def test_a_filter_chooses_what_plain_python_chooses(
+def test_a_filter_selects_what_plain_python_selects(
     filled: tuple[served.Client, list[dict[str, Any]]], seed: int
 ) -> None:
     client, versions = filled

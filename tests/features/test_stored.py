@@ -42,7 +42,7 @@ def both(engine: sa.Engine, settings: Settings) -> list[Any]:
 
 
 @pytest.mark.parametrize("srid", [9212, 5899, 32648])
-def test_what_is_stored_is_what_would_be_rendered(
+def test_stored_features_equal_rendered_features(
     make_store: Callable[..., Settings], srid: int
 ) -> None:
     settings = make_store(srid)
@@ -113,7 +113,7 @@ def test_the_stored_feature_follows_every_change(settings: Settings, engine: sa.
         assert text == rendered
 
 
-def test_what_people_write_stays_json(settings: Settings, engine: sa.Engine) -> None:
+def test_text_of_users_stays_valid_json(settings: Settings, engine: sa.Engine) -> None:
     batch = stored.batch(engine, "a")
     key = stored.parcel(engine, batch, stored.square(0, 0))
     texts = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=9)

@@ -160,7 +160,7 @@ def test_a_ring_of_three_points_breaks_no_check_in_the_queue(
     assert told["counts"] == {"read": 2, "acceptable": 1, "rejected": 1, "duplicate": 0}
 
 
-def test_a_batch_that_waits_is_taken_out_of_the_queue(
+def test_a_waiting_batch_can_be_cancelled(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.zip", rows(3))
@@ -181,7 +181,7 @@ def test_a_batch_that_waits_is_taken_out_of_the_queue(
 
 
 @pytest.mark.slow
-def test_a_check_is_stopped_and_leaves_nothing(
+def test_a_cancelled_check_leaves_no_rows_and_no_files(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
     number = submit(write(tmp_path / "a.zip", rows(8)))
@@ -204,7 +204,7 @@ def test_a_check_is_stopped_and_leaves_nothing(
 
 
 @pytest.mark.slow
-def test_a_check_that_takes_too_long_is_refused(
+def test_a_check_over_the_time_limit_is_refused(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
     number = submit(write(tmp_path / "a.zip", rows(2)))
@@ -214,7 +214,7 @@ def test_a_check_that_takes_too_long_is_refused(
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_told_to_stop_puts_its_work_back(
+def test_a_terminated_worker_requeues_its_check(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
     number = submit(write(tmp_path / "a.zip", rows(2)))
@@ -230,7 +230,7 @@ def test_a_worker_that_is_told_to_stop_puts_its_work_back(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["worker", "child"])
-def test_what_is_killed_is_taken_up_again(
+def test_a_check_is_restarted_after_a_kill(
     engine: sa.Engine,
     settings: Settings,
     submit: Callable[..., int],
@@ -255,7 +255,7 @@ def test_what_is_killed_is_taken_up_again(
         assert connection.scalar(sa.text("SELECT count(*) FROM staged_parcels")) == 20
 
 
-def test_how_far_a_batch_is_can_be_asked_over_http(
+def test_progress_of_a_batch_over_http(
     engine: sa.Engine, settings: Settings, submit: Callable[..., int], tmp_path: Path
 ) -> None:
     number = submit(write(tmp_path / "Ông Ba.zip", rows(2)))

@@ -136,7 +136,7 @@ def test_the_signature_is_that_of_the_standard() -> None:
     assert webhooks.new_secret() != webhooks.new_secret()
 
 
-def test_what_is_told_leads_to_the_changes(
+def test_a_notification_links_to_the_changes(
     engine: sa.Engine, settings: Settings, receiver: Receiver, tmp_path: Any
 ) -> None:
     with database.session(engine) as session:
@@ -183,7 +183,7 @@ def test_what_is_told_leads_to_the_changes(
     assert found["last"]
 
 
-def test_only_what_is_committed_after_it_was_added_is_told(
+def test_only_changes_after_the_subscription_are_sent(
     engine: sa.Engine, receiver: Receiver, batch: int
 ) -> None:
     publish(engine, batch, 1)
@@ -210,7 +210,7 @@ def test_only_what_is_committed_after_it_was_added_is_told(
         (0, "no response in 0.5 s"),
     ],
 )
-def test_what_is_not_taken_is_tried_again_later_and_in_order(
+def test_a_refused_notification_is_sent_again_later_and_in_order(
     engine: sa.Engine, receiver: Receiver, batch: int, answer: int | None, why: str
 ) -> None:
     number = add(engine, receiver.url)
@@ -235,7 +235,7 @@ def test_what_is_not_taken_is_tried_again_later_and_in_order(
     assert (found["attempts"], found["failure"], found["waiting"]) == (0, None, 0)
 
 
-def test_who_is_not_there_is_tried_again(engine: sa.Engine, batch: int) -> None:
+def test_an_unreachable_subscriber_is_tried_again(engine: sa.Engine, batch: int) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -318,7 +318,7 @@ def test_two_workers_do_not_tell_one_receiver_at_once(
 
 
 @pytest.mark.slow
-def test_a_worker_tells_who_is_there_while_others_hang(
+def test_a_subscriber_that_hangs_delays_no_other(
     engine: sa.Engine, settings: Settings, receiver: Receiver, batch: int
 ) -> None:
     with Receiver() as hanging:
@@ -345,7 +345,7 @@ def test_a_worker_tells_who_is_there_while_others_hang(
 
 
 @pytest.mark.slow
-def test_what_a_killed_worker_was_telling_is_told_by_the_next(
+def test_the_next_worker_sends_what_a_killed_worker_was_sending(
     engine: sa.Engine, settings: Settings, receiver: Receiver, batch: int
 ) -> None:
     add(engine, receiver.url)

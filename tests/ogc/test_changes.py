@@ -83,7 +83,7 @@ def test_changes_come_in_order_and_by_pages(
     assert everything(client, "now") == ([], token)
 
 
-def test_a_retired_parcel_is_told_with_its_last_state(
+def test_a_retired_parcel_is_listed_with_its_last_version(
     client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
 ) -> None:
     rows = [parcel(n, plot(n, 0)) for n in range(1, 6)]
@@ -120,7 +120,7 @@ def insert(session: Session, batch: int, number: int) -> Any:
     )
 
 
-def test_who_takes_numbers_first_and_commits_last_is_not_missed(
+def test_a_transaction_that_begins_first_and_commits_last_is_not_missed(
     client: served.Client, engine: sa.Engine, settings: Settings
 ) -> None:
     slow, quick = stored.batch(engine, "a"), stored.batch(engine, "b")
@@ -141,7 +141,7 @@ def test_who_takes_numbers_first_and_commits_last_is_not_missed(
 
 
 @pytest.mark.slow
-def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
+def test_no_change_is_missed_or_repeated_while_batches_are_accepted(
     client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
 ) -> None:
     made = []
@@ -176,7 +176,7 @@ def test_none_is_missed_and_none_is_told_twice_while_batches_are_accepted(
     assert short(found) == short(everything(client, limit=1000)[0])
 
 
-def test_who_waits_is_told_as_soon_as_there_is_something(
+def test_a_long_poll_returns_at_the_first_change(
     client: served.Client, engine: sa.Engine, settings: Settings, towns: None, tmp_path: Path
 ) -> None:
     path = write(tmp_path / "a.zip", [parcel(1, plot(0, 0))])
@@ -191,9 +191,7 @@ def test_who_waits_is_told_as_soon_as_there_is_something(
     assert told(client, page["token"], wait=1)["changes"] == []
 
 
-def test_changes_come_in_the_reference_system_asked_for(
-    client: served.Client, engine: sa.Engine
-) -> None:
+def test_changes_come_in_the_requested_crs(client: served.Client, engine: sa.Engine) -> None:
     stored.lattice(engine)
     uri = "http://www.opengis.net/def/crs/EPSG/0/9212"
     answer = client.get(CHANGES, query_string={"crs": uri, "limit": 1})
@@ -225,7 +223,7 @@ def test_the_collection_links_its_changes(client: served.Client) -> None:
     (f"{CHANGES}?f=html", 400),
     ("/ogc/collections/communes/changes", 404),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_told(client: served.Client, path: str, status: int) -> None:
+def test_an_invalid_query_is_refused(client: served.Client, path: str, status: int) -> None:
     answer = client.get(path)
     assert answer.status_code == status
     assert answer.json["description"]

@@ -38,7 +38,7 @@ def world(make_store: Any) -> Iterator[Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [each for each in clients.CLIENTS if each != "qgis"])
-def test_a_client_meets_each_parcel_once_while_a_batch_is_accepted(world: Any, name: str) -> None:
+def test_a_client_reads_every_parcel_once_while_a_batch_is_accepted(world: Any, name: str) -> None:
     assert clients.missing(name) is None
     text, wrong = clients.judge(world, name, 1)
     assert wrong == [], text

@@ -129,7 +129,9 @@ def test_a_table_is_a_collection_like_ours(client: served.Client) -> None:
     ("datetime=2020-01-01/..&limit=2", [1, 2]),
     ("gid=7", [7]),
 ])  # fmt: skip
-def test_it_is_asked_as_ours_are(client: served.Client, query: str, ids: list[int]) -> None:
+def test_a_custom_collection_is_filtered_as_ours_are(
+    client: served.Client, query: str, ids: list[int]
+) -> None:
     told = client.get(f"/ogc/collections/zones/items?{query}").json
     assert [each["id"] for each in told["features"]] == ids
 
@@ -244,7 +246,7 @@ def test_the_file_is_read_anew_without_a_restart(
     )),
     ("\\", "no TOML"),
 ])  # fmt: skip
-def test_a_file_that_makes_no_sense_is_told_at_the_start(
+def test_an_invalid_file_of_collections_is_an_error_at_the_start(
     store: Settings, tmp_path: Path, told: str, reason: str
 ) -> None:
     path = tmp_path / "x.toml"
@@ -280,7 +282,7 @@ def test_a_worker_that_begins_later_serves_what_it_can(
         assert client.get("/ogc/collections/zones/items").status_code == 200
 
 
-def test_no_row_is_told_in_the_place_of_another_reference_system(
+def test_a_row_of_another_crs_is_never_shown_at_a_wrong_place(
     store: Settings, engine: sa.Engine, tmp_path: Path
 ) -> None:
     with engine.begin() as connection:
@@ -315,7 +317,7 @@ def test_no_row_is_told_in_the_place_of_another_reference_system(
     "ALTER TABLE spoilt RENAME TO gone",
     "ALTER TABLE spoilt DROP COLUMN geom",
 ])  # fmt: skip
-def test_a_table_that_cannot_be_read_any_more_keeps_nobody_from_the_others(
+def test_a_table_that_became_unreadable_leaves_the_others_served(
     store: Settings,
     engine: sa.Engine,
     tmp_path: Path,
@@ -351,7 +353,7 @@ GRANT SELECT ON slow TO PUBLIC
 """
 
 
-def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
+def test_a_table_with_a_slow_extent_delays_no_request(
     store: Settings, engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "x.toml"
@@ -390,7 +392,7 @@ def test_a_table_that_is_slow_to_tell_its_extent_holds_nobody_up(
     assert boxes["slow"][0] > 100
 
 
-def test_a_file_that_is_not_there_is_told(store: Settings, tmp_path: Path) -> None:
+def test_a_missing_file_of_collections_is_an_error(store: Settings, tmp_path: Path) -> None:
     settings = store.model_copy(update={"collections": tmp_path / "none"})
     with pytest.raises(BadRequest, match="can't be read"), served.client(settings, None):
         pass
@@ -529,7 +531,7 @@ def test_a_definition_has_an_example_however_few_properties_there_are(odd: Any) 
             assert set(each["example"]) <= set(each["schema"]["items"]["enum"])
 
 
-def test_a_property_is_asked_for_by_a_name_in_any_letters(odd: Any) -> None:
+def test_a_property_is_filtered_by_a_name_in_any_script(odd: Any) -> None:
     """On a real port: the short way numbers the parameters of a statement by itself."""
     names = 'MaLoai = {column = "small"}\n"loại_đất" = {column = "day"}\n'
     odd.file.write_text(f"{ODD}[odd.properties]\n{names}", "utf-8")

@@ -222,7 +222,7 @@ def test_errors_are_as_the_definition_says(client: served.Client, definition: An
         checked(definition, "Exception", answer.json)
 
 
-def test_what_is_claimed_is_what_is_claimed_every_time(
+def test_conformance_lists_the_same_classes_every_time(
     client: served.Client, landing: Any, definition: Any
 ) -> None:
     answers = [follow(client, landing, "conformance").json for _ in range(3)]
@@ -236,7 +236,7 @@ def test_what_is_claimed_is_what_is_claimed_every_time(
 # -- collections (A.2.5, A.2.6)
 
 
-def test_collections_tell_what_there_is(
+def test_every_collection_is_listed(
     client: served.Client, collections: Any, definition: Any
 ) -> None:
     checked(definition, "Collections", collections)
@@ -325,7 +325,9 @@ def test_the_parameters_are_defined_as_the_standard_defines_them(
     assert set(queryables) <= set(known)
 
 
-def test_a_box_chooses_what_it_meets(client: served.Client, collection: Any) -> None:
+def test_a_bbox_selects_the_features_that_it_intersects(
+    client: served.Client, collection: Any
+) -> None:
     every = items(client, collection, limit=100).json["features"]
     for feature in every[:4]:
         shape = shapely.from_geojson(json.dumps(feature["geometry"]))
@@ -339,7 +341,7 @@ def test_a_box_chooses_what_it_meets(client: served.Client, collection: Any) -> 
         assert told["features"] == again["features"] == third["features"]
 
 
-def test_what_has_no_geometry_is_in_every_box(settings: Settings, engine: sa.Engine) -> None:
+def test_features_without_geometry_are_in_every_bbox(settings: Settings, engine: sa.Engine) -> None:
     """Abstract test 15 of core, which the suite leaves out: /req/core/fc-bbox-response, C."""
     stored.lattice(engine)
     with database.session(engine) as session:
@@ -447,7 +449,7 @@ def test_a_feature_is_the_one_of_the_list(
 # -- part 2: reference systems
 
 
-def test_every_crs_that_is_listed_is_given(client: served.Client, collection: Any) -> None:
+def test_every_listed_crs_is_served(client: served.Client, collection: Any) -> None:
     assert collection["crs"][0] == CRS84
     assert collection["storageCrs"] in collection["crs"]
     plain = items(client, collection, limit=2).json["features"]
@@ -500,7 +502,7 @@ def descriptions(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
         yield from descriptions(each, f"{path}/{name}")
 
 
-def test_the_definition_speaks_the_language_that_is_asked_for(client: served.Client) -> None:
+def test_the_definition_is_in_the_requested_language(client: served.Client) -> None:
     vi, en = (dict(descriptions(client.get(f"/ogc/openapi?lang={language}").json))
               for language in ("vi", "en"))  # fmt: skip
     assert vi.keys() == en.keys()

@@ -222,7 +222,7 @@ def test_a_time_of_any_offset_is_that_time(still: Any, tmp_path: Path, name: str
 
 
 @pytest.mark.parametrize("name", formats.FORMATS)
-def test_what_fails_before_its_first_row_is_refused_not_broken_off(
+def test_a_failure_before_the_first_row_is_an_error_response(
     settings: Settings, engine: sa.Engine, name: str
 ) -> None:
     stored.lattice(engine)
@@ -342,7 +342,7 @@ def test_no_file_names_a_person_or_an_address(still: Any, name: str) -> None:
     ({"f": "csv", "nothing": "3"}, 400), ({"f": "csv", "bbox": "1"}, 400),
     ({"f": "gpkg", "number": "\0"}, 400), ({"f": "csv", "crs": "EPSG:1"}, 400),
 ])  # fmt: skip
-def test_what_makes_no_sense_is_told(still: Any, asked: dict[str, str], status: int) -> None:
+def test_an_invalid_query_is_refused(still: Any, asked: dict[str, str], status: int) -> None:
     answer = still.get(EXPORT, query_string=asked)
     assert answer.status_code == status
     assert answer.json["description"]
@@ -358,7 +358,7 @@ def service(client: served.Client) -> Service:
 
 
 @pytest.mark.parametrize("name", ["geojsonl", "parquet"])
-def test_an_export_given_up_stops_its_query(
+def test_an_abandoned_export_cancels_its_query(
     still: Any, query: Query, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     copy = ExportReader.copy
@@ -401,7 +401,7 @@ def test_rows_that_are_slow_to_come_do_not_wait_for_each_other(
         made.close()
 
 
-def test_who_leaves_in_the_middle_stops_it(
+def test_an_export_stops_when_its_client_disconnects(
     still: Any, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def endless(self: Any, statement: Any, parameters: Any, options: Any, sink: Any) -> None:
@@ -441,7 +441,7 @@ def not_read(still: Any, query: Query, monkeypatch: pytest.MonkeyPatch) -> Calla
     return made
 
 
-def test_a_client_who_takes_nothing_holds_no_connection(
+def test_a_client_that_reads_nothing_holds_no_connection(
     still: Any, not_read: Callable[[], Any]
 ) -> None:
     blocks = list(not_read())
@@ -449,7 +449,7 @@ def test_a_client_who_takes_nothing_holds_no_connection(
     assert b"".join(blocks) == export(still, f="geojson").data
 
 
-def test_where_there_is_no_room_for_what_he_does_not_take_it_breaks_off(
+def test_a_full_disk_ends_an_export_that_is_not_read(
     not_read: Callable[[], Any],
 ) -> None:
     """The limit of a process stands for a full disk, which a test can't make everywhere."""
@@ -476,7 +476,7 @@ def test_an_export_that_fails_half_way_is_never_taken_for_a_whole(
         list(begun(ExportReader(service(still).url), query, "geojsonl").blocks())
 
 
-def test_only_so_many_are_made_at_once(still: Any, query: Query) -> None:
+def test_concurrent_exports_are_limited(still: Any, query: Query) -> None:
     url = service(still).url
     held = [begun(ExportReader(url), query, "csv") for _ in range(2)]
     answer = still.get(EXPORT, query_string={"f": "csv"})
@@ -498,7 +498,7 @@ def test_an_export_without_room_for_its_folder_keeps_no_place(
     assert export(still, f="csv").data
 
 
-def test_what_is_too_much_at_once_is_told_where_it_can_be_had(
+def test_an_export_over_the_limit_is_referred_to_a_job(
     still: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stream, "MAX_FEATURES", 15)
@@ -576,7 +576,7 @@ def test_the_command_writes_a_table_of_the_deployment(
         command("--format", "csv", "--collection", "wells", path)
 
 
-def test_the_command_tells_what_makes_no_sense(command: Callable[..., Any], tmp_path: Path) -> None:
+def test_the_command_refuses_invalid_options(command: Callable[..., Any], tmp_path: Path) -> None:
     with pytest.raises(BadRequest, match="bbox"):
         command("--format", "csv", "--bbox", "1", tmp_path / "x")
     with pytest.raises(NotFound, match="collection"):

@@ -147,7 +147,7 @@ def test_odd_values_are_still_json(
         ("label=%27%20OR%201=1--", []),
     ],
 )
-def test_properties_are_asked_for_by_value(
+def test_features_are_filtered_by_property(
     still: served.Client, query: str, expected: list[int]
 ) -> None:
     told = still.get(f"{ITEMS}?limit=100&{query}").json
@@ -155,7 +155,7 @@ def test_properties_are_asked_for_by_value(
     assert told["numberMatched"] == told["numberReturned"] == len(expected)
 
 
-def test_a_parcel_is_asked_for_as_of_a_time_and_over_its_states(
+def test_a_parcel_as_of_a_time_and_over_all_its_versions(
     client: served.Client, made: dict[str, uuid.UUID]
 ) -> None:
     one = f"{ITEMS}?id={made['12']}&datetime="
@@ -192,7 +192,7 @@ def test_a_box_as_of_a_time_uses_the_geometry_of_then(still: served.Client) -> N
     assert numbers(still.get(f"{ITEMS}?{box}&datetime={BETWEEN}").json) == [12]
 
 
-def test_a_commune_is_asked_for_as_of_a_date(client: served.Client, engine: sa.Engine) -> None:
+def test_a_commune_as_of_a_date(client: served.Client, engine: sa.Engine) -> None:
     base = "/ogc/collections/communes/items"
     with engine.begin() as connection:
         connection.execute(
@@ -223,7 +223,7 @@ def test_a_commune_is_asked_for_as_of_a_date(client: served.Client, engine: sa.E
 @pytest.mark.parametrize(
     "query", ["", "&land_use=NTS", f"&datetime={BETWEEN}", "&datetime=../..", "&bbox=106,11,107,12"]
 )
-def test_pages_give_each_feature_once_there_and_back(
+def test_paging_forwards_and_backwards_reads_every_feature_once(
     still: served.Client, limit: int, query: str
 ) -> None:
     every = still.get(f"{ITEMS}?limit=1000{query}").json
@@ -241,7 +241,7 @@ def test_pages_give_each_feature_once_there_and_back(
 
 
 @pytest.mark.parametrize("query", ["", "&sortby=-area&datetime=2026-03-02"])
-def test_paging_while_a_batch_is_accepted_meets_each_parcel_once(
+def test_paging_while_a_batch_is_accepted_reads_every_parcel_once(
     client: served.Client, engine: sa.Engine, made: dict[str, uuid.UUID], query: str
 ) -> None:
     """In an order too, of one time: what is accepted may put a parcel elsewhere in that of now."""
@@ -314,7 +314,7 @@ def test_an_offset_is_answered_and_leads_on_by_key(still: served.Client) -> None
     assert {link["rel"] for link in told["links"]} == {"self", "alternate", "collection"}
 
 
-def test_how_many_match_is_told_where_it_is_free_or_asked_for(still: served.Client) -> None:
+def test_number_matched_is_given_where_it_is_free_or_requested(still: served.Client) -> None:
     every = "datetime=../.."
     assert "numberMatched" not in still.get(f"{ITEMS}?limit=3&{every}").json
     assert "numberMatched" not in still.get(f"{ITEMS}?limit=3&land_use=ONT").json
@@ -424,7 +424,7 @@ def test_an_answer_is_kept_until_it_changes(
     assert client.get(url, headers={"If-None-Match": tag}).status_code == 200
 
 
-def test_a_large_answer_is_compressed_for_who_takes_it(still: served.Client) -> None:
+def test_a_large_response_is_compressed_for_clients_that_accept_it(still: served.Client) -> None:
     plain = still.get(f"{ITEMS}?limit=16")
     for accepted, name, unpack in (
         ("gzip", "gzip", gzip.decompress),
@@ -470,7 +470,7 @@ def test_the_form_is_agreed_upon(still: served.Client, accept: str, media: str |
     assert still.get(f"{ITEMS}?f=json", headers={"Accept": accept}).status_code == 200
 
 
-def test_links_begin_with_the_address_that_was_asked(still: served.Client) -> None:
+def test_links_begin_with_the_requested_address(still: served.Client) -> None:
     told = still.get(f"{ITEMS}?limit=1", base_url="https://land.example:8443").json
     for link in told["links"]:
         assert link["href"].startswith("https://land.example:8443/ogc/")
@@ -603,7 +603,7 @@ def test_a_cursor_whose_key_is_no_text_is_refused(still: served.Client) -> None:
         "/ogc/static/none.css",
     ],
 )
-def test_what_is_not_there_is_404_in_json(still: served.Client, path: str) -> None:
+def test_a_missing_resource_is_404_in_json(still: served.Client, path: str) -> None:
     made = still.get(path)
     assert (made.status_code, made.mimetype) == (404, "application/json"), made.text
     assert made.json["code"] == "NotFound"
@@ -674,7 +674,7 @@ def test_the_embedded_cluster_is_read_as_its_reader(cluster: Cluster) -> None:
     assert database.reading_url(named).host == "replica"
 
 
-def test_a_box_has_what_intersects_it_and_no_other(
+def test_a_bbox_selects_what_intersects_it_and_no_other(
     client: served.Client, engine: sa.Engine
 ) -> None:
     """Whether a parcel lies well within, on the edge, or is met by a corner alone."""
@@ -723,7 +723,7 @@ def test_a_box_has_what_intersects_it_and_no_other(
         ("filter=area > 1", False),
     ],
 )
-def test_what_may_be_long_keeps_out_of_the_way(
+def test_only_selective_queries_have_a_generic_plan(
     client: served.Client, asked: str, quick: bool
 ) -> None:
     made = served.statements(client)
@@ -740,7 +740,9 @@ def test_a_database_that_is_gone_is_503(settings: Settings, engine: sa.Engine) -
     assert "gone" not in made.text
 
 
-def test_a_database_started_anew_is_found_again(client: served.Client, engine: sa.Engine) -> None:
+def test_the_service_reconnects_to_a_restarted_database(
+    client: served.Client, engine: sa.Engine
+) -> None:
     assert client.get(ITEMS).status_code == 200
     with engine.connect() as connection:
         connection.execute(
@@ -790,7 +792,7 @@ def test_no_query_whatever_is_our_fault(still: served.Client) -> None:
     ask()
 
 
-def test_an_estimate_is_told_as_one_and_an_exact_number_where_it_is_free(
+def test_an_estimate_is_marked_and_an_exact_number_given_where_it_is_free(
     client: served.Client,
 ) -> None:
     told = client.get(f"{ITEMS}?count=estimate&limit=3").json

@@ -144,7 +144,7 @@ def test_fields_have_their_types(service: Service) -> None:
     assert properties["commune"]["type"] == "string"
 
 
-def test_pages_follow_one_another_and_meet_each_parcel_once(service: Service) -> None:
+def test_pages_follow_one_another_and_hold_every_parcel_once(service: Service) -> None:
     seen = [
         item["id"]
         for start in range(0, 16, 5)

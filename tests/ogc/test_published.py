@@ -86,7 +86,7 @@ def test_the_number_stands_on_every_page(client: served.Client, engine: sa.Engin
     assert seen == [16] * 4
 
 
-def test_communes_and_sheets_are_counted_each_time(
+def test_communes_and_sheets_are_counted_for_every_request(
     client: served.Client, engine: sa.Engine
 ) -> None:
     stored.lattice(engine)
@@ -158,7 +158,7 @@ def test_the_number_is_right_while_batches_are_accepted_and_parcels_retired(
     assert matched(client) == wanted[max(wanted)]
 
 
-def test_what_holds_from_earlier_on_but_is_published_later_is_counted_at_its_time(
+def test_a_version_published_late_is_counted_from_its_valid_time(
     client: served.Client, engine: sa.Engine
 ) -> None:
     batch = stored.batch(engine, "a")

@@ -139,13 +139,13 @@ def test_a_cursor_is_for_its_own_order_alone(client: served.Client) -> None:
         ("skipGeometry=yes", "skipGeometry"),
     ],
 )
-def test_what_makes_no_sense_is_named(client: served.Client, query: str, named: str) -> None:
+def test_an_invalid_parameter_is_named(client: served.Client, query: str, named: str) -> None:
     answer = client.get(f"{ITEMS}?{query}")
     assert answer.status_code == 400
     assert named in answer.json["description"]
 
 
-def test_properties_and_geometry_are_left_out_if_asked(client: served.Client) -> None:
+def test_properties_and_geometry_are_left_out_on_request(client: served.Client) -> None:
     told = client.get(f"{ITEMS}?properties=area,number&skipGeometry=true&limit=100").json
     assert len(told["features"]) == 16
     for each in told["features"]:
@@ -207,7 +207,7 @@ def test_every_feature_is_as_its_schema_says(client: served.Client) -> None:
             )
 
 
-def test_sortables_are_found_from_the_collection(client: served.Client, settings: Settings) -> None:
+def test_the_collection_links_its_sortables(client: served.Client, settings: Settings) -> None:
     for name, of in collections.collections(settings).items():
         links = client.get(f"/ogc/collections/{name}").json["links"]
         hrefs = [link["href"] for link in links if link["rel"].endswith("/sortables")]

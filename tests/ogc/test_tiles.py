@@ -164,7 +164,9 @@ def test_a_tile_has_an_etag_and_comes_compressed(still: served.Client) -> None:
     (f"{WEB}/0/0/0?simplify=1", 400),
     (f"{OWN}?f=tilejson", 400),
 ])  # fmt: skip
-def test_what_there_is_not_is_told(still: served.Client, path: str, status: int) -> None:
+def test_a_tile_that_does_not_exist_is_an_error(
+    still: served.Client, path: str, status: int
+) -> None:
     answer = still.get(path)
     assert answer.status_code == status
     assert answer.json["description"]

@@ -121,7 +121,7 @@ def test_the_server_changes_no_response(
             assert told(*ask(port, path, method, headers)) == here, (method, path)
 
 
-def test_what_is_held_is_not_sent_again(both: tuple[int, served.Client, list[str]]) -> None:
+def test_a_cached_response_is_not_sent_again(both: tuple[int, served.Client, list[str]]) -> None:
     port, _, keys = both
     for path in (f"{ITEMS}?limit=3", f"{ITEMS}/{keys[0]}"):
         _, headers, _ = ask(port, path)
@@ -239,7 +239,7 @@ def test_a_body_that_is_long_or_never_comes_holds_nobody_up(
         (f"GET {ITEMS}?label=ế".encode(), 200),
     ],
 )
-def test_bytes_that_are_no_text_are_told_so(
+def test_bytes_that_are_no_text_are_refused(
     both: tuple[int, served.Client, list[str]], line: bytes, status: int
 ) -> None:
     port, *_ = both
@@ -248,7 +248,7 @@ def test_bytes_that_are_no_text_are_told_so(
     answer.partition(b"\r\n\r\n")[2].decode()
 
 
-def test_a_link_to_what_was_asked_leads_to_it(both: tuple[int, served.Client, list[str]]) -> None:
+def test_a_self_link_repeats_the_query(both: tuple[int, served.Client, list[str]]) -> None:
     """Also where letters were sent as they are, and not escaped."""
     port, *_ = both
     for query in ("label=ế&limit=1", "filter=label='Ế'&limit=1", "limit=1&label=%C3%A9&number=ô"):
@@ -335,7 +335,7 @@ def test_an_old_client_gets_no_chunks_and_no_half_file_for_a_whole_one(
     assert statuses(broken) == [400]
 
 
-def test_headers_that_make_no_sense_are_passed_over_or_told(
+def test_invalid_headers_are_ignored_or_refused(
     both: tuple[int, served.Client, list[str]],
 ) -> None:
     port, *_ = both

@@ -268,7 +268,7 @@ def test_an_answer_of_several_pages_is_drawn_whole(
     drawn(page)
 
 
-def test_a_server_that_fails_is_said_and_asked_again(
+def test_a_failed_request_is_shown_and_repeated(
     page: Any, store: tuple[str, dict[str, uuid.UUID], sa.Engine]
 ) -> None:
     base, _, _ = store

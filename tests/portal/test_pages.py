@@ -156,9 +156,7 @@ def test_a_number_and_a_national_id_lead_to_the_page(
     assert answer.location == f"/parcels/{made['12']}"
 
 
-def test_the_way_on_keeps_the_time_asked_for(
-    client: FlaskClient, made: dict[str, uuid.UUID]
-) -> None:
+def test_links_keep_the_requested_time(client: FlaskClient, made: dict[str, uuid.UUID]) -> None:
     answer = client.get("/parcels/99901/1/12?as_of=2025-08-01&f=json")
     assert answer.location == f"/parcels/{made['12']}?as_of=2025-08-01&f=json"
 
@@ -175,7 +173,7 @@ def test_the_way_on_keeps_the_time_asked_for(
         ("/nowhere", 404, "not-found"),
     ],
 )
-def test_what_cannot_be_answered_is_a_sentence_for_people_and_json_for_programs(
+def test_an_error_is_a_sentence_for_people_and_json_for_programs(
     client: FlaskClient, made: dict[str, uuid.UUID], address: str, status: int, code: str
 ) -> None:
     told = client.get(address, headers=PROGRAM)
@@ -242,7 +240,7 @@ def test_a_code_has_one_theme_at_most() -> None:
 # -- language
 
 
-def test_the_language_is_the_deployments_unless_asked_otherwise(client: FlaskClient) -> None:
+def test_the_language_is_the_deployments_unless_requested_otherwise(client: FlaskClient) -> None:
     def language(address: str, **headers: str) -> str:
         return re.search(r'<html lang="(\w+)"', client.get(address, headers=headers).text)[1]
 
@@ -254,7 +252,7 @@ def test_the_language_is_the_deployments_unless_asked_otherwise(client: FlaskCli
     assert language("/?lang=xx") == "en"
 
 
-def test_errors_are_told_in_vietnamese(client: FlaskClient, made: dict[str, uuid.UUID]) -> None:
+def test_errors_are_in_vietnamese(client: FlaskClient, made: dict[str, uuid.UUID]) -> None:
     text = client.get("/parcels/99901/1/99?lang=vi", headers=PAGE).text
     assert "Không có thửa 99901/1/99 hiện nay." in text
 
@@ -336,7 +334,7 @@ def test_without_its_database_the_portal_lives_says_so_and_comes_back(
     assert client.get("/readyz").status_code == 200
 
 
-def test_an_error_of_ours_is_500_without_a_trace_and_logged_without_what_was_asked(
+def test_a_bug_is_500_without_a_trace_and_logged_without_the_query(
     app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken() -> str:
@@ -352,7 +350,7 @@ def test_an_error_of_ours_is_500_without_a_trace_and_logged_without_what_was_ask
     assert "somebody" not in caplog.text
 
 
-def test_the_app_opens_the_store_itself_where_it_is_given_none(
+def test_the_app_opens_the_store_of_its_settings(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("LANDDATA_DATABASE_URL", settings.database_url)

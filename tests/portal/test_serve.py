@@ -10,7 +10,8 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,13 @@ from support.trial import SECONDS
 
 from landdata.errors import Unavailable
 from landdata.settings import Settings
+from landdata.store import database
 from portal import asgi, serve
 
 ROWS = 20_000
-TRIAL = [sys.executable, "-m", "support.trial"]
+SERVE = (sys.executable, "-m", "portal", "serve")
+TRIAL = (sys.executable, "-m", "support.trial")
+MakeStore = Callable[..., Settings]
 VIEWS = f"""
 CREATE VIEW wide AS
 SELECT n AS id, repeat('x', 1000) AS note,
@@ -45,9 +49,9 @@ geometry = "geom"
 """
 
 
-def until(what: Callable[[], bool], seconds: float = 20) -> bool:
+def until(condition: Callable[[], bool], seconds: float = 20) -> bool:
     end = time.monotonic() + seconds
-    while not what():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.02)
@@ -63,20 +67,20 @@ def runs(pid: int) -> bool:
 
 
 class Serving:
-    def __init__(
-        self, words: Sequence[str | Path], settings: Settings, engine: sa.Engine, folder: Path
-    ) -> None:
-        self.engine = engine
+    """A server as a process, over a store with views that take long to read."""
+
+    def __init__(self, command: Sequence[str], settings: Settings, folder: Path) -> None:
+        self.engine = database.engine(settings)
         self.folder = folder
         self.sockets = ExitStack()
-        with engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(sa.text(VIEWS))
         (folder / "collections.toml").write_text(COLLECTIONS)
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.process = subprocess.Popen(
-            words,
+            command,
             env={
                 **os.environ,
                 "PYTHONPATH": os.pathsep.join(sys.path),
@@ -90,8 +94,8 @@ class Serving:
         )
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
-            return bytes(answer.read())
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as response:
+            return bytes(response.read())
 
     def answers(self) -> bool:
         try:
@@ -99,14 +103,14 @@ class Serving:
         except OSError:
             return False
 
-    def ask(self, path: str, version: str = "1.1", end: bytes = b"\r\n") -> socket.socket:
-        """Ask, and read nothing."""
-        made = self.sockets.enter_context(socket.socket())
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        made.settimeout(30)
-        made.connect(("127.0.0.1", self.port))
-        made.sendall(f"GET {path} HTTP/{version}\r\nHost: x\r\n".encode() + end)
-        return made
+    def send(self, path: str, end: bytes = b"\r\n") -> socket.socket:
+        """Send a request, and read nothing of its response."""
+        client = self.sockets.enter_context(socket.socket())
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(30)
+        client.connect(("127.0.0.1", self.port))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n".encode() + end)
+        return client
 
     def connections(self, name: str, state: str | None = None) -> Any:
         with self.engine.connect() as connection:
@@ -124,73 +128,112 @@ class Serving:
 
     def workers(self) -> set[int]:
         """The processes that serve."""
-        found = set()
-        for pid in (each for each in os.listdir("/proc") if each.isdigit()):
+        pids = set()
+        for pid in filter(str.isdigit, os.listdir("/proc")):
             try:
                 fields = Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()
                 words = Path("/proc", pid, "cmdline").read_text()
             except OSError:
                 continue
             if int(fields[1]) == self.process.pid and "resource_tracker" not in words:
-                found.add(int(pid))
-        return found
+                pids.add(int(pid))
+        return pids
+
+    def close_sockets(self) -> None:
+        """Leave as every client does, and wait until nothing is read from the store."""
+        self.sockets.close()
+        assert until(lambda: not self.connections("landdata-export"))
+        assert until(lambda: not self.connections("landdata-ogc", "active"))
+
+
+@contextmanager
+def process(
+    command: Sequence[str], make_store: MakeStore, folders: pytest.TempPathFactory
+) -> Iterator[Serving]:
+    running = Serving(command, make_store(), folders.mktemp("serve"))
+    try:
+        assert until(running.answers, 60)
+        yield running
+    finally:
+        running.sockets.close()
+        running.process.terminate()
+        running.process.wait(20)
+        running.engine.dispose()
 
 
 @pytest.fixture
-def serving(
-    request: pytest.FixtureRequest, settings: Settings, engine: sa.Engine, tmp_path: Path
+def serving(make_store: MakeStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    """A server that the test may kill."""
+    with process(SERVE, make_store, tmp_path_factory) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def processes(
+    make_store: MakeStore, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., Serving]]:
+    """A function that starts a command once, and returns the same server to every test."""
+    with ExitStack() as opened:
+
+        @cache
+        def start(*command: str) -> Serving:
+            return opened.enter_context(process(command, make_store, tmp_path_factory))
+
+        yield start
+
+
+@pytest.fixture(params=[SERVE], ids=["serve"])
+def shared_serving(
+    request: pytest.FixtureRequest, processes: Callable[..., Serving]
 ) -> Iterator[Serving]:
-    words = getattr(request, "param", [sys.executable, "-m", "portal", "serve"])
-    made = Serving(words, settings, engine, tmp_path)
-    try:
-        assert until(made.answers, 60)
-        yield made
-    finally:
-        made.sockets.close()
-        made.process.terminate()
-        made.process.wait(20)
+    """A server that other tests use too, left without clients."""
+    running = processes(*request.param)
+    yield running
+    running.close_sockets()
 
 
-def test_who_leaves_and_who_reads_slowly_holds_no_connection(serving: Serving) -> None:
-    leaving = serving.ask("/ogc/collections/slow/export?f=geojsonl")
+def test_clients_that_leave_or_read_slowly_hold_no_connection(shared_serving: Serving) -> None:
+    leaving = shared_serving.send("/ogc/collections/slow/export?f=geojsonl")
     assert leaving.recv(1)  # it has begun, and would take minutes
-    assert serving.connections("landdata-export", "active") == 1
+    assert shared_serving.connections("landdata-export", "active") == 1
     leaving.close()
-    assert until(lambda: not serving.connections("landdata-export"))
+    assert until(lambda: not shared_serving.connections("landdata-export"))
 
     # as many as may export at once, and more pages than there are connections
-    exports = [serving.ask("/ogc/collections/wide/export?f=geojsonl") for _ in range(2)]
+    exports = [shared_serving.send("/ogc/collections/wide/export?f=geojsonl") for _ in range(2)]
     for _ in range(24):
-        serving.ask("/ogc/collections/wide/items?limit=5000")
-    assert all(each.recv(1) for each in exports)
-    assert until(lambda: not serving.connections("landdata-export"))
-    assert until(lambda: not serving.connections("landdata-ogc", "active"))
-    assert b"FeatureCollection" in serving.get("/ogc/collections/wide/items?limit=10")
+        shared_serving.send("/ogc/collections/wide/items?limit=5000")
+    assert all(export.recv(1) for export in exports)
+    assert until(lambda: not shared_serving.connections("landdata-export"))
+    assert until(lambda: not shared_serving.connections("landdata-ogc", "active"))
+    assert b"FeatureCollection" in shared_serving.get("/ogc/collections/wide/items?limit=10")
 
-    told = bytearray()
-    while not told.endswith(b"\r\n0\r\n\r\n"):
-        told += exports[0].recv(1 << 16)
-    assert told.count(b'"Feature"') == ROWS
+    body = bytearray()
+    while not body.endswith(b"\r\n0\r\n\r\n"):
+        body += exports[0].recv(1 << 16)
+    assert body.count(b'"Feature"') == ROWS
 
 
 @pytest.mark.parametrize("path", [
     "slow/export?f=csv&filter=note%20LIKE%20'y%25'",  # it is counted first
     "slow/export?f=gpkg",  # written, and then sent
 ])  # fmt: skip
-def test_who_leaves_before_an_export_has_begun_ends_it(serving: Serving, path: str) -> None:
+def test_an_export_ends_when_its_client_leaves_before_it_begins(
+    shared_serving: Serving, path: str
+) -> None:
     for _ in range(5):  # there are four places
-        asking = serving.ask(f"/ogc/collections/{path}")
-        assert until(lambda: serving.connections("landdata-export", "active") == 1)
-        asking.close()
-        assert until(lambda: serving.connections("landdata-export") == 0)
+        client = shared_serving.send(f"/ogc/collections/{path}")
+        assert until(lambda: shared_serving.connections("landdata-export", "active") == 1)
+        client.close()
+        assert until(lambda: shared_serving.connections("landdata-export") == 0)
 
 
-def test_a_page_is_cancelled_when_its_client_disconnects(serving: Serving) -> None:
+def test_a_page_is_cancelled_when_its_client_disconnects(shared_serving: Serving) -> None:
     for n in range(5):  # one more than run at once
-        asking = serving.ask(f"/ogc/collections/slow/items?limit=1000&offset={n}&note=x")
-        assert until(lambda: serving.connections("landdata-ogc", "active") == 1)
-        asking.close()
-        assert until(lambda: serving.connections("landdata-ogc", "active") == 0)
+        client = shared_serving.send(f"/ogc/collections/slow/items?limit=1000&offset={n}&note=x")
+        assert until(lambda: shared_serving.connections("landdata-ogc", "active") == 1)
+        client.close()
+        assert until(lambda: shared_serving.connections("landdata-ogc", "active") == 0)
 
 
 def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Serving) -> None:
@@ -201,34 +244,34 @@ def test_a_worker_that_dies_is_replaced_and_all_end_with_the_service(serving: Se
     os.kill(min(before), signal.SIGKILL)
     assert until(lambda: len(serving.workers() - before) == 1)
     assert until(serving.answers)
-    now = serving.workers()
+    workers = serving.workers()
     serving.process.send_signal(signal.SIGINT)
     assert serving.process.wait(20) == 0
-    assert not any(map(runs, now))
+    assert not any(map(runs, workers))
 
 
-def drip(made: socket.socket) -> None:
+def drip(client: socket.socket) -> None:
     for _ in range(20 * SECONDS):
         time.sleep(0.1)
-        made.sendall(b"x")
+        client.sendall(b"x")
 
 
-@pytest.mark.parametrize("serving", [TRIAL], indirect=True)
-def test_a_head_that_comes_slowly_is_not_waited_for(serving: Serving) -> None:
-    slow, resting = (serving.ask("/healthz", end=b"") for _ in range(2))
+@pytest.mark.parametrize("shared_serving", [TRIAL], ids=["short limits"], indirect=True)
+def test_a_client_that_sends_its_head_slowly_is_disconnected(shared_serving: Serving) -> None:
+    slow, resting = (shared_serving.send("/healthz", end=b"") for _ in range(2))
     resting.sendall(b"\r\n")
     assert resting.recv(1000).startswith(b"HTTP/1.1 200")
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         drip(slow)
-    assert serving.answers()
+    assert shared_serving.answers()
 
 
-@pytest.mark.parametrize("serving", [TRIAL], indirect=True)
-def test_a_client_that_reads_nothing_of_an_export_is_disconnected(serving: Serving) -> None:
+@pytest.mark.parametrize("shared_serving", [TRIAL], ids=["short limits"], indirect=True)
+def test_a_client_that_reads_nothing_of_an_export_is_disconnected(shared_serving: Serving) -> None:
     """Else it would keep the place of an export for as long as it likes."""
-    idle = serving.ask("/ogc/collections/wide/export?f=csv")
-    assert until(lambda: bool(serving.exports()))
-    assert until(lambda: not serving.exports())
+    idle = shared_serving.send("/ogc/collections/wide/export?f=csv")
+    assert until(lambda: bool(shared_serving.exports()))
+    assert until(lambda: not shared_serving.exports())
     received = b"".join(iter(lambda: idle.recv(1 << 20), b""))
     assert received.startswith(b"HTTP/1.1 200")
     assert not received.endswith(b"\r\n0\r\n\r\n")
@@ -241,9 +284,9 @@ def test_workers_end_when_the_service_is_killed(serving: Serving) -> None:
     assert until(lambda: not any(map(runs, workers)))
 
 
-def test_a_port_that_is_taken_is_told_in_one_sentence(settings: Settings) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(Unavailable) as told:
+def test_a_port_in_use_is_reported_in_one_sentence(settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        with pytest.raises(Unavailable) as raised:
             serve.run(settings.model_copy(update={"port": port}), asgi.create)
-    assert told.value.message == f"Can't listen on 127.0.0.1:{port}: Address already in use."
+    assert raised.value.message == f"Can't listen on 127.0.0.1:{port}: Address already in use."

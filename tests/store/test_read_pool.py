@@ -42,7 +42,7 @@ async def fetch(pool: ReadPool, sql: str, quick: bool = True, **parameters: Any)
     ]
 
 
-def test_many_are_asked_at_once_and_each_gets_its_own_answer(with_pool: Callable[..., Any]) -> None:
+def test_concurrent_statements_get_their_own_rows(with_pool: Callable[..., Any]) -> None:
     async def use(pool: ReadPool) -> Any:
         questions = [fetch(pool, "SELECT %(n)s::int + 1, '%%'", n=n) for n in range(300)]
         apart = [fetch(pool, "SELECT %(n)s::int", quick=False, n=n) for n in range(20)]
@@ -53,7 +53,7 @@ def test_many_are_asked_at_once_and_each_gets_its_own_answer(with_pool: Callable
     assert apart == [[(str(n).encode(),)] for n in range(20)]
 
 
-def test_what_fails_is_told_to_who_asked_it_alone(with_pool: Callable[..., Any]) -> None:
+def test_a_failed_statement_raises_only_for_its_caller(with_pool: Callable[..., Any]) -> None:
     async def use(pool: ReadPool) -> Any:
         statement = "SELECT 1 / %(n)s::int"
         for _ in range(5):  # before it is prepared, and after
@@ -75,7 +75,7 @@ def test_what_fails_is_told_to_who_asked_it_alone(with_pool: Callable[..., Any])
     assert len(with_pool(use)) == 2
 
 
-def test_what_is_asked_often_is_planned_once(with_pool: Callable[..., Any]) -> None:
+def test_a_frequent_statement_is_planned_once(with_pool: Callable[..., Any]) -> None:
     async def go(pool: ReadPool) -> Any:
         for n in range(12):
             await fetch(pool, "SELECT %(n)s::int", n=n)
@@ -97,7 +97,7 @@ def test_old_statements_are_forgotten(with_pool: Callable[..., Any]) -> None:
     assert 90 < len(with_pool(use)) <= 100
 
 
-def test_a_statement_that_its_table_outgrew_is_asked_anew(
+def test_a_statement_is_prepared_again_after_its_table_changes(
     with_pool: Callable[..., Any], engine: sa.Engine
 ) -> None:
     with engine.begin() as connection:
@@ -114,7 +114,7 @@ def test_a_statement_that_its_table_outgrew_is_asked_anew(
     assert with_pool(use) == [[(b"1", b"x")]] * 5
 
 
-def test_what_takes_too_long_is_given_up_and_holds_no_other_up(
+def test_a_statement_over_the_time_limit_is_cancelled_and_delays_no_other(
     with_pool: Callable[..., Any],
 ) -> None:
     async def use(pool: ReadPool) -> Any:
@@ -191,7 +191,7 @@ def test_lost_connections_are_replaced(with_pool: Callable[..., Any], engine: sa
     assert with_pool(use) == [[(b"2",)]] * 3
 
 
-def test_no_database_is_told_at_once(engine: sa.Engine) -> None:
+def test_a_missing_database_is_reported_at_once(engine: sa.Engine) -> None:
     async def use() -> Any:
         pool = ReadPool(engine.url.set(database="gone"))
         asked = [fetch(pool, "SELECT 1", quick=quick) for quick in (True, False, True)]

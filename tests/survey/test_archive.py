@@ -263,7 +263,7 @@ def test_only_null_shapes(tmp_path: Path) -> None:
     assert refused(zipped(tmp_path / "a.zip", made)).code == "no-shapes"
 
 
-def test_deleted_rows_are_told(tmp_path: Path) -> None:
+def test_deleted_rows_are_reported(tmp_path: Path) -> None:
     records = [polygon([square(i)]) for i in range(3)]
     columns = {"SHBANDO": ["1"] * 3, "SHTHUA": ["1", "2", "3"]}
     made = parts(records, columns, prj=wkt(9212), deleted=[1])

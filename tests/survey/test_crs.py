@@ -65,7 +65,7 @@ def test_datum_shift_that_is_missing() -> None:
     assert code(wkt(9212).replace("D_Vietnam_2000", "D_WGS_1984"), HOME) == "crs-datum"
 
 
-def test_wgs84_utm_is_asked_for() -> None:
+def test_wgs84_utm_needs_the_option() -> None:
     assert code(wkt(32648), UTM) == "crs-ambiguous-datum"
     assert code(wkt(32648), UTM, option=32648) == 32648
     assert code(wkt(32648), UTM, option=3405) == 3405
@@ -84,7 +84,7 @@ def test_nonsense() -> None:
 HN72 = Bounds(18_690_000, 1_270_000, 18_695_000, 1_275_000)
 
 
-def test_hn72_is_asked_for_and_then_converted() -> None:
+def test_hn72_needs_the_option_and_is_converted() -> None:
     refusal = crs_detection.choose(wkt(2044), HN72, 9212)[1]
     assert refusal is not None
     assert (refusal.code, refusal.exit_code) == ("crs-former-datum", 2)
@@ -126,7 +126,7 @@ def test_a_code_without_a_place_on_a_map_is_refused(epsg: int) -> None:
 # -- what the coordinates say
 
 
-def test_no_prj_is_asked_for_with_the_likeliest_first() -> None:
+def test_without_a_prj_the_likeliest_crs_is_suggested_first() -> None:
     for bounds, first in ((HOME, 9212), (MERGED, 5899), (UTM, 5897)):
         choice, refusal = crs_detection.choose(None, bounds, 9212)
         assert refusal is not None
@@ -221,7 +221,7 @@ def test_the_zone_of_a_neighbour() -> None:
 
 
 @pytest.mark.parametrize("epsg", ZONES)
-def test_every_zone_is_told_by_the_commune(epsg: int) -> None:
+def test_the_commune_decides_between_all_zones(epsg: int) -> None:
     lon, lat = 106.7, 11.55
     x, y = transformer(4756, epsg).transform(lon, lat)
     survey = Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
@@ -280,7 +280,7 @@ def test_another_commune() -> None:
     assert (refusal.code, "km" in refusal.message) == ("outside-commune", True)
 
 
-def test_two_answers_that_fit_are_asked_for() -> None:
+def test_two_crs_that_fit_need_the_option() -> None:
     x, y = transformer(9212, 5897).transform(*HOME.centre)
     survey = Bounds(x - 1000, y - 1000, x + 1000, y + 1000)
     choice, refusal = crs_detection.choose(None, survey, 9212, None, commune())

@@ -222,7 +222,7 @@ def test_a_conversion_that_was_not_finished_is_a_finding_and_stays(tmp_path: Pat
     assert [f.row for f in read.findings if f.rule == "half-converted-text"] == [3]
 
 
-def test_a_conversion_is_finished_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_conversion_is_completed_on_request(tmp_path: Path) -> None:
     path = zipped(tmp_path / "a.zip", sound(4, **HALF))
     profile = profiles.parse({"name": "dang-do", "version": 1, "mend_text": True})
     for options in ({"mend_text": True}, {"profile": profile}):

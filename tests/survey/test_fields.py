@@ -50,7 +50,7 @@ def test_names(attribute: str, names: str) -> None:
         assert matched([name]) == {name: attribute}
 
 
-def test_names_cut_by_the_dbf_are_told_apart_by_order() -> None:
+def test_names_truncated_by_the_dbf_are_distinguished_by_order() -> None:
     names = ["SoHieuToBa", "SoThuTuThu", "SoHieuTo_1", "SoThuTuT_1", "DienTich", "DienTichPh"]
     assert matched(names) == {
         "SoHieuToBa": "sheet",
@@ -151,7 +151,7 @@ def test_a_value_that_is_not_understood_is_a_finding() -> None:
     assert "'abc' of field DT" in findings[0].message["en"]
 
 
-def test_no_field_for_the_sheet_is_told(tmp_path: Path) -> None:
+def test_a_missing_field_for_the_sheet_is_reported(tmp_path: Path) -> None:
     made = parts([polygon([square()])], {"SHTHUA": ["1"]}, prj=wkt(9212))
     read = survey.read(zipped(tmp_path / "a.zip", made), SETTINGS)
     assert read.attributes["sheet"].to_pylist() == ["0"]

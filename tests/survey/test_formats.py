@@ -51,7 +51,7 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Survey:
 
 @pytest.mark.parametrize("engine", gdal_runner.ENGINES)
 @pytest.mark.parametrize("suffix", NEW)
-def test_each_format_gives_the_same_survey(
+def test_every_format_gives_the_same_survey(
     tmp_path: Path, reference: Survey, suffix: str, engine: str
 ) -> None:
     read = survey.read(write(tmp_path / f"thua{suffix}"), SETTINGS, engine=engine)
@@ -143,7 +143,7 @@ def test_the_only_layer_of_polygons_is_taken(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("engine", gdal_runner.ENGINES)
-def test_a_stale_count_is_told_and_not_believed(tmp_path: Path, engine: str) -> None:
+def test_a_stale_count_is_reported_and_not_used(tmp_path: Path, engine: str) -> None:
     path = write(tmp_path / "a.gpkg")
     with sqlite3.connect(path) as store:
         store.execute("UPDATE gpkg_ogr_contents SET feature_count = 264")
@@ -301,7 +301,9 @@ def test_a_geopackage_is_not_written_to(tmp_path: Path) -> None:
         (b"<html><body>404</body></html>", "unknown-format"),
     ],
 )
-def test_what_is_not_read_is_named(tmp_path: Path, data: bytes, code: str) -> None:
+def test_unreadable_files_are_refused_with_their_code(
+    tmp_path: Path, data: bytes, code: str
+) -> None:
     (tmp_path / "x.dat").write_bytes(data)
     assert refused(tmp_path / "x.dat").code == code
 
@@ -318,7 +320,7 @@ def test_what_is_not_read_is_named(tmp_path: Path, data: bytes, code: str) -> No
         ("x.xlsx", ["[Content_Types].xml", "xl/workbook.xml"], "Office"),
     ],
 )
-def test_what_offices_hold_besides_is_called_by_its_name(
+def test_files_of_other_kinds_are_called_by_their_name(
     tmp_path: Path, name: str, data: bytes | list[str], called: str
 ) -> None:
     path = tmp_path / name
@@ -380,7 +382,7 @@ def test_rows_behind_a_damaged_page_are_not_left_out(tmp_path: Path) -> None:
     assert re.search(r"can be read up to row [1-9]\d+ only", error.message)
 
 
-def test_the_second_engine_is_asked_where_the_first_breaks_down(
+def test_the_second_engine_reads_what_the_first_cannot(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write(tmp_path / "a.shp")

@@ -133,7 +133,7 @@ def test_lines_of_a_parcel_that_disagree(tmp_path: Path) -> None:
     assert "Tên chủ" in made.findings[0].message["en"]
 
 
-def test_swapped_columns_are_told(tmp_path: Path) -> None:
+def test_swapped_columns_are_reported(tmp_path: Path) -> None:
     error = refused(tmp_path, lines(TWO, header="sheet;number;order;y;x"))
     assert error.code == "crs-swapped-axes"
 

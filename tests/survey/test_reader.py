@@ -62,7 +62,9 @@ def test_a_disk_that_is_full_is_no_fault_of_the_file(tmp_path: Path, engine: str
         reader.read(dataset, SETTINGS, engine=engine)
 
 
-def test_progress_tells_each_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_for_every_block(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = []
     path = zipped(tmp_path / "a.zip", sound(4))
     monkeypatch.setattr(reader, "BLOCK", 2)

@@ -92,7 +92,7 @@ FILES: dict[str, Callable[[Path], Path]] = {
         pytest.param("ids that are too large", "pyogrio", marks=pytest.mark.slow),
     ],
 )
-def test_it_is_the_same_in_blocks_of_any_size(
+def test_a_survey_is_the_same_in_blocks_of_any_size(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, engine: str
 ) -> None:
     path = FILES[file](tmp_path)

@@ -91,7 +91,7 @@ def test_rows_are_the_source_ids() -> None:
         ),
     ],
 )
-def test_invalid_ring_is_told_with_its_place_and_leaves_the_coverage(
+def test_invalid_ring_is_reported_with_its_place_and_leaves_the_coverage(
     shape: shapely.Polygon, why: str
 ) -> None:
     checked = topology.check(survey([shape, cell(5, 5)]))
@@ -102,7 +102,7 @@ def test_invalid_ring_is_told_with_its_place_and_leaves_the_coverage(
     assert checked.status.tolist() == [REJECTED, ACCEPTABLE]
 
 
-def test_missing_geometry_is_told_once() -> None:
+def test_missing_geometry_is_reported_once() -> None:
     said = Finding(rule="missing-geometry", row=0, detail={"why": "rỗng", "why_en": "null"})
     checked = topology.check(survey([None, None, shapely.Polygon()], findings=[said]))
     assert [(each.rule, each.row, each.parcel) for each in checked.findings] == [
@@ -233,7 +233,7 @@ def test_official_neighbours_take_part() -> None:
     assert checked.status.tolist() == [REJECTED]
 
 
-def test_what_is_official_on_both_sides_is_not_told() -> None:
+def test_defects_between_official_parcels_are_not_reported() -> None:
     checked = topology.check(survey([cell(100)]), official(p10=cell(0), p11=cell(10)))
     assert checked.findings == []
 
@@ -349,7 +349,7 @@ def test_findings_do_not_depend_on_how_the_work_is_cut_up(
     assert len(seen) == 1
 
 
-def test_rings_that_are_open_or_too_short_are_told_by_the_command(
+def test_the_command_reports_rings_that_are_open_or_too_short(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     east, north = coverages.ORIGIN

@@ -62,7 +62,7 @@ def test_clean_coverage_has_no_defect(seed: int) -> None:
 
 
 @given(SEEDS)
-def test_every_injected_defect_is_told_once_and_nothing_else(seed: int) -> None:
+def test_every_injected_defect_is_reported_once_and_nothing_else(seed: int) -> None:
     spoilt = made(seed, 25)
     defects = coverage.find(spoilt.polygons)
     assert told(defects) == spoilt.truth
@@ -155,7 +155,7 @@ def test_overlaps_are_those_of_brute_force_however_parcels_stack(polygons: NDArr
     assert found == brute_overlaps(polygons)
 
 
-def test_copies_of_a_parcel_are_each_told_once_and_collide_with_others_one_by_one() -> None:
+def test_every_copy_of_a_parcel_is_reported_once_and_collides_with_others_one_by_one() -> None:
     copies = [shapely.box(0, 0, 20, 30)] * 400
     found = coverage.find(np.array([shapely.box(15, 0, 35, 30), *copies])).overlaps
     assert {(each.first, each.second) for each in found if each.equal} == {
@@ -429,7 +429,7 @@ def test_a_real_commune_agrees_with_brute_force(shared: Path, tmp_path: Path) ->
 @pytest.mark.slow
 @given(SEEDS)
 @settings(max_examples=10)
-def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed: int) -> None:
+def test_gaps_beside_stacked_parcels_are_those_of_the_union(seed: int) -> None:
     rng = np.random.default_rng(seed)
     # Dozens of parcels of all widths on one another, and a coverage of which they are part.
     low, size = rng.integers(0, 25, (40, 2)), rng.integers(1, 25, (40, 2))
@@ -466,7 +466,7 @@ def test_what_parcels_in_a_heap_leave_free_is_told_as_by_the_union_of_all(seed: 
 
 
 @pytest.mark.slow
-def test_hundreds_of_parcels_on_one_another_are_told_pair_by_pair() -> None:
+def test_hundreds_of_stacked_parcels_are_reported_pair_by_pair() -> None:
     # Each 1 cm further: each pair is a finding, and nothing else grows as fast.
     stack = boxes(*((0.01 * k, 0.01 * k, 20 + 0.01 * k, 20 + 0.01 * k) for k in range(200)))
     found = coverage.find(stack)

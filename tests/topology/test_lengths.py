@@ -109,7 +109,7 @@ def test_holes_and_repeated_points_and_another_count() -> None:
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_every_length_that_is_off_is_told_and_no_other(seed: int) -> None:
+def test_every_wrong_length_is_reported_and_no_other(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 7, 7, extra=int(rng.integers(0, 3)))
     scale = int(rng.choice([200, 500, 1000, 2000, 5000, 10000]))

@@ -239,7 +239,7 @@ def test_a_deployments_own_tolerances(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_proposed_keeps_to_the_limit_of_scale_use_and_deployment(tmp_path: Path) -> None:
+def test_proposals_keep_to_the_limit_of_scale_use_and_deployment(tmp_path: Path) -> None:
     def proposed(limits: Limits | None, *codes: str) -> list[float]:
         given = survey([cell(0), cell(20.09)], scale=[1000] * 2, land_use=[uses(*codes)] * 2)
         checked = topology.check(given)

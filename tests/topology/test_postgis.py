@@ -48,7 +48,7 @@ def test_real_surveys(
     assert found.disagreements == []
 
 
-def test_a_missed_overlap_and_a_missed_gap_would_be_told(connection: psycopg.Connection) -> None:
+def test_a_missed_overlap_and_a_missed_gap_would_be_noticed(connection: psycopg.Connection) -> None:
     boxes = [(0, 0, 20, 30), (19, 0, 40, 30), (60, 0, 80, 30)]
     polygons = np.array([shapely.box(*each) for each in boxes])
     assert differential.compare(connection, polygons).pairs == 1

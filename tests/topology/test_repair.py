@@ -65,7 +65,7 @@ def test_nothing_moves_further_than_the_map_scale_is_accurate() -> None:
     assert proposal.area_change == pytest.approx(2)
 
 
-def test_what_is_official_stays() -> None:
+def test_official_parcels_are_not_moved() -> None:
     around = official(p90=cell(20.03), p92=cell(0, 20, 10), p93=cell(10, 20, 10.03))
     given = survey([cell(0)], scale=[1000])
     found = proposed(given, around)

@@ -36,7 +36,7 @@ def polygon(*points: tuple[float, float], holes: Any = ()) -> shapely.Polygon:
     return shapely.Polygon(points, holes)
 
 
-def test_repeated_point_is_told_at_its_place() -> None:
+def test_repeated_point_is_reported_at_its_place() -> None:
     shape = polygon((0, 0), (20, 0), (20, 0), (20, 20), (20, 20), (20, 20), (0, 20))
     checked = told([shape, cell(20)])
     assert [(f.rule, f.row, f.point) for f in checked.findings] == [
@@ -185,7 +185,7 @@ SHAPE_KINDS = ("repeated-point", "short-edge", "spike", "touching-hole")
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_every_odd_vertex_put_in_is_told_and_nothing_else(seed: int) -> None:
+def test_every_injected_vertex_is_reported_and_nothing_else(seed: int) -> None:
     rng = np.random.default_rng(seed)
     clean = coverages.make(rng, 9, 9, extra=int(rng.integers(0, 3)))
     shapes = list(clean.polygons)

@@ -11,5 +11,5 @@ from support import rule_truth
 @pytest.mark.slow
 @given(st.integers(0, 2**32 - 1))
 @settings(max_examples=25)
-def test_all_that_was_put_in_is_told_and_nothing_else(seed: int) -> None:
+def test_every_injected_defect_is_reported_and_nothing_else(seed: int) -> None:
     rule_truth.verify(seed)
