@@ -18,7 +18,8 @@ from typing import NoReturn
 
 import click
 
-from landdata.cli import FINDINGS, main
+from landdata.cli import main
+from landdata.cli.options import FINDINGS
 from landdata.embedded.cluster import Cluster
 from landdata.errors import LandDataError
 from landdata.settings import Settings

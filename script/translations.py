@@ -24,7 +24,7 @@ from babel.messages.pofile import read_po, write_po
 from jinja2.ext import babel_extract
 
 from landdata import errors
-from landdata.cli import cli
+from portal.serve import cli
 
 ROOT = Path(__file__).parents[1]
 CATALOGUE = ROOT / "landdata/translations/vi/landdata.po"
