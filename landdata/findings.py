@@ -493,6 +493,14 @@ _CATALOGUE = (
         "The file states {stated} rows, but it has {count}; all of them are read.",
     ),
     Rule(
+        "far-from-all", "warning", "Xa mọi dữ liệu", "Far from everything",
+        "Theo EPSG:{epsg} các thửa của tệp nằm cách {nearest}, nơi gần nhất đã biết, {measured}"
+        " {unit}. Ranh giới của xã chưa có: hãy kiểm tra hệ tọa độ và múi chiếu.",
+        "In EPSG:{epsg} the parcels of the file lie {measured} {unit} from {nearest_en}, the"
+        " nearest that is stored. The commune's boundary is not: check the CRS and its zone.",
+        unit="km",
+    ),
+    Rule(
         "no-sheet-field", "info", "Không có trường số tờ", "No sheet field",
         "Không nhận ra trường số tờ bản đồ: mọi thửa được xếp vào tờ 0. Nếu có, chỉ ra bằng --field"
         " sheet=TRƯỜNG.",

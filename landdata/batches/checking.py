@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from psycopg.types.json import Jsonb
 from sqlalchemy.orm import Session
 
-from landdata.batches import corrections, lifecycle, neighbourhood, source_files, staging
+from landdata.batches import corrections, lifecycle, location, neighbourhood, source_files, staging
 from landdata.batches.receiving import receive
 from landdata.batches.validation import Progress, ReadOptions, Report, summarise
 from landdata.batches.validation import check as check_file
@@ -98,6 +99,7 @@ def propose(
         commune=batch.commune,
         neighbours=neighbourhood.fetcher(session, settings, batch.commune),
         boundary=communes.border(session, batch.commune),
+        locate=partial(location.check, session),
         propose=True,
         progress=progress,
     )
@@ -176,6 +178,10 @@ def _check_while_staging(
             fetched.append(neighbourhood.fetch(session, settings, batch.commune, survey))
         return fetched[0].parcels
 
+    def locate(survey: Survey) -> list[Finding]:
+        with lock:
+            return location.check(session, survey)
+
     boundary = communes.border(session, batch.commune)
     cursor = session.connection().connection.cursor()
     staged = aside.submit(
@@ -189,6 +195,7 @@ def _check_while_staging(
             commune=batch.commune,
             neighbours=fetch_neighbours,
             boundary=boundary,
+            locate=locate,
             on_part=stage_part,
             progress=progress,
         )

@@ -16,6 +16,7 @@ from shapely.geometry.base import BaseGeometry
 from landdata import survey as surveys
 from landdata import topology
 from landdata.errors import BadSurvey
+from landdata.findings import Finding
 from landdata.reference.vn2000 import transformer
 from landdata.settings import Settings
 from landdata.survey import Part, Survey, profiles
@@ -75,6 +76,7 @@ def check(
     commune: str | None = None,
     neighbours: Callable[[Survey], Neighbours] | None = None,
     boundary: BaseGeometry | None = None,
+    locate: Callable[[Survey], list[Finding]] | None = None,
     propose: bool = False,
     on_part: Callable[[Part], None] | None = None,
     progress: Progress | None = None,
@@ -82,8 +84,8 @@ def check(
     """Read `path` and run all rules; `neighbours` fetches the official parcels around the survey.
 
     `on_part` is called with the parts of the survey as they are read (`landdata.survey.read`).
-    `boundary` is the commune's, in the storage CRS, or null. `propose` computes repairs too, which
-    change nothing.
+    `boundary` is the commune's, in the storage CRS, or null; without it `locate` says how far the
+    survey lies from what is stored. `propose` computes repairs too, which change nothing.
     Raises `BadSurvey` where the file can't be read or is refused.
     """
     options = options or ReadOptions()
@@ -102,6 +104,8 @@ def check(
         progress=progress,
     )
     official = neighbours(survey) if neighbours else None
+    if boundary is None and locate is not None:
+        survey = replace(survey, findings=(*survey.findings, *locate(survey)))
     limits = topology.Limits.load(settings.rules)
     today = datetime.date.today()
     run = partial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,7 @@ def check(
     as_json: bool,
 ) -> int:
     """Run the rules on FILE before submitting it; needs no store."""
-    from landdata.batches import neighbourhood
+    from landdata.batches import location, neighbourhood
     from landdata.batches.validation import check as check_file
     from landdata.documents.report import report_format, write_report
     from landdata.store import communes
@@ -105,6 +106,7 @@ def check(
                     commune=commune,
                     neighbours=neighbourhood.fetcher(session, settings, commune),
                     boundary=communes.border(session, commune),
+                    locate=partial(location.check, session),
                     propose=propose,
                     progress=progress,
                 )

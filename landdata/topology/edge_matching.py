@@ -122,7 +122,10 @@ def drop_invalid(defects: coverage.Defects, invalid: NDArray[np.object_]) -> cov
 
     That land has a parcel, whose own finding says what is wrong with it.
     """
-    grounds = shapely.STRtree(shapely.make_valid(invalid[~shapely.is_missing(invalid)]))
+    present = invalid[~shapely.is_missing(invalid)]
+    # Polygons alone: GEOS overlays no shapes of mixed dimension.
+    polygons = shapely.make_valid(present, method="structure", keep_collapsed=False)
+    grounds = shapely.STRtree(polygons)
 
     def without(regions: list[Any]) -> list[Any]:
         shapes = np.array([defect.region for defect in regions], dtype=object)

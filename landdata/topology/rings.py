@@ -31,7 +31,9 @@ def take_apart(shape: BaseGeometry) -> shapely.Polygon | shapely.MultiPolygon | 
 
 def _take_ring_apart(shape: shapely.Polygon) -> shapely.Polygon | None:
     apart = shapely.make_valid(shape, method="structure", keep_collapsed=False)
-    if not isinstance(apart, shapely.Polygon) or not np.array_equal(_points(apart), _points(shape)):
+    if not isinstance(apart, shapely.Polygon) or len(apart.interiors) <= len(shape.interiors):
+        return None
+    if not np.array_equal(_points(apart), _points(shape)):
         return None
     # Loops that turn the other way count as holes, as the ring was meant.
     ground = sum(_signed_area(ring) * sign for ring, sign in _rings(shape))

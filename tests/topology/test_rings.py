@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import struct
+
 import numpy as np
 import pytest
 import shapely
+from hypothesis import given
+from hypothesis import strategies as st
 from shapely.geometry.base import BaseGeometry
 from support.survey_models import cell, finding_rules, survey
 
@@ -51,6 +56,7 @@ def test_shell_and_holes_in_one_ring_are_taken_apart(
         [(0, 0), (0, 10), (10, 10), (10, 20), (20, 20), (20, 10), (10, 10), (10, 0)],  # an eight
         [(0, 0), (20, 0), (20, 20), (10, 20), (10, 30), (10, 20), (0, 20)],  # an edge to nowhere
         [*SQUARE, (0, 0), *SQUARE[1:]],  # twice around
+        [(0, 10), (2, 6), (10, 4), (4, 6), (6, 6), (2, 6), (6, 6)],  # an edge through the parcel
         [(0, 0), (10, 0), (20, 0)],  # no area
     ],
 )
@@ -75,3 +81,28 @@ def test_land_under_an_invalid_parcel_is_not_unparcelled_and_has_no_area() -> No
     assert checked.findings[0].message["en"].endswith("is not valid: it crosses itself.")
     block[4] = None
     assert "unparcelled-area" in finding_rules(topology.check(survey(block)))
+
+
+@given(
+    st.lists(
+        st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=2, max_size=8),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_no_ring_breaks_a_check(drawn: list[list[tuple[int, int]]]) -> None:
+    shapes = [
+        shapely.from_wkb(wkb([(x + 3.0 * k, float(y)) for x, y in points]), on_invalid="ignore")
+        for k, points in enumerate(drawn)
+    ]
+    checked = topology.check(survey(shapes, area=[9.0] * len(shapes)))
+    for at, apart in checked.taken_apart.items():
+        assert apart.is_valid
+        after, before = (np.unique(shapely.get_coordinates(s), axis=0) for s in (apart, shapes[at]))
+        assert np.array_equal(after, before)
+
+
+def wkb(points: list[tuple[float, float]]) -> bytes:
+    """Return a polygon of one ring, which `shapely.Polygon` would refuse, as WKB."""
+    ring = [*points, points[0]]
+    return struct.pack(f"<BIII{2 * len(ring)}d", 1, 3, 1, len(ring), *itertools.chain(*ring))
