@@ -58,9 +58,15 @@ class _Console(Console):
     Its texts are a file's, so that none is read as markup.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, language: str = "en") -> None:
         width = shutil.get_terminal_size((_UNLIMITED, 1)).columns
         super().__init__(width=width, highlight=False, markup=False, emoji=False)
+
+        self._translate = translator(language)
+
+    def say(self, template: str, **values: Any) -> None:
+        """Print a sentence in the language of the console."""
+        self.print(self._translate(template, **values))
 
     def print_indented(self, text: str, indent: int, style: str = "") -> None:
         """Print a text in full, its lines indented by some columns."""
@@ -95,7 +101,7 @@ def _table(*names: str) -> Table:
 def print_proposals(proposed: dict[str, Any], language: str) -> None:
     """Print what `Proposals.as_dict` gives: each parcel, and what all of them would mend."""
     proposed, _ = _shown(proposed, language), translator(language)
-    console = _Console()
+    console = _Console(language)
     table = _table(
         _("proposal for row"), _("parcel"), _("area change, m²"), _("largest shift, m"),
         _("limit, m"),
@@ -113,9 +119,9 @@ def print_proposals(proposed: dict[str, Any], language: str) -> None:
         ", ".join(f"{n} {rule}" for rule, n in proposed[key].items()) or _("nothing")
         for key in ("mended", "left")
     )
-    console.print(_("mended: {rules}", rules=mended))
-    console.print(_("left: {rules}", rules=left))
-    console.print(_("Nothing was changed: who accepts a proposal sends a corrected file."))
+    console.say("mended: {rules}", rules=mended)
+    console.say("left: {rules}", rules=left)
+    console.say("Nothing was changed: who accepts a proposal sends a corrected file.")
 
 
 def print_report(result: dict[str, Any], language: str, *, show_all: bool = False) -> None:
@@ -124,7 +130,7 @@ def print_report(result: dict[str, Any], language: str, *, show_all: bool = Fals
     Of each rule the first `_FIRST` are printed, or all.
     """
     result, _ = _shown(result, language), translator(language)
-    console = _Console()
+    console = _Console(language)
     if "batch" in result:
         batch = result["batch"]
         state = _STATES[batch["state"]]
@@ -135,10 +141,10 @@ def print_report(result: dict[str, Any], language: str, *, show_all: bool = Fals
             refusal = batch["refusal"]
             refusal |= refusal.get(language, {})
             reason = f"{refusal['message']} {refusal['hint'] or ''}".rstrip()
-            console.print(_("Refused: {reason}", reason=reason))
+            console.say("Refused: {reason}", reason=reason)
             return
     if result["summary"] is None:
-        console.print(_("Not checked yet."))
+        console.say("Not checked yet.")
         if now := result.get("progress"):
             left, share = now["seconds_left"], f"{now['share']:.0%}"
             line = _("In the queue: {stage}, {share}", stage=now["stage"], share=share)
@@ -166,50 +172,41 @@ def _print_summary(console: _Console, summary: dict[str, Any], language: str) ->
         )
     )
     names = ("read", "accepted", "acceptable", "rejected", "duplicate")
-    console.print(_(balance, **{name: summary[name] for name in names if name in summary}))
+    console.say(balance, **{name: summary[name] for name in names if name in summary})
     if summary.get("points"):
-        console.print(
-            _("of {points} survey points, which are kept as measured", points=summary["points"])
+        console.say(
+            "of {points} survey points, which are kept as measured", points=summary["points"]
         )
     compared = summary.get("compared")
     if compared:
-        console.print(
-            _(
-                "against batch {batch}: {added} added, {changed} changed, {gone} gone,"
-                " {same} the same",
-                **{name: compared[name] for name in ("batch", "added", "changed", "gone", "same")},
-            )
+        console.say(
+            "against batch {batch}: {added} added, {changed} changed, {gone} gone, {same} the same",
+            **{name: compared[name] for name in ("batch", "added", "changed", "gone", "same")},
         )
     official = summary.get("official")
     if official and sum(official.values()) > official["new"]:
-        console.print(
-            _(
-                "against what is official: {new} new, {reshaped} reshaped, {moved_within_accuracy}"
-                " moved within the accuracy, {attributes_only} with other attributes only, {same}"
-                " the same",
-                **official,
-            )
+        console.say(
+            "against what is official: {new} new, {reshaped} reshaped, {moved_within_accuracy}"
+            " moved within the accuracy, {attributes_only} with other attributes only, {same}"
+            " the same",
+            **official,
         )
     for earlier in summary.get("may_correct") or []:
-        console.print(
-            _(
-                "Batch {earlier} is undecided and holds the same sheets. If this file corrects it,"
-                " send it again with --corrects {earlier}.",
-                earlier=earlier,
-            )
+        console.say(
+            "Batch {earlier} is undecided and holds the same sheets. If this file corrects it,"
+            " send it again with --corrects {earlier}.",
+            earlier=earlier,
         )
     counts = {severity: sum(summary["findings"][severity].values()) for severity in _COLOURS}
-    console.print(_("findings: {error} error, {warning} warning, {info} info", **counts))
+    console.say("findings: {error} error, {warning} warning, {info} info", **counts)
     profile = summary.get("profile")
     by = sentence(", profile {profile}", profile=profile) if profile else ""
-    console.print(
-        _(
-            "CRS EPSG:{epsg}, encoding {encoding}{by}, {seconds} s",
-            epsg=summary["crs"]["epsg"],
-            encoding=summary["encoding"]["name"],
-            by=by,
-            seconds=decimal(sum(summary["seconds"].values()), 1, language),
-        )
+    console.say(
+        "CRS EPSG:{epsg}, encoding {encoding}{by}, {seconds} s",
+        epsg=summary["crs"]["epsg"],
+        encoding=summary["encoding"]["name"],
+        by=by,
+        seconds=decimal(sum(summary["seconds"].values()), 1, language),
     )
 
 
@@ -252,16 +249,14 @@ def _place(finding: dict[str, Any], language: str) -> str:
 def print_inspection(inspection: dict[str, Any], language: str) -> None:
     """Print what `Inspection.as_dict` gives."""
     inspection, _ = _shown(inspection, language), translator(language)
-    console = _Console()
-    console.print(
-        _(
-            "{source}: layer {layer} of {count}, {rows} rows, {geometry_type}",
-            count=len(inspection["layers"]),
-            **{name: inspection[name] for name in ("source", "layer", "rows", "geometry_type")},
-        )
+    console = _Console(language)
+    console.say(
+        "{source}: layer {layer} of {count}, {rows} rows, {geometry_type}",
+        count=len(inspection["layers"]),
+        **{name: inspection[name] for name in ("source", "layer", "rows", "geometry_type")},
     )
     if inspection["profile"]:
-        console.print(_("by profile {profile}", profile=inspection["profile"]))
+        console.say("by profile {profile}", profile=inspection["profile"])
     fields = _table(_("field"), _("attribute"), _("by"), _("filled"))
     for match in inspection["fields"]:
         fields.add_row(
@@ -271,7 +266,7 @@ def print_inspection(inspection: dict[str, Any], language: str) -> None:
     _print_encoding(console, inspection["encoding"], _)
     crs = inspection["crs"]
     console.print()
-    console.print(_("CRS EPSG:{epsg}: {reason}", epsg=crs["epsg"], reason=crs["reason"]))
+    console.say("CRS EPSG:{epsg}: {reason}", epsg=crs["epsg"], reason=crs["reason"])
     for candidate in crs["candidates"]:
         console.print(f"  EPSG:{candidate['epsg']}  {candidate['reason']}")
     if crs["refusal"]:
@@ -281,13 +276,11 @@ def print_inspection(inspection: dict[str, Any], language: str) -> None:
 
 def _print_encoding(console: _Console, encoding: dict[str, Any], _: Translator) -> None:
     console.print()
-    console.print(
-        _(
-            "encoding {name}, confidence {confidence} (by {by})",
-            name=encoding["name"],
-            confidence=f"{encoding['confidence']:.0%}",
-            by=encoding["by"],
-        )
+    console.say(
+        "encoding {name}, confidence {confidence} (by {by})",
+        name=encoding["name"],
+        confidence=f"{encoding['confidence']:.0%}",
+        by=encoding["by"],
     )
     if encoding["unfinished"]:
         line = (
