@@ -8,9 +8,10 @@ SPATIAL = {
     "s_disjoint": "NOT ST_Intersects({0}, {1})",
     "s_contains": "ST_Contains({0}, {1})",
     "s_within": "ST_Within({0}, {1})",
-    "s_touches": "ST_Touches({0}, {1})",
-    "s_crosses": "ST_Crosses({0}, {1})",
-    "s_overlaps": "ST_Overlaps({0}, {1})",
+    # PostGIS prepares a literal for ST_Intersects, which these imply, but not for them
+    "s_touches": "(ST_Intersects({0}, {1}) AND ST_Touches({0}, {1}))",
+    "s_crosses": "(ST_Intersects({0}, {1}) AND ST_Crosses({0}, {1}))",
+    "s_overlaps": "(ST_Intersects({0}, {1}) AND ST_Overlaps({0}, {1}))",
     "s_equals": "ST_Equals({0}, {1})",
 }
 #: On two spans of time, [as, ae] and [bs, be]; an instant is a span without length.
