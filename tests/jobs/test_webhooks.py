@@ -413,6 +413,7 @@ def test_the_command_never_shows_a_secret(
     batch: int,
 ) -> None:
     caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("COLUMNS", "200")
     said = ""
 
     def run(*arguments: str, given: str | None = None) -> Any:
