@@ -34,7 +34,7 @@ def batches(as_json: bool) -> None:
     if as_json:
         print_json(rows)
     else:
-        print_batches(rows)
+        print_batches(rows, runner.language())
 
 
 @click.group()
@@ -110,7 +110,7 @@ def batch_propose(number: int, as_json: bool) -> None:
     if as_json:
         print_json({"proposals": result["proposals"]})
     else:
-        print_proposals(result["proposals"])
+        print_proposals(result["proposals"], runner.language())
 
 
 reason_option = click.option("--reason", help="Why, for the record.")

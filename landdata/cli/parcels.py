@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from landdata.cli import runner
 from landdata.cli.options import open_store, print_json, say, with_json
 from landdata.settings import Settings
 
@@ -34,7 +35,7 @@ def parcel_show(key: str, as_of: str | None, as_json: bool) -> None:
     if as_json:
         print_json(shown)
     else:
-        print_parcel(shown)
+        print_parcel(shown, runner.language())
 
 
 @parcel.command("history")
@@ -51,7 +52,7 @@ def parcel_history(key: str, as_json: bool) -> None:
     if as_json:
         print_json(shown)
     else:
-        print_history(shown)
+        print_history(shown, runner.language())
 
 
 @click.command()

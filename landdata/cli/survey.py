@@ -61,7 +61,7 @@ def inspect(file: Path, commune: str | None, options: ReadOptions, as_json: bool
     if as_json:
         print_json(inspection.as_dict())
     else:
-        print_inspection(inspection.as_dict())
+        print_inspection(inspection.as_dict(), runner.language())
 
 
 @click.command()

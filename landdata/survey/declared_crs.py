@@ -29,6 +29,8 @@ _DEFINITION = re.compile(
     r"\w+\s*[\[(]|\{|\+|(EPSG|ESRI|OGC|IGNF):\w|urn:ogc:def:crs|https?://\S+/def/crs",
     re.IGNORECASE,
 )
+#: Spellings of WGS 84 in a GeoJSON that PROJ does not read.
+_CRS84 = re.compile(r"CRS:?84$|EPSG:+[\d.]*:?4326$", re.IGNORECASE)
 _VERTICAL = re.compile(r"\s*,\s*(VERTCS|VERT_CS|VERTCRS)\s*[\[(]", re.IGNORECASE)
 #: A shift that PROJ put into the name of a datum; ESRI's spelling has underscores for `.` and `,`.
 _SHIFT_IN_NAME = re.compile(r"towgs84[=_](?P<values>-?\d[-\d_.,]*)$")
@@ -78,6 +80,22 @@ def read(wkt: str) -> Declaration:
         return _other_shift(crs, name, shift or _shift_in_name(name) or ())
     read_as = _geographic(crs, datum) if crs.is_geographic else _projected(crs, datum, doubt)
     return replace(read_as, name=crs.name, datum=name)
+
+
+def contradicted(crs: str | None, own: str | None) -> str | None:
+    """Return the CRS text that decides: GDAL's of a layer, or the file's `own` that contradicts it.
+
+    GDAL believes the code of a GeoPackage's CRS, not its definition, and takes a `crs` of a GeoJSON
+    that it does not know for WGS 84.
+    """
+    if crs is None or own is None or own == "null":  # null: a GeoJSON without a CRS
+        return None if own == "null" else crs
+    by_gdal, by_file = read(crs), read(own)
+    if not re.match(r"\w+\s*[\[(]", own):  # a GeoJSON's, or no definition at all
+        is_known = by_gdal.epsg != WGS84.epsg or by_file.epsg == WGS84.epsg or _CRS84.search(own)
+        return crs if is_known or own == "undefined" else own
+    contradicts = by_file.doubt in ("differs", "datum", "no-shift", "other-shift")
+    return own if contradicts or by_file.epsg not in (None, by_gdal.epsg) else crs
 
 
 def require_code(declaration: Declaration, hint: str, *, vietnamese: bool = True) -> int:

@@ -97,8 +97,14 @@ def _count_table(source: str, layer: str) -> dict[str, Any]:
             "SELECT feature_count FROM gpkg_ogr_contents WHERE table_name = ?", (layer,)
         ).fetchone()
         stated = row[0] if row else None
+    # GDAL believes the code of a CRS, whatever its definition says.
+    row = store.execute(
+        "SELECT definition FROM gpkg_geometry_columns JOIN gpkg_spatial_ref_sys USING (srs_id)"
+        " WHERE table_name = ?",
+        (layer,),
+    ).fetchone()
     store.close()
-    return {"rows": rows, "stated": stated}
+    return {"rows": rows, "stated": stated, "declared": str(row[0]) if row else None}
 
 
 def _count_members(source: str, layer: str) -> dict[str, Any]:
@@ -133,6 +139,7 @@ def _count_features(source: str, _: str) -> dict[str, Any]:
     space = re.compile(r"[\s,]*")
     decoder = json.JSONDecoder()
     rows, kind, at = 0, None, text.index("{") + 1
+    declared: dict[str, str] = {}
     while text[at := space.match(text, at).end()] != "}":  # type: ignore[union-attr]
         name, at = decoder.raw_decode(text, at)
         at = re.compile(r"\s*:\s*").match(text, at).end()  # type: ignore[union-attr]
@@ -145,7 +152,11 @@ def _count_features(source: str, _: str) -> dict[str, Any]:
         else:
             value, at = decoder.raw_decode(text, at)
             kind = value if name == "type" else kind
-    return {"rows": rows if kind == "FeatureCollection" else 1}
+            if name == "crs":  # GDAL takes one that it does not know for WGS 84
+                member = value.get("properties") if isinstance(value, dict) else None
+                crs = member.get("name") if isinstance(member, dict) else None
+                declared = {"declared": crs if isinstance(crs, str) else json.dumps(value)}
+    return {"rows": rows if kind == "FeatureCollection" else 1, **declared}
 
 
 def _check_groups(source: str, _: str) -> dict[str, Any]:
@@ -230,6 +241,7 @@ def read_bulk(task: dict[str, Any]) -> dict[str, Any]:
             layers=[name for name, kind in layers if kind is not None],
             layer=layer,
             crs=meta["crs"],
+            declared=counted.get("declared"),
             shape=meta["geometry_type"],
             expected=counted["rows"],
         )
@@ -337,6 +349,7 @@ def read_by_row(task: dict[str, Any]) -> dict[str, Any]:
             layers=[name for name, kind in layers if kind is not None],
             layer=layer,
             crs=source.crs_wkt or None,
+            declared=counted.get("declared"),
             shape=source.schema["geometry"],
             expected=counted["rows"],
         )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from landdata.errors import BadRequest, BadSurvey
 from landdata.findings import Finding
 from landdata.settings import Settings
-from landdata.survey import formats, gdal_runner
+from landdata.survey import declared_crs, formats, gdal_runner
 from landdata.survey.dataset import Dataset
 from landdata.survey.gdal_runner import ENGINES
 from landdata.translations import sentence
@@ -172,7 +172,8 @@ class LayerReader:
     def _begin(self, message: dict[str, Any]) -> None:
         self._head, layer = message, self.layer
         layer.layer, layer.layers = message["layer"], tuple(message["layers"])
-        layer.shape, layer.crs = message["shape"], message["crs"]
+        layer.shape = message["shape"]
+        layer.crs = declared_crs.contradicted(message["crs"], message.get("declared"))
         layer.expected = message["expected"]
 
     def _block(self, batch: pa.RecordBatch, nth: int) -> Block:

@@ -82,7 +82,20 @@ def test_names_from_a_file_are_neither_markup_nor_control_sequences(
         "id": 1, "state": "checked", "commune": "99901", "source": "a[/b]\x1b[31m\u202e.zip",
         "received_at": "2026-12-01T10:00:00", "received_by": "[red]me",
     }  # fmt: skip
-    terminal.print_batches([batch])
+    terminal.print_batches([batch], "en")
     out = capsys.readouterr().out
     assert out.replace("\n", "").isprintable()
     assert "[red]me" in out
+
+
+def test_the_summary_and_the_findings_are_vietnamese(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")
+    terminal.print_report(report(overlaps(7)), "vi")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "9 dòng đọc = 2 đạt + 7 bị loại + 0 trùng"
+    assert "lỗi  overlap  Chồng lấn: 7" in lines
+    assert "  … và 2 kết quả nữa; --all để xem hết." in lines
+    assert "    dòng 2, X = N 1281000,50, Y = E 548000,00" in lines
+    assert any("1,50 m², chỗ rộng nhất 0,250 m" in line for line in lines)

@@ -1,5 +1,6 @@
 """What files declare as their CRS, spelling by spelling: a code, or why there is none."""
 
+import json
 import re
 import sqlite3
 import zipfile
@@ -311,3 +312,64 @@ def test_an_undefined_srs_of_a_geopackage_is_no_crs(
         inspection = survey.inspect(file, Settings(srid=9212), engine=engine)
         assert (inspection.refusal_code, inspection.crs.declared_epsg) == ("no-crs", None)
         assert survey.read(file, Settings(srid=9212), crs=9212, engine=engine).crs.epsg == 9212
+
+
+@pytest.mark.parametrize(
+    ("crs", "code"),
+    [
+        ({"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::4756"}}, None),
+        ({"type": "name", "properties": {"name": "urn:ogc:def:crs:OGC:1.3:CRS84"}}, None),
+        ({"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG:6.6:4326"}}, None),
+        ({"type": "name", "properties": {"name": "EPSG:4756"}}, None),
+        ({"type": "name", "properties": {"name": "VN-2000"}}, "unknown-crs"),
+        ({"type": "name", "properties": {"name": "EPSG:999999"}}, "unknown-crs"),
+        ({"type": "link", "properties": {"href": "vn2000.prj", "type": "esriwkt"}}, "unknown-crs"),
+        ("EPSG:4756", "unknown-crs"),
+        (None, "no-crs"),
+    ],
+)
+def test_a_geojson_whose_crs_is_not_known_is_not_wgs84(
+    tmp_path: Path, crs: object, code: str | None
+) -> None:
+    ring = [[106.7, 11.5], [106.7002, 11.5], [106.7002, 11.5002], [106.7, 11.5]]
+    feature = {
+        "type": "Feature",
+        "properties": {"SHBANDO": "1", "SHTHUA": "1"},
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+    }
+    file = tmp_path / "thua.geojson"
+    file.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [feature]}))
+    for engine in ("pyogrio", "fiona"):
+        inspection = survey.inspect(file, Settings(srid=9212), engine=engine)
+        assert inspection.refusal_code == code
+
+
+@pytest.mark.parametrize(
+    ("definition", "expected"),
+    [
+        (pyproj.CRS(9212).to_wkt("WKT1_GDAL"), 9212),
+        (esri(), 9212),
+        ("undefined", 9212),
+        (pyproj.CRS(9212).to_wkt("WKT1_GDAL").replace("0.9999", "0.9996"), "unknown-crs"),
+        (pyproj.CRS(9212).to_wkt("WKT1_GDAL").replace("Vietnam_2000", "WGS_1984"), "crs-datum"),
+        (pyproj.CRS(5899).to_wkt("WKT1_GDAL"), "crs-contradicted"),
+    ],
+)
+@pytest.mark.parametrize("organization", ["EPSG", "NONE"])
+def test_the_definition_of_a_geopackage_decides_not_its_code(
+    shared: Path, tmp_path: Path, organization: str, definition: str, expected: int | str
+) -> None:
+    if (organization, definition) == ("NONE", "undefined"):
+        expected = "no-crs"
+    file = tmp_path / "thua.gpkg"
+    file.write_bytes((shared.parent / "cases/prj-vertcs-unknown/compound.gpkg").read_bytes())
+    with closing(sqlite3.connect(file)) as store, store:
+        store.execute(
+            "INSERT INTO gpkg_spatial_ref_sys (srs_name, srs_id, organization,"
+            " organization_coordsys_id, definition) VALUES ('VN-2000', 9212, ?, 9212, ?)",
+            (organization, definition),
+        )
+        store.execute("UPDATE gpkg_geometry_columns SET srs_id = 9212")
+        store.execute("UPDATE gpkg_contents SET srs_id = 9212")
+    inspection = survey.inspect(file, Settings(srid=9212))
+    assert (inspection.refusal_code or inspection.crs.epsg) == expected
