@@ -35,24 +35,24 @@ def client(settings: Settings, engine: sa.Engine) -> Iterator[served.Client]:
         yield opened
 
 
-def ask(client: served.Client, **asked: Any) -> str:
-    answer = client.get(EXPORT, query_string=asked, headers=LATER)
-    assert answer.status_code == 202, answer.text
-    assert answer.headers["Preference-Applied"] == "respond-async"
-    assert answer.headers["Location"].endswith(f"/ogc/exports/{answer.json['jobID']}")
-    return answer.json["jobID"]
+def submit(client: served.Client, **query: Any) -> str:
+    response = client.get(EXPORT, query_string=query, headers=LATER)
+    assert response.status_code == 202, response.text
+    assert response.headers["Preference-Applied"] == "respond-async"
+    assert response.headers["Location"].endswith(f"/ogc/exports/{response.json['jobID']}")
+    return response.json["jobID"]
 
 
-def told(client: served.Client, number: str) -> dict[str, Any]:
-    answer = client.get(f"/ogc/exports/{number}")
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["Cache-Control"] == "no-store"
-    return answer.json
+def status(client: served.Client, number: str) -> dict[str, Any]:
+    response = client.get(f"/ogc/exports/{number}")
+    assert response.status_code == 200, response.text
+    assert response.headers["Cache-Control"] == "no-store"
+    return response.json
 
 
-def ended(client: served.Client, number: str) -> dict[str, Any]:
+def wait_for(client: served.Client, number: str) -> dict[str, Any]:
     end = time.monotonic() + 60
-    while (now := told(client, number))["status"] in ("accepted", "running"):
+    while (now := status(client, number))["status"] in ("accepted", "running"):
         assert [link["rel"] for link in now["links"]] == ["self"]  # nothing half is ever linked
         assert time.monotonic() < end, now
         time.sleep(0.1)
@@ -68,7 +68,7 @@ def writers(ancestor: int | str) -> list[int]:
     """The processes that write exports for a server."""
     found = []
     for task in Path(f"/proc/{ancestor}/task").glob("*"):
-        with contextlib.suppress(OSError):  # one that has ended meanwhile
+        with contextlib.suppress(OSError):  # it may have ended meanwhile
             for child in (task / "children").read_text().split():
                 found += writers(child)
                 if b"landdata.jobs.export_task" in Path(f"/proc/{child}/cmdline").read_bytes():
@@ -99,40 +99,40 @@ def kill(process: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["geojson", "gpkg"])
-def test_a_job_gives_the_file_that_would_be_streamed(client: served.Client, name: str) -> None:
-    asked = {"f": name, "filter": "number <> '3'"}
-    now = ended(client, ask(client, **asked))
+def test_a_job_writes_the_file_that_would_be_streamed(client: served.Client, name: str) -> None:
+    query = {"f": name, "filter": "number <> '3'"}
+    now = wait_for(client, submit(client, **query))
     assert (now["status"], now["progress"], now["message"]) == ("successful", 100, None)
     assert (now["numberMatched"], now["numberWritten"]) == (15, 15)
-    answer = file(client, now)
-    at_once = client.get(EXPORT, query_string=asked)
-    assert len(answer.data) == now["size"]
-    assert answer.headers["Content-Type"] == at_once.headers["Content-Type"]
-    assert answer.headers["Content-Disposition"] == (f"attachment; filename=parcels.{name}")
+    response = file(client, now)
+    at_once = client.get(EXPORT, query_string=query)
+    assert len(response.data) == now["size"]
+    assert response.headers["Content-Type"] == at_once.headers["Content-Type"]
+    assert response.headers["Content-Disposition"] == (f"attachment; filename=parcels.{name}")
     if name == "geojson":
-        assert len(answer.json["features"]) == 15
+        assert len(response.json["features"]) == 15
         by_id = operator.itemgetter("id")
         at_once_sorted = sorted(at_once.json["features"], key=by_id)
-        assert sorted(answer.json["features"], key=by_id) == at_once_sorted
+        assert sorted(response.json["features"], key=by_id) == at_once_sorted
     href = next(link["href"] for link in now["links"] if link["rel"] == "enclosure")
     with client.get(href, headers={"Range": "bytes=5-9"}) as part:
-        assert (part.status_code, part.data) == (206, answer.data[5:10])
-    with client.get(href, headers={"If-None-Match": answer.headers["ETag"]}) as same:
+        assert (part.status_code, part.data) == (206, response.data[5:10])
+    with client.get(href, headers={"If-None-Match": response.headers["ETag"]}) as same:
         assert same.status_code == 304
 
 
-def test_the_same_question_is_the_same_job_until_something_changes(
+def test_the_same_request_is_the_same_job_until_a_publication(
     client: served.Client, engine: sa.Engine
 ) -> None:
-    number = ask(client, f="csv")
-    assert ask(client, f="csv", lang="vi") == number
-    assert ask(client, f="csv", bbox="106,11,107,12") != number
-    ended(client, number)
-    assert ask(client, f="csv") == number
+    number = submit(client, f="csv")
+    assert submit(client, f="csv", lang="vi") == number
+    assert submit(client, f="csv", bbox="106,11,107,12") != number
+    wait_for(client, number)
+    assert submit(client, f="csv") == number
     publish(engine)
-    other = ask(client, f="csv")
+    other = submit(client, f="csv")
     assert other != number
-    assert ended(client, other)["numberWritten"] == 17
+    assert wait_for(client, other)["numberWritten"] == 17
 
 
 def publish(engine: sa.Engine) -> None:
@@ -144,29 +144,29 @@ def publish(engine: sa.Engine) -> None:
         publications.publish(session, batch, after=after, valid_from=stored.FIRST)
 
 
-def test_who_asks_after_something_changed_is_given_no_job_from_before(
+def test_a_request_after_a_publication_gets_a_new_job(
     client: served.Client, engine: sa.Engine
 ) -> None:
-    """A job that is being made may have looked at the store already."""
-    with engine.begin() as connection:  # nobody's turn
+    """A running job may have read the store before the publication."""
+    with engine.begin() as connection:  # no job may start
         connection.execute(
             sa.text(
                 "INSERT INTO procrastinate_jobs (queue_name, task_name, lock, status)"
                 " VALUES ('tests', 'tests.other', 'export 1', 'doing')"
             )
         )
-    number = ask(client, f="csv")
-    assert ask(client, f="csv") == number
+    number = submit(client, f="csv")
+    assert submit(client, f="csv") == number
     publish(engine)
-    other = ask(client, f="csv")
+    other = submit(client, f="csv")
     assert other != number
-    assert told(client, number)["status"] == "accepted"
+    assert status(client, number)["status"] == "accepted"
     with engine.begin() as connection:
         connection.execute(sa.text("DELETE FROM procrastinate_jobs WHERE queue_name = 'tests'"))
-    assert ended(client, other)["numberWritten"] == 17
+    assert wait_for(client, other)["numberWritten"] == 17
 
 
-def test_a_file_with_addresses_is_given_to_nobody_once_they_are_public_no_longer(
+def test_a_file_with_addresses_is_not_served_once_addresses_are_private(
     settings: Settings, engine: sa.Engine
 ) -> None:
     stored.lattice(engine)
@@ -174,53 +174,51 @@ def test_a_file_with_addresses_is_given_to_nobody_once_they_are_public_no_longer
         connection.execute(sa.text("UPDATE parcel_versions SET address = '1 Trần Phú'"))
     public = settings.model_copy(update={"publish_address": True})
     with served.client(public, engine) as client:
-        number = ask(client, f="csv")
-        with file(client, ended(client, number)) as answer:
-            assert "Trần Phú" in answer.text
+        number = submit(client, f="csv")
+        with file(client, wait_for(client, number)) as response:
+            assert "Trần Phú" in response.text
     with served.client(settings, engine) as client:
-        other = ask(client, f="csv")
+        other = submit(client, f="csv")
         assert other != number
-        with file(client, ended(client, other)) as answer:
-            assert "Trần Phú" not in answer.text
+        with file(client, wait_for(client, other)) as response:
+            assert "Trần Phú" not in response.text
 
 
 @pytest.fixture
-def held(engine: sa.Engine) -> Iterator[sa.Connection]:
-    """No export gets on while this holds."""
+def locked(engine: sa.Engine) -> Iterator[sa.Connection]:
+    """A lock that every export waits for."""
     with engine.connect() as connection:
         connection.execute(sa.text("LOCK TABLE parcel_versions IN ACCESS EXCLUSIVE MODE"))
         yield connection
         connection.rollback()
 
 
-def test_what_is_killed_is_made_again(client: served.Client, held: sa.Connection) -> None:
-    number = ask(client, f="geojsonl")
+def test_a_killed_job_is_restarted(client: served.Client, locked: sa.Connection) -> None:
+    number = submit(client, f="geojsonl")
     child = writer()
     kill(child)
-    assert told(client, number)["status"] == "accepted"
+    assert status(client, number)["status"] == "accepted"
     assert writer() != child
-    held.rollback()
-    assert ended(client, number)["numberWritten"] == 16
+    locked.rollback()
+    assert wait_for(client, number)["numberWritten"] == 16
 
 
-def test_what_breaks_off_time_and_again_has_failed(
-    client: served.Client, held: sa.Connection
-) -> None:
-    number = ask(client, f="geojsonl")
+def test_a_job_killed_three_times_has_failed(client: served.Client, locked: sa.Connection) -> None:
+    number = submit(client, f="geojsonl")
     for _ in range(3):
         kill(writer())
-    now = ended(client, number)
+    now = wait_for(client, number)
     assert (now["status"], now["message"]) == ("failed", "It broke off 3 times.")
     assert [link["rel"] for link in now["links"]] == ["self"]
-    assert ask(client, f="geojsonl") != number
+    assert submit(client, f="geojsonl") != number
 
 
-def test_one_that_fails_says_why_and_leaves_no_file(
+def test_a_failed_job_has_a_message_and_no_file(
     client: served.Client, settings: Settings, engine: sa.Engine
 ) -> None:
     with engine.begin() as connection:
         connection.execute(sa.text("ALTER TABLE parcel_versions RENAME TO gone"))
-    now = ended(client, ask(client, f="geojson"))
+    now = wait_for(client, submit(client, f="geojson"))
     assert now["status"] == "failed"
     assert now["message"]
     assert not [*(settings.home / "exports").rglob("*.geojson")]
@@ -234,29 +232,31 @@ def test_one_that_fails_says_why_and_leaves_no_file(
     ],
 )
 @pytest.mark.parametrize("name", ["csv", "gpkg"])
-def test_what_is_too_large_fails_with_its_limit(
+def test_a_file_over_the_limit_fails_and_names_the_limit(
     make_store: Callable[..., Settings], changes: dict[str, float], why: str, name: str
 ) -> None:
     settings = make_store(**changes)
     engine = database.engine(settings)
     stored.lattice(engine)
     with served.client(settings, engine) as client:
-        number = ask(client, f=name)
-        now = ended(client, number)
+        number = submit(client, f=name)
+        now = wait_for(client, number)
     assert now["status"] == "failed"
     assert now["message"].startswith(why)
     left = settings.home / "exports" / number
-    assert not [each for each in left.iterdir() if each.name.startswith(("part-", "parcels"))]
+    assert not [path for path in left.iterdir() if path.name.startswith(("part-", "parcels"))]
     engine.dispose()
 
 
-def test_what_takes_too_long_fails_with_its_limit(make_store: Callable[..., Settings]) -> None:
+def test_a_job_over_the_time_limit_fails_and_names_the_limit(
+    make_store: Callable[..., Settings],
+) -> None:
     settings = make_store(export_seconds=1)
     engine = database.engine(settings)
     stored.lattice(engine)
     with served.client(settings, engine) as client, engine.connect() as connection:
         connection.execute(sa.text("LOCK TABLE parcel_versions IN ACCESS EXCLUSIVE MODE"))
-        now = ended(client, ask(client, f="csv"))
+        now = wait_for(client, submit(client, f="csv"))
         connection.rollback()
     assert (now["status"], now["message"]) == ("failed", "It took more than 1 s; ask for less.")
     engine.dispose()
@@ -266,23 +266,23 @@ def test_what_takes_too_long_fails_with_its_limit(make_store: Callable[..., Sett
     ("name", "why"),
     [("geojson", "The file is larger than the server may write"), ("gpkg", "The GeoPackage could")],
 )
-def test_where_no_more_can_be_written_the_job_says_so(
+def test_a_full_disk_is_the_message_of_the_job(
     client: served.Client, settings: Settings, name: str, why: str
 ) -> None:
     """The limit of a process stands for a full disk, which a test can't make everywhere."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
     try:
-        number = ask(client, f=name)
+        number = submit(client, f=name)
         at_once = client.get(EXPORT, query_string={"f": "geojsonl"}).data
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert at_once.count(b"Feature") == 16  # one that is read at once needs no room
-    now = ended(client, number)
+    now = wait_for(client, number)
     assert now["status"] == "failed"
     assert now["message"].startswith(why)
     left = settings.home / "exports" / number
-    assert not [each for each in left.iterdir() if each.name.startswith(("part-", "parcels"))]
+    assert not [path for path in left.iterdir() if path.name.startswith(("part-", "parcels"))]
 
 
 _SERVER = """
@@ -303,14 +303,14 @@ def test_a_worker_writes_exports_too(
     client: served.Client, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exports.Jobs, "_start_runner", lambda _: None)
-    number = ask(client, f="csv")
+    number = submit(client, f="csv")
     with worker(settings):
-        assert ended(client, number)["numberWritten"] == 16
+        assert wait_for(client, number)["numberWritten"] == 16
 
 
 @pytest.mark.slow
-def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_again(
-    client: served.Client, settings: Settings, held: sa.Connection
+def test_a_killed_server_ends_its_job_and_the_next_server_restarts_it(
+    client: served.Client, settings: Settings, locked: sa.Connection
 ) -> None:
     command = [sys.executable, "-c", _SERVER, settings.model_dump_json()]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
@@ -320,31 +320,31 @@ def test_a_server_that_is_killed_takes_its_job_with_it_and_the_next_makes_it_aga
     wait_till_gone(child)
     left = settings.home / "exports" / number / "part-of-the-one-that-was-killed"
     left.mkdir(exist_ok=True)
-    assert told(client, number)["status"] == "accepted"
+    assert status(client, number)["status"] == "accepted"
     writer()
-    assert told(client, number)["message"] == "It broke off and is made again."
-    held.rollback()
-    now = ended(client, number)
+    assert status(client, number)["message"] == "It broke off and is made again."
+    locked.rollback()
+    now = wait_for(client, number)
     assert (now["numberWritten"], now["message"]) == (16, None)
     assert not left.exists()
 
 
-def test_what_a_crash_of_the_machine_left_unreadable_hinders_nobody(
+def test_unreadable_files_of_a_job_are_not_found_and_block_no_other(
     client: served.Client, settings: Settings
 ) -> None:
-    number = ask(client, f="csv")
-    ended(client, number)
+    number = submit(client, f="csv")
+    wait_for(client, number)
     for name in ("job.json", "result.json"):
         (settings.home / "exports" / number / name).write_text("")
     assert client.get(f"/ogc/exports/{number}").status_code == 404
-    assert ended(client, ask(client, f="csv"))["status"] == "successful"
+    assert wait_for(client, submit(client, f="csv"))["status"] == "successful"
 
 
-def test_old_files_go_though_nobody_asks(
+def test_a_new_server_deletes_expired_files(
     client: served.Client, settings: Settings, engine: sa.Engine
 ) -> None:
-    number = ask(client, f="csv")
-    ended(client, number)
+    number = submit(client, f="csv")
+    wait_for(client, number)
     place = settings.home / "exports" / number / "result.json"
     kept = json.loads(place.read_text())
     place.write_text(json.dumps({**kept, "finished": kept["finished"] - 25 * 3600}))
@@ -355,9 +355,11 @@ def test_old_files_go_though_nobody_asks(
             time.sleep(0.05)
 
 
-def test_files_go_when_their_time_is_over(client: served.Client, settings: Settings) -> None:
-    number = ask(client, f="csv")
-    now = ended(client, number)
+def test_a_request_for_an_expired_file_deletes_it(
+    client: served.Client, settings: Settings
+) -> None:
+    number = submit(client, f="csv")
+    now = wait_for(client, number)
     place = settings.home / "exports" / number / "result.json"
     kept = json.loads(place.read_text())
     place.write_text(json.dumps({**kept, "finished": kept["finished"] - 25 * 3600}))
@@ -367,26 +369,26 @@ def test_files_go_when_their_time_is_over(client: served.Client, settings: Setti
     assert not place.parent.exists()
 
 
-def test_only_so_many_wait(client: served.Client, held: sa.Connection) -> None:
+def test_the_queue_is_limited(client: served.Client, locked: sa.Connection) -> None:
     for n in range(10):
-        ask(client, f="csv", number=str(n))
-    answer = client.get(EXPORT, query_string={"f": "csv"}, headers=LATER)
-    assert (answer.status_code, answer.json["error"]["code"]) == (503, "busy")
-    held.rollback()
+        submit(client, f="csv", number=str(n))
+    response = client.get(EXPORT, query_string={"f": "csv"}, headers=LATER)
+    assert (response.status_code, response.json["error"]["code"]) == (503, "busy")
+    locked.rollback()
 
 
 @pytest.mark.parametrize(
     "path",
     ["/ogc/exports/x", "/ogc/exports/..%2f..%2fx", "/ogc/exports/AAAAAAAAAAAAAAAA/parcels.csv"],
 )
-def test_what_is_not_there_is_not_found(client: served.Client, path: str) -> None:
+def test_a_job_that_does_not_exist_is_not_found(client: served.Client, path: str) -> None:
     assert client.get(path).status_code == 404
     assert client.get(f"{path}?x=1").status_code in (400, 404)
     assert client.delete("/ogc/exports/AAAAAAAAAAAAAAAA").status_code == 405
 
 
-def test_what_makes_no_sense_starts_nothing(client: served.Client, settings: Settings) -> None:
-    for asked in ({"f": "dwg"}, {"f": "csv", "bbox": "x"}, {"f": "csv", "limit": "3"}):
-        assert client.get(EXPORT, query_string=asked, headers=LATER).status_code == 400
+def test_an_invalid_request_starts_no_job(client: served.Client, settings: Settings) -> None:
+    for query in ({"f": "dwg"}, {"f": "csv", "bbox": "x"}, {"f": "csv", "limit": "3"}):
+        assert client.get(EXPORT, query_string=query, headers=LATER).status_code == 400
     client.head(f"{EXPORT}?f=csv", headers=LATER)
     assert not (settings.home / "exports").exists()
