@@ -229,7 +229,12 @@ def _twins(draft: SyntheticSurvey) -> None:
 
 def _official(draft: SyntheticSurvey) -> None:
     """Make some numbers official already, with another shape and with the same one."""
-    for change, rule in ((0.5, "replaces-official"), (0.002, "moved-within-accuracy"), (0, None)):
+    beyond = 0.0005 * draft.columns["scale"][0]  # half a millimetre on the sheet
+    for change, rule in (
+        (beyond, "replaces-official"),
+        (0.002, "moved-within-accuracy"),
+        (0, None),
+    ):
         k = draft.clean()
         shape = shapely.affinity.translate(draft.shapes[k], change) if change else draft.shapes[k]
         key = f"{COMMUNE}/{draft.columns['sheet'][k]}/{draft.columns['number'][k]}"
