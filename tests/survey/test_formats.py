@@ -177,8 +177,10 @@ def ring(x: int = 0, y: int = 0) -> dict[str, list[list[list]] | str]:
 
 def geojson(path: Path, features: list[Any], **more: Any) -> Path:
     crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::9212"}}
-    made = {"type": "FeatureCollection", "crs": crs, "features": features, **more}
-    path.write_text(json.dumps(made, ensure_ascii=False), "utf-8")
+    document = {"type": "FeatureCollection", "crs": crs, "features": features, **more}
+    if document["crs"] is None:
+        del document["crs"]
+    path.write_text(json.dumps(document, ensure_ascii=False), "utf-8")
     return path
 
 
