@@ -157,8 +157,9 @@ def localize_titles(document: Any, language: str) -> Any:
     if language == "en":
         return document
     if isinstance(document, dict):
-        if "href" in document and "title" in document:
-            document["title"] = translate(sentence(document["title"]), language)
+        title = document.get("title")
+        if "href" in document and isinstance(title, str):
+            document["title"] = translate(sentence(title), language)
         for part in document.values():
             localize_titles(part, language)
     elif isinstance(document, list):

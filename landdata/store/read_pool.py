@@ -52,6 +52,7 @@ class ReadPool:
         self._connecting = asyncio.Lock()
         self._places = asyncio.Semaphore(own)
         self._idle: list[_Connection] = []
+        self._is_closed = False
 
     async def fetch(self, statement: Statement) -> PGresult:
         """Return the rows of a statement, which is cancelled with the task that awaits them.
@@ -135,7 +136,16 @@ class ReadPool:
     async def _connected(self, *, one_plan: bool = False) -> _Connection:
         loop = asyncio.get_running_loop()
         connected = partial(connect, self._url, self._seconds, one_plan=one_plan)
-        return _Connection(await loop.run_in_executor(None, connected), loop, self._seconds)
+        opening = loop.run_in_executor(None, connected)
+        try:
+            connection = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_opened)
+            raise
+        if self._is_closed:
+            connection.close()
+            raise psycopg.OperationalError("the pool is closed")
+        return _Connection(connection, loop, self._seconds)
 
     def _close_idle(self) -> None:
         while self._idle:
@@ -143,9 +153,16 @@ class ReadPool:
 
     def close(self) -> None:
         """Close all connections; statements that wait for a response fail."""
+        self._is_closed = True
         self._close_idle()
         if self._shared is not None:
             self._shared.close()
+
+
+def _close_opened(opening: asyncio.Future[psycopg.Connection[Any]]) -> None:
+    """Close a connection that was opened for a task that has been cancelled meanwhile."""
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 _Key = tuple[bytes, tuple[int, ...]]  # a statement and the types of its parameters
